@@ -1,0 +1,41 @@
+"""Two kinds of failure: those that a retry cannot cure, and those that it may."""
+
+from __future__ import annotations
+
+
+class PermanentError(Exception):
+    """A retry would end in the same way: somebody has to change data, a declaration or a setting."""
+
+
+class TransientError(Exception):
+    """The surroundings failed (a connection, a disk): the same task may succeed when it runs again."""
+
+
+class DeclarationError(PermanentError):
+    """A declaration contradicts itself. Raised when it is constructed; `place` says where, `remedy` the way out."""
+
+    def __init__(self, place: str, fault: str, remedy: str) -> None:
+        super().__init__(place, fault, remedy)
+        self.place, self.fault, self.remedy = place, fault, remedy
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.fault}. {self.remedy}"
+
+
+class PrepareError(PermanentError):
+    """Something outside is wrong and was found before a row moved; carries every fault found, one sentence each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(["nothing was written, because:", *(f"- {fault}" for fault in self.faults)])
+
+
+class StagingError(PermanentError):
+    """A staged file is not the one that its manifest describes, or a stage before this one did not finish."""
+
+
+class GateError(PermanentError):
+    """The run ended with a failed or missing check, or a failed task; the message lists them all."""

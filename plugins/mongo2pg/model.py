@@ -1,0 +1,244 @@
+"""What a domain is: collections, and the tables that their documents become.
+
+Declarations are frozen and complete: a wrong one fails when it is constructed, with the place and the way out, so
+that no stage after this one has to ask whether a declaration makes sense. No module here imports Airflow or a driver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+from mongo2pg.errors import DeclarationError
+
+ColumnType = Literal[
+    "bigint", "boolean", "bytea", "double precision", "integer", "jsonb", "numeric", "text", "text[]", "timestamptz", "uuid"
+]
+ChildKind = Literal["documents", "scalars", "map"]
+
+COLUMN_TYPES: frozenset[str] = frozenset(get_args(ColumnType))
+# PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes without a word (manual, 4.1.1 "Identifiers and Key Words").
+MAX_NAME_BYTES = 63
+
+
+def snake_case(path: str) -> str:
+    """`lastPRDate` → `last_pr_date`, `daily.canCashIn` → `daily_can_cash_in`: the contract's rule for column names."""
+    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", path.replace(".", "_"))
+    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column and the field that fills it.
+
+    `path` is the field's path from the row's own document (`metadata.mutualConnections`), or "" for the value itself
+    where a child row comes from an array of scalars. `name` defaults to the path in snake case. `references` names the
+    table whose `id` this column holds: such a column takes whatever may be an `_id` in MongoDB.
+    """
+
+    path: str
+    type: ColumnType
+    name: str = ""
+    required: bool = False
+    sensitive: bool = False
+    enum: tuple[str, ...] = ()
+    references: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or snake_case(self.path))
+        place = f"column {self.name or self.path!r}"
+        if self.type not in COLUMN_TYPES:
+            raise DeclarationError(place, f"unknown type {self.type!r}", f"Use one of {', '.join(sorted(COLUMN_TYPES))}.")
+        if self.path and not all(self.path.split(".")):
+            raise DeclarationError(place, f"the path {self.path!r} has an empty step", "Write the keys joined by single dots.")
+        if self.enum and self.type not in ("text", "text[]"):
+            raise DeclarationError(place, f"an enum on a column of type {self.type}", "Only text and text[] take an enum.")
+        if self.references and self.type != "uuid":
+            raise DeclarationError(place, f"a reference of type {self.type}", "Ids are uuid: declare the type as uuid.")
+        _check_name(place, self.name)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child table: a row for each element of the array, or each key of the map, at `path` of the root document.
+
+    `documents` and `map` fill `columns` from each embedded document; `scalars` fills its single column (path "") from
+    the element. `key` names the column that holds a map's key. `unique_value` says that a value occurs once per
+    parent: of a repeated one the first stays. `parent_key` defaults to the singular of the parent's table plus `_id`.
+    """
+
+    table: str
+    path: str
+    kind: ChildKind
+    columns: tuple[Column, ...]
+    key: str = ""
+    unique_value: bool = False
+    parent_key: str = ""
+
+    def __post_init__(self) -> None:
+        place = f"child table {self.table}"
+        _check_name(place, self.table)
+        if self.kind not in get_args(ChildKind):
+            raise DeclarationError(place, f"unknown kind {self.kind!r}", f"Use one of {', '.join(get_args(ChildKind))}.")
+        if not self.path or not all(self.path.split(".")):
+            raise DeclarationError(place, f"no usable path ({self.path!r})", "Name the array or map that the rows come from.")
+        if self.kind == "map" and not self.key:
+            raise DeclarationError(place, "a map without a key column", 'Name the column of the map\'s key: key="…".')
+        if self.kind != "map" and self.key:
+            raise DeclarationError(place, f"a key column on a child of kind {self.kind}", "Only maps have keys: leave it out.")
+        if self.kind == "scalars" and [column.path for column in self.columns] != [""]:
+            raise DeclarationError(place, "an array of scalars without its one value column", 'Give one Column(path="", …).')
+        if self.unique_value and self.kind != "scalars":
+            raise DeclarationError(place, f"unique_value on a child of kind {self.kind}", "It is for arrays of scalars.")
+        if self.kind != "scalars":
+            _check_paths(place, [column.path for column in self.columns])
+
+    @property
+    def has_ordinal(self) -> bool:
+        return self.kind != "map"
+
+    @property
+    def has_source_id(self) -> bool:
+        return self.kind == "documents"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A collection, the root table that its documents become, and the child tables of its arrays and maps.
+
+    `unique` lists the UNIQUE keys of the root table by column names. `ignored` lists the paths that are dropped on
+    purpose; whatever is neither mapped nor ignored goes to `extra`. `change_key` is the field that tells a changed
+    document. A collection that `optional` marks may be missing at the source.
+    """
+
+    name: str
+    table: str
+    change_key: str
+    columns: tuple[Column, ...]
+    children: tuple[Child, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    ignored: tuple[str, ...] = ()
+    append_only: bool = False
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        place = f"collection {self.name}"
+        _check_name(place, self.table)
+        paths = [c.path for c in self.columns] + [c.path for c in self.children] + list(self.ignored)
+        _check_paths(place, ["_id", *paths])
+        names = {column.name: column for column in self.columns}
+        for key in self.unique:
+            for name in key:
+                if name not in names:
+                    raise DeclarationError(place, f"unique key on the unknown column {name!r}", "Name a declared column.")
+                if not names[name].required:
+                    raise DeclarationError(place, f"unique key on the optional column {name!r}", "Declare it required.")
+        for table in self.tables:
+            seen: set[str] = set()
+            for spec in table.columns:
+                if spec.name in seen:
+                    raise DeclarationError(
+                        f"table {table.name}", f"two columns are called {spec.name!r}", "Give one a name of its own."
+                    )
+                seen.add(spec.name)
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The tables in load order: the root first."""
+        root = Table(
+            self.table,
+            (
+                Column("_id", "uuid", "id", required=True),
+                *self.columns,
+                Column("", "jsonb", "extra", sensitive=any(c.sensitive for c in self.columns)),
+            ),
+            unique=self.unique,
+        )
+        return (root, *(self._child_table(child) for child in self.children))
+
+    def _child_table(self, child: Child) -> Table:
+        parent_key = child.parent_key or f"{self.table.removesuffix('s')}_id"
+        columns = [Column("", "uuid", "id", required=True), Column("", "uuid", parent_key, required=True, references=self.table)]
+        unique: list[tuple[str, ...]] = []
+        if child.has_ordinal:
+            columns.append(Column("", "integer", "ordinal", required=True))
+            unique.append((parent_key, "ordinal"))
+        if child.has_source_id:
+            columns.append(Column("_id", "uuid", "source_id"))
+        if child.kind == "map":
+            columns.append(Column("", "text", child.key, required=True))
+            unique.append((parent_key, child.key))
+        if child.unique_value:
+            unique.append((parent_key, child.columns[0].name))
+        columns += [*child.columns, Column("", "jsonb", "extra", sensitive=any(c.sensitive for c in child.columns))]
+        return Table(child.table, tuple(columns), unique=tuple(unique), child=child, parent_key=parent_key)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever the declaration does: frames made by another declaration are refused by load."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A target table with all its columns in the order of its frames; made by `Collection`, never declared by hand."""
+
+    name: str
+    columns: tuple[Column, ...]
+    unique: tuple[tuple[str, ...], ...] = ()
+    child: Child | None = None
+    parent_key: str = ""
+
+    @cached_property
+    def references(self) -> tuple[Column, ...]:
+        """The columns that point at another root row; a child's own parent key is not among them."""
+        return tuple(c for c in self.columns if c.references and c.name != self.parent_key)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One service: the collections that its DAG moves together."""
+
+    name: str
+    collections: tuple[Collection, ...]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        for kind, names in (
+            ("collection", [collection.name for collection in self.collections]),
+            ("table", [table.name for table in self.tables]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise DeclarationError(f"domain {self.name}", f"the {kind} {twice[0]} is declared twice", "Rename or remove one.")
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        return tuple(table for collection in self.collections for table in collection.tables)
+
+    def collection(self, name: str) -> Collection:
+        """The collection called `name`; KeyError where there is none."""
+        return {collection.name: collection for collection in self.collections}[name]
+
+
+def _check_name(place: str, name: str) -> None:
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+        raise DeclarationError(place, f"{name!r} is no plain SQL name", "Use lower-case letters, digits and underscores.")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise DeclarationError(place, f"the name {name!r} is over {MAX_NAME_BYTES} bytes", "Give it a shorter name.")
+
+
+def _check_paths(place: str, paths: list[str]) -> None:
+    """Each field has one destination: no path twice, none below another."""
+    ordered = sorted(paths, key=lambda path: path.split("."))
+    for path, following in itertools.pairwise(ordered):
+        if path == following:
+            raise DeclarationError(place, f"the path {path!r} is used twice", "A field goes to one place: drop one of the two.")
+        if following.startswith(path + "."):
+            raise DeclarationError(
+                place, f"the path {following!r} lies below {path!r}, which is mapped whole", "Map either the whole or its parts."
+            )
