@@ -1,0 +1,156 @@
+"""One rule for ids: the same `_id` or reference becomes the same UUID, in every table, on every run.
+
+An ObjectId's 12 bytes sit inside an RFC 9562 version 8 UUID and come out again, so that no look-up table is needed and
+the order of ObjectIds is the order of their UUIDs:
+
+    uuid byte:   0..5      6               7                     8               9..12     13..15
+    content:     oid[0:6]  8·hi(oid[6])    lo(oid[6])·hi(oid[7])  10b·00·lo(oid[7])  oid[8:12]  zero
+
+A UUID is itself. Any other `_id` is a UUIDv5 of its canonical Extended JSON, numbers by value, because 5, NumberLong(5)
+and 5.0 are one `_id` to MongoDB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import sys
+import uuid
+from collections.abc import Sequence
+from decimal import Context, Decimal
+from typing import Any
+
+import numpy as np
+import orjson
+from bson.binary import Binary
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from bson.json_util import CANONICAL_JSON_OPTIONS
+from bson.json_util import dumps as to_extended_json
+from bson.objectid import ObjectId
+from numpy.typing import NDArray
+
+# The namespace of all derived ids. A constant for ever: another one would give every row another id.
+NAMESPACE = uuid.UUID("7d0c1f5e-2b5c-5f0b-9d5e-6d6f6e676f32")
+
+DECIMAL128_CONTEXT = Context(prec=34, Emin=-6143, Emax=6144)
+
+HEX_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
+
+
+def uuid_from_objectid(oid: ObjectId) -> uuid.UUID:
+    """The version 8 UUID that carries the ObjectId; `objectid_from_uuid` gives it back."""
+    return uuid.UUID(bytes=uuids_from_objectids(oid.binary).tobytes())
+
+
+def uuids_from_objectids(packed: bytes) -> NDArray[np.uint8]:
+    """The same for many at once: n × 12 packed bytes in, an n × 16 array of UUID bytes out."""
+    oid = np.frombuffer(packed, np.uint8).reshape(-1, 12)
+    out = np.zeros((len(oid), 16), np.uint8)
+    out[:, 0:6] = oid[:, 0:6]
+    out[:, 6] = 0x80 | oid[:, 6] >> 4
+    out[:, 7] = (oid[:, 6] & 0x0F) << 4 | oid[:, 7] >> 4
+    out[:, 8] = 0x80 | oid[:, 7] & 0x0F
+    out[:, 9:13] = oid[:, 8:12]
+    return out
+
+
+def objectid_from_uuid(value: uuid.UUID) -> ObjectId | None:
+    """The ObjectId inside a UUID, or None where version, variant or the zero tail say that there is none."""
+    b = value.bytes
+    if b[6] >> 4 != 8 or b[8] & 0xF0 != 0x80 or b[13:] != b"\0\0\0":
+        return None
+    return ObjectId(b[0:6] + bytes([(b[6] & 0x0F) << 4 | b[7] >> 4, (b[7] & 0x0F) << 4 | b[8] & 0x0F]) + b[9:13])
+
+
+def id_from_value(value: Any) -> uuid.UUID:
+    """The UUID of anything that may be an `_id` in MongoDB, as an `_id` and as a reference alike."""
+    if isinstance(value, ObjectId):
+        return uuid_from_objectid(value)
+    if isinstance(value, str) and HEX_OBJECT_ID.fullmatch(value):
+        return uuid_from_objectid(ObjectId(value))
+    if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
+        # Subtype 3 has no byte order of its own; Python's legacy order is the plain one (BSON binary subtypes, "UUID Old").
+        return uuid.UUID(bytes=bytes(value))
+    return uuid.uuid5(NAMESPACE, canonical_json(value))
+
+
+def canonical_json(value: Any) -> str:
+    """Canonical Extended JSON in which equal numbers look alike, whatever BSON type carries them."""
+    return to_extended_json(_by_value(value), json_options=CANONICAL_JSON_OPTIONS, separators=(",", ":"), ensure_ascii=False)
+
+
+def _by_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _by_value(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_by_value(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal128):
+        return value
+    number: Any = value.to_decimal() if isinstance(value, Decimal128) else value
+    if not math.isfinite(number):
+        return float(number)
+    if -(2**63) <= number < 2**63 and number == int(number):
+        return Int64(int(number))
+    if abs(number) <= sys.float_info.max and Decimal(float(number)) == number:
+        return float(number)
+    # Decimal128 holds 34 digits: without trailing zeros, equal values have one form.
+    return Decimal128(Decimal(number).normalize(DECIMAL128_CONTEXT))
+
+
+def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence[bytes]) -> bytes:
+    """UUIDv5 of the JSON list [parent id, path, kind, key] for each (parent, key): n × 16 packed bytes.
+
+    `parent_text` holds the parents' ids as 36-character texts, `keys` the keys already written as JSON.
+    """
+    middle = b'",' + orjson.dumps(path) + b"," + orjson.dumps(kind) + b","
+    start = hashlib.sha1(NAMESPACE.bytes + b'["', usedforsecurity=False)
+    parts = []
+    previous, prefix = None, start
+    for parent, key in zip(parent_text, keys, strict=True):
+        if parent is not previous:
+            previous, prefix = parent, start.copy()
+            prefix.update(parent + middle)
+        digest = prefix.copy()
+        digest.update(key + b"]")
+        parts.append(digest.digest()[:16])
+    ids = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16).copy()
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x50  # RFC 9562, 5.5: version 5 …
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # … and the variant
+    return ids.tobytes()
+
+
+def texts_from_uuids(packed: bytes) -> list[bytes]:
+    """The 36-character texts of n × 16 packed bytes."""
+    digits = packed.hex().encode()
+    return [
+        b"%b-%b-%b-%b-%b"
+        % (digits[i : i + 8], digits[i + 8 : i + 12], digits[i + 12 : i + 16], digits[i + 16 : i + 20], digits[i + 20 : i + 32])
+        for i in range(0, len(digits), 32)
+    ]
+
+
+def bson_order(value: Any) -> tuple[Any, ...]:
+    """A sort key that orders `_id`s as MongoDB compares them (manual, "Comparison/Sort Order").
+
+    Ties between numbers of one value do not occur: they are one `_id`.
+    """
+    if value is None:
+        return (1,)
+    if isinstance(value, bool):
+        return (7, value)
+    if isinstance(value, int | float | Decimal128):
+        number = value.to_decimal() if isinstance(value, Decimal128) else value
+        return (2, Decimal("-Infinity"), 0) if number != number else (2, Decimal(number), 1)
+    if isinstance(value, str):
+        return (3, value.encode())
+    if isinstance(value, dict):
+        return (4, *((bson_order(item)[0], key.encode(), bson_order(item)) for key, item in value.items()))
+    if isinstance(value, bytes):
+        return (5, len(value), getattr(value, "subtype", 0), bytes(value))
+    if isinstance(value, ObjectId):
+        return (6, value.binary)
+    if hasattr(value, "__int__"):
+        return (8, int(value))
+    return (9, type(value).__name__, repr(value))

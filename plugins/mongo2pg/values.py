@@ -1,0 +1,491 @@
+"""What becomes of a value: the one place where BSON types meet column types.
+
+Two ways lead through this module and give the same answer. `fill` takes a whole column at once and is fast where the
+column holds what one expects of it; `convert` takes one value and is the rule itself, asked for everything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from bson.binary import Binary
+from bson.code import Code
+from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
+from bson.objectid import ObjectId
+from bson.regex import Regex
+from bson.timestamp import Timestamp
+
+from mongo2pg import identity
+from mongo2pg.decode import DBPointer, Symbol, Undefined, as_document
+from mongo2pg.model import Column
+
+# How a column travels from normalise to load. numeric goes as exact text; ms reach further than PostgreSQL's µs do.
+ARROW_TYPES: dict[str, pa.DataType] = {
+    "bigint": pa.int64(),
+    "boolean": pa.bool_(),
+    "bytea": pa.binary(),
+    "double precision": pa.float64(),
+    "integer": pa.int32(),
+    "jsonb": pa.string(),
+    "numeric": pa.string(),
+    "text": pa.string(),
+    "text[]": pa.list_(pa.string()),
+    "timestamptz": pa.timestamp("ms", tz="UTC"),
+    "uuid": pa.binary(16),
+}
+
+# PostgreSQL manual, table 8.9: timestamps reach from 4713 BC (Julian day 0) to the end of 294276 AD. In ms since 1970.
+FIRST_TIMESTAMP_MS = -210_866_803_200_000
+LAST_TIMESTAMP_MS = 9_224_318_015_999_999
+
+# Doubles from here on are written `{"$numberDouble": …}` in jsonb, which would spell out all their digits.
+LARGE_DOUBLE = 1e15
+JsonValue = Any
+
+
+class Misfit(NamedTuple):
+    """A value that its column cannot hold: which row of the column, where below the column's path, what it was, and why."""
+
+    row: int
+    below: str
+    value: Any
+    reason: str
+
+
+class Filled(NamedTuple):
+    """One column of a batch: the values, what did not fit, and the rows whose original form is kept in `extra`."""
+
+    array: pa.Array
+    misfits: list[Misfit]
+    originals: list[int]
+    conversions: int
+
+
+class UnfitError(Exception):
+    """Raised by `convert`: the reason code, and the path below the value where the fault lies."""
+
+    def __init__(self, reason: str, below: str = "", value: Any = None) -> None:
+        super().__init__(reason, below)
+        self.reason, self.below, self.value = reason, below, value
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A stored value whose original form is worth keeping beside it (`original`), or whose form changed (`changed`)."""
+
+    stored: Any
+    original: bool = False
+    changed: bool = False
+
+
+def fill(values: Sequence[Any], column: Column) -> Filled:
+    """The column for these values, None where one is missing, null or unfit; never raises for a value."""
+    types = set(map(type, values))
+    types.discard(type(None))
+    if not types:
+        return Filled(pa.nulls(len(values), ARROW_TYPES[column.type]), [], [], 0)
+    fast = _FAST.get(column.type)
+    array = fast(values, types) if fast else None
+    if array is not None and column.enum and not _all_in(array, column.enum):
+        array = None
+    if array is not None:
+        return Filled(array, [], [], 0)
+    return _fill_one_by_one(values, column)
+
+
+def _fill_one_by_one(values: Sequence[Any], column: Column) -> Filled:
+    stored: list[Any] = [None] * len(values)
+    misfits: list[Misfit] = []
+    originals: list[int] = []
+    conversions = 0
+    for index, value in enumerate(values):
+        if value is None:
+            continue
+        try:
+            result = convert(value, column)
+        except UnfitError as fault:
+            misfits.append(Misfit(index, fault.below, fault.value if fault.below else value, fault.reason))
+            continue
+        if isinstance(result, Converted):
+            if result.original:
+                originals.append(index)
+            conversions += result.changed
+            result = result.stored
+        stored[index] = result
+    return Filled(pa.array(stored, ARROW_TYPES[column.type]), misfits, originals, conversions)
+
+
+def convert(value: Any, column: Column) -> Any:
+    """What the column stores for one value that is not null; a `Converted` where more is to be said; raises `UnfitError`."""
+    if column.references:
+        return _reference(value)
+    stored = _CONVERT[column.type](value)
+    if column.enum:
+        allowed = column.enum
+        if column.type == "text[]":
+            for index, item in enumerate(stored):
+                if item not in allowed:
+                    raise UnfitError("enum", str(index), item)
+        elif stored not in allowed:
+            raise UnfitError("enum")
+    return stored
+
+
+# --- one value -----------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise UnfitError("type_mismatch")
+    if "\0" in value:
+        raise UnfitError("nul_character")
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    if type(value) is not list:
+        raise UnfitError("type_mismatch")
+    for index, item in enumerate(value):
+        if item is None:
+            raise UnfitError("required", str(index), item)
+        try:
+            _text(item)
+        except UnfitError as fault:
+            raise UnfitError(fault.reason, str(index), item) from None
+    return value
+
+
+def _integer(bits: int) -> Callable[[Any], int]:
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    def convert_integer(value: Any) -> int:
+        if type(value) is float:
+            if not math.isfinite(value):
+                raise UnfitError("out_of_range")
+            # An integer has no -0.0.
+            if not value.is_integer() or (value == 0 and math.copysign(1, value) < 0):
+                raise UnfitError("not_integral")
+        elif type(value) not in (int, Int64):
+            raise UnfitError("type_mismatch")
+        if not least <= value <= most:
+            raise UnfitError("out_of_range")
+        return int(value)
+
+    return convert_integer
+
+
+def _double(value: Any) -> float:
+    if type(value) is float:
+        return value
+    if type(value) not in (int, Int64):
+        raise UnfitError("type_mismatch")
+    if int(float(value)) != value:
+        raise UnfitError("inexact")
+    return float(value)
+
+
+def _numeric(value: Any) -> str | Converted:
+    if type(value) in (int, Int64):
+        return str(int(value))
+    if type(value) is float:
+        # The shortest decimal that reads back as the same double; numeric has no -0.
+        number = Decimal(repr(value))
+        negative_zero = number.is_zero() and number.is_signed()
+        return Converted("0", changed=True) if negative_zero else _numeric_text(number)
+    if type(value) is not Decimal128:
+        raise UnfitError("type_mismatch")
+    number = value.to_decimal()
+    if number.is_snan():
+        return Converted("NaN", changed=True)
+    text = _numeric_text(abs(number) if number.is_zero() else number)
+    exponent = number.as_tuple().exponent
+    changed = (number.is_zero() and number.is_signed()) or (isinstance(exponent, int) and exponent > 0)
+    return Converted(text, changed=True) if changed else text
+
+
+def _numeric_text(number: Decimal) -> str:
+    if number.is_nan():
+        return "NaN"
+    return str(number) if number.is_infinite() else format(number, "f")
+
+
+def _boolean(value: Any) -> bool:
+    if type(value) is not bool:
+        raise UnfitError("type_mismatch")
+    return value
+
+
+def _timestamp(value: Any) -> int:
+    if type(value) is not DatetimeMS:
+        raise UnfitError("type_mismatch")
+    if not FIRST_TIMESTAMP_MS <= int(value) <= LAST_TIMESTAMP_MS:
+        raise UnfitError("out_of_range")
+    return int(value)
+
+
+def _uuid(value: Any) -> bytes | Converted:
+    if type(value) is ObjectId:
+        return identity.uuid_from_objectid(value).bytes
+    if type(value) is Binary and value.subtype in (3, 4) and len(value) == 16:
+        stored = identity.id_from_value(value).bytes
+        return stored if value.subtype == 4 else Converted(stored, original=True)
+    if type(value) is str and identity.HEX_OBJECT_ID.fullmatch(value):
+        return Converted(identity.id_from_value(value).bytes, original=True)
+    raise UnfitError("type_mismatch")
+
+
+def _reference(value: Any) -> bytes | Converted:
+    try:
+        return _uuid(value)
+    except UnfitError:
+        if type(value) in (list, Regex, Undefined):  # mongod takes these for no `_id`
+            raise
+    return Converted(identity.id_from_value(value).bytes, original=True)
+
+
+def _bytea(value: Any) -> bytes | Converted:
+    if type(value) is bytes:
+        return value
+    if type(value) is Binary:
+        return Converted(bytes(value), original=True)
+    raise UnfitError("type_mismatch")
+
+
+def _jsonb(value: Any) -> str:
+    return extended_json(value)
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "bigint": _integer(64),
+    "boolean": _boolean,
+    "bytea": _bytea,
+    "double precision": _double,
+    "integer": _integer(32),
+    "jsonb": _jsonb,
+    "numeric": _numeric,
+    "text": _text,
+    "text[]": _texts,
+    "timestamptz": _timestamp,
+    "uuid": _uuid,
+}
+
+
+# --- a column at once: None where some value needs `convert` --------------------------------------------------------
+
+
+def _fast_text(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+    if types != {str}:
+        return None
+    array = pa.array(values, pa.string())
+    return None if pc.any(pc.match_substring(array, "\0")).as_py() else array
+
+
+def _fast_texts(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+    if types != {list} or not {type(item) for value in values if value for item in value} <= {str}:
+        return None
+    array = pa.array(values, pa.list_(pa.string()))
+    return None if pc.any(pc.match_substring(array.flatten(), "\0")).as_py() else array
+
+
+def _fast_integer(arrow: pa.DataType) -> Callable[[Sequence[Any], set[type]], pa.Array | None]:
+    def fast(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+        if not types <= {int, Int64}:
+            return None
+        try:
+            return pa.array(values, arrow)
+        except (pa.ArrowInvalid, OverflowError):
+            return None
+
+    return fast
+
+
+def _fast_double(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+    if types == {float}:
+        return pa.array(values, pa.float64())
+    if not types <= {int, Int64, float}:
+        return None
+    # Up to 2^53 every integer is a double.
+    if any(type(value) is not float and value is not None and not -(2**53) <= value <= 2**53 for value in values):
+        return None
+    return pa.array([None if value is None else float(value) for value in values], pa.float64())
+
+
+def _fast_boolean(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+    return pa.array(values, pa.bool_()) if types == {bool} else None
+
+
+def _fast_timestamp(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+    if types != {DatetimeMS}:
+        return None
+    array = pa.array([None if value is None else int(value) for value in values], pa.int64())
+    bounds: dict[str, int] = pc.min_max(array).as_py()
+    if bounds["min"] < FIRST_TIMESTAMP_MS or bounds["max"] > LAST_TIMESTAMP_MS:
+        return None
+    return array.cast(ARROW_TYPES["timestamptz"])
+
+
+_OID_BYTES = attrgetter("binary")
+
+
+def _fast_uuid(values: Sequence[Any], types: set[type]) -> pa.Array | None:
+    if types != {ObjectId}:
+        return None
+    if None not in values:
+        return uuid_array(identity.uuids_from_objectids(b"".join(map(_OID_BYTES, values))).tobytes())
+    present = identity.uuids_from_objectids(b"".join([value.binary for value in values if value is not None])).tobytes()
+    ids = (present[at : at + 16] for at in range(0, len(present), 16))
+    return pa.array([None if value is None else next(ids) for value in values], pa.binary(16))
+
+
+def uuid_array(packed: bytes) -> pa.Array:
+    """n × 16 packed bytes as a column, without a copy."""
+    return pa.Array.from_buffers(pa.binary(16), len(packed) // 16, [None, pa.py_buffer(packed)])
+
+
+_FAST: dict[str, Callable[[Sequence[Any], set[type]], pa.Array | None]] = {
+    "bigint": _fast_integer(pa.int64()),
+    "boolean": _fast_boolean,
+    "double precision": _fast_double,
+    "integer": _fast_integer(pa.int32()),
+    "text": _fast_text,
+    "text[]": _fast_texts,
+    "timestamptz": _fast_timestamp,
+    "uuid": _fast_uuid,
+}
+
+
+def _all_in(array: pa.Array, allowed: tuple[str, ...]) -> bool:
+    flat = array.flatten() if pa.types.is_list(array.type) else array
+    return set(flat.unique().to_pylist()) <= {None, *allowed}
+
+
+# --- JSON ------------------------------------------------------------------------------------------------------------
+
+
+def extended_json(value: Any, *, keep_nul: bool = False) -> str:
+    """Relaxed Extended JSON v2 (MongoDB manual) as jsonb can keep it.
+
+    -0.0 and doubles of magnitude ≥ 1e15 are `$numberDouble`, for jsonb has neither. U+0000, which no jsonb can hold,
+    raises `UnfitError`, unless `keep_nul`: then such a text becomes `{"$utf8": "<base64 of its bytes>"}`.
+    """
+    return orjson.dumps(_json(value, keep_nul)).decode()
+
+
+def _json(value: Any, keep_nul: bool) -> JsonValue:
+    kind = type(value)
+    if kind is str:
+        if "\0" in value:
+            if not keep_nul:
+                raise UnfitError("nul_character")
+            return {"$utf8": base64.b64encode(value.encode()).decode()}
+        return value
+    if kind is int or kind is bool or value is None:
+        return value
+    if kind is float:
+        return value if abs(value) < LARGE_DOUBLE and (value != 0 or math.copysign(1, value) > 0) else _number_double(value)
+    if kind is dict:
+        return {key: _json(item, keep_nul) for key, item in value.items()}
+    if kind is list:
+        return [_json(item, keep_nul) for item in value]
+    return _JSON[kind](value, keep_nul)
+
+
+def _number_double(value: float) -> JsonValue:
+    special = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return {"$numberDouble": "NaN" if value != value else special.get(value, repr(value))}
+
+
+def _json_date(value: DatetimeMS, _: bool) -> JsonValue:
+    ms = int(value)
+    # Relaxed form for the years 1970 to 9999 only (Extended JSON v2 specification, "Datetime").
+    if not 0 <= ms < 253_402_300_800_000:
+        return {"$date": {"$numberLong": str(ms)}}
+    seconds = datetime.datetime.fromtimestamp(ms // 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return {"$date": f"{seconds}.{ms % 1000:03d}Z" if ms % 1000 else f"{seconds}Z"}
+
+
+def _json_binary(value: bytes, _: bool) -> JsonValue:
+    return {"$binary": {"base64": base64.b64encode(value).decode(), "subType": f"{getattr(value, 'subtype', 0):02x}"}}
+
+
+def _json_regex(value: Regex[Any], keep_nul: bool) -> JsonValue:
+    flags = "".join(
+        letter for letter, flag in (("i", 2), ("l", 4), ("m", 8), ("s", 16), ("u", 32), ("x", 64)) if value.flags & flag
+    )
+    return {"$regularExpression": {"pattern": _json(value.pattern, keep_nul), "options": flags}}
+
+
+def _json_code(value: Code, keep_nul: bool) -> JsonValue:
+    code: JsonValue = {"$code": _json(str(value), keep_nul)}
+    return code if value.scope is None else code | {"$scope": _json(dict(value.scope), keep_nul)}
+
+
+_JSON: dict[type, Callable[[Any, bool], JsonValue]] = {
+    Int64: lambda value, _: int(value),
+    ObjectId: lambda value, _: {"$oid": str(value)},
+    DatetimeMS: _json_date,
+    Decimal128: lambda value, _: {"$numberDecimal": str(value)},
+    bytes: _json_binary,
+    Binary: _json_binary,
+    Regex: _json_regex,
+    Code: _json_code,
+    Timestamp: lambda value, _: {"$timestamp": {"t": value.time, "i": value.inc}},
+    MinKey: lambda value, _: {"$minKey": 1},
+    MaxKey: lambda value, _: {"$maxKey": 1},
+    Symbol: lambda value, keep_nul: {"$symbol": _json(value.name, keep_nul)},
+    Undefined: lambda value, _: {"$undefined": True},
+    DBPointer: lambda value, keep_nul: {"$dbPointer": {"$ref": _json(value.collection, keep_nul), "$id": {"$oid": str(value.id)}}},
+    DBRef: lambda value, keep_nul: _json(as_document(value), keep_nul),
+}
+
+_BSON_TYPES: dict[type, str] = {
+    str: "string",
+    int: "int",
+    Int64: "long",
+    float: "double",
+    Decimal128: "decimal",
+    bool: "bool",
+    DatetimeMS: "date",
+    ObjectId: "objectId",
+    bytes: "binData",
+    Binary: "binData",
+    type(None): "null",
+    dict: "object",
+    DBRef: "object",
+    list: "array",
+    Regex: "regex",
+    Timestamp: "timestamp",
+    MinKey: "minKey",
+    MaxKey: "maxKey",
+    Symbol: "symbol",
+    Undefined: "undefined",
+    DBPointer: "dbPointer",
+}
+
+
+def bson_type(value: Any) -> str:
+    """The alias by which MongoDB's `$type` calls the type of a value."""
+    if type(value) is Code:
+        return "javascript" if value.scope is None else "javascriptWithScope"
+    return _BSON_TYPES[type(value)]
+
+
+def uuid_text(packed: bytes) -> str:
+    """The 36 characters of a UUID's 16 bytes."""
+    return str(uuid.UUID(bytes=packed))
