@@ -7,6 +7,8 @@ they are read by the exact reader below, which follows the BSON specification (b
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -219,6 +221,11 @@ def _utf8(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as fault:
         raise MalformedError("a text is not valid UTF-8") from fault
+
+
+def malformed_id(raw: bytes) -> str:
+    """The name under which a document without a readable `_id` stands in the rejects: a digest of its bytes."""
+    return json.dumps({"$malformed": hashlib.sha256(raw).hexdigest()}, separators=(",", ":"))
 
 
 def as_document(reference: DBRef) -> dict[str, Any]:

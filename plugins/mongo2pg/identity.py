@@ -31,6 +31,8 @@ from bson.json_util import dumps as to_extended_json
 from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
+from mongo2pg.decode import DBPointer, Symbol, Undefined
+
 # The namespace of all derived ids. A constant for ever: another one would give every row another id.
 NAMESPACE = uuid.UUID("7d0c1f5e-2b5c-5f0b-9d5e-6d6f6e676f32")
 
@@ -76,6 +78,24 @@ def id_from_value(value: Any) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, canonical_json(value))
 
 
+def is_reversible(value: Any) -> bool:
+    """Whether the UUID alone tells the value: so for ObjectIds and UUIDs, all others are kept in `extra`."""
+    return isinstance(value, ObjectId) or (isinstance(value, Binary) and value.subtype == 4 and len(value) == 16)
+
+
+def may_collide(value: Any) -> bool:
+    """Whether another `_id` of the collection may reach the same UUID.
+
+    Two documents share an id only if one of them has such an `_id`: 24 hex digits as a string, a UUID of subtype 3, or
+    a UUID made like the ones of this module (version 5 or 8).
+    """
+    if isinstance(value, str):
+        return HEX_OBJECT_ID.fullmatch(value) is not None
+    return (
+        isinstance(value, Binary) and len(value) == 16 and (value.subtype == 3 or (value.subtype == 4 and value[6] >> 4 in (5, 8)))
+    )
+
+
 def canonical_json(value: Any) -> str:
     """Canonical Extended JSON in which equal numbers look alike, whatever BSON type carries them."""
     return to_extended_json(_by_value(value), json_options=CANONICAL_JSON_OPTIONS, separators=(",", ":"), ensure_ascii=False)
@@ -86,6 +106,12 @@ def _by_value(value: Any) -> Any:
         return {key: _by_value(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_by_value(item) for item in value]
+    if isinstance(value, Symbol):
+        return {"$symbol": value.name}
+    if isinstance(value, Undefined):
+        return {"$undefined": True}
+    if isinstance(value, DBPointer):
+        return {"$dbPointer": {"$ref": value.collection, "$id": value.id}}
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal128):
         return value
     number: Any = value.to_decimal() if isinstance(value, Decimal128) else value

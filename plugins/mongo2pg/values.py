@@ -244,7 +244,7 @@ def _uuid(value: Any) -> bytes | Converted:
         return identity.uuid_from_objectid(value).bytes
     if type(value) is Binary and value.subtype in (3, 4) and len(value) == 16:
         stored = identity.id_from_value(value).bytes
-        return stored if value.subtype == 4 else Converted(stored, original=True)
+        return stored if identity.is_reversible(value) else Converted(stored, original=True)
     if type(value) is str and identity.HEX_OBJECT_ID.fullmatch(value):
         return Converted(identity.id_from_value(value).bytes, original=True)
     raise UnfitError("type_mismatch")

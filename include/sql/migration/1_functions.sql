@@ -1,0 +1,42 @@
+-- Functions over the ids that the pipeline gives out. Pure, so that indexes and generated columns may use them.
+
+CREATE SCHEMA IF NOT EXISTS migration;
+
+-- The UUID of an ObjectId given as 24 hex digits: its 12 bytes inside an RFC 9562 version 8 UUID (see docs/identity.md).
+-- NULL where the text is no ObjectId.
+CREATE OR REPLACE FUNCTION migration.uuid_from_objectid(objectid text) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT CASE WHEN objectid ~ '^[0-9a-fA-F]{24}$' THEN
+        (substr(objectid, 1, 12) || '8' || substr(objectid, 13, 3) || '8' || substr(objectid, 16) || '000000')::uuid
+    END
+$$;
+
+-- The ObjectId inside a UUID, as 24 hex digits; NULL unless version, variant and the zero tail say that there is one.
+CREATE OR REPLACE FUNCTION migration.objectid_from_uuid(id uuid) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT substr(digits, 1, 12) || substr(digits, 14, 3) || substr(digits, 18, 9)
+    FROM (SELECT replace(id::text, '-', '') AS digits) AS id_text
+    WHERE digits ~ '^.{12}8.{3}8.{9}0{6}$'
+$$;
+
+-- The `_id` that a root row came from, as Extended JSON: whatever is no ObjectId and no UUID stands in `extra`.
+CREATE OR REPLACE FUNCTION migration.document_id(id uuid, extra jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN extra ? '_id' THEN extra -> '_id'
+        WHEN migration.objectid_from_uuid(id) IS NOT NULL
+            THEN jsonb_build_object('$oid', migration.objectid_from_uuid(id))
+        ELSE jsonb_build_object('$binary',
+            jsonb_build_object('base64', encode(uuid_send(id), 'base64'), 'subType', '04'))
+    END
+$$;
+
+-- `extra` with a value put under a path, the objects on the way made where they are missing.
+CREATE OR REPLACE FUNCTION migration.with_extra(extra jsonb, path text[], value jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN cardinality(path) = 1 THEN coalesce(extra, '{}') || jsonb_build_object(path[1], value)
+        ELSE coalesce(extra, '{}')
+            || jsonb_build_object(path[1], migration.with_extra(extra -> path[1], path[2:], value))
+    END
+$$;

@@ -1,0 +1,127 @@
+-- The pipeline's books. Every row is written in the transaction of what it describes.
+
+-- Where each collection stands: nothing loaded, in the first load of one run and plan, or complete (keys and indexes built).
+CREATE TABLE IF NOT EXISTS migration.collections (
+    domain        text NOT NULL,
+    collection    text NOT NULL,
+    phase         text NOT NULL DEFAULT 'empty' CHECK (phase IN ('empty', 'bulk', 'complete')),
+    owner_run     text,
+    owner_plan    text,
+    full_run      text,                     -- the last full run that settled
+    full_run_at   timestamptz,
+    PRIMARY KEY (domain, collection)
+);
+
+CREATE TABLE IF NOT EXISTS migration.runs (
+    domain        text NOT NULL,
+    run_id        text NOT NULL,
+    mode          text NOT NULL,
+    params        jsonb NOT NULL,
+    state         text NOT NULL CHECK (state IN ('running', 'passed', 'failed')),
+    started_by    text,
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    finished_at   timestamptz,
+    report        jsonb,
+    PRIMARY KEY (domain, run_id)
+);
+
+-- What one chunk brought (stage load), and what settle changed of it afterwards (stage settle, signed numbers):
+-- over all passes of a run and collection, read = inserted + updated + unchanged + superseded + rejected.
+CREATE TABLE IF NOT EXISTS migration.passes (
+    domain        text NOT NULL,
+    run_id        text NOT NULL,
+    plan_id       text NOT NULL,
+    collection    text NOT NULL,
+    stage         text NOT NULL CHECK (stage IN ('load', 'settle')),
+    chunk         integer NOT NULL,
+    bounds        jsonb,
+    read_time     timestamptz,
+    read          bigint NOT NULL DEFAULT 0,
+    inserted      bigint NOT NULL DEFAULT 0,
+    updated       bigint NOT NULL DEFAULT 0,
+    unchanged     bigint NOT NULL DEFAULT 0,
+    superseded    bigint NOT NULL DEFAULT 0,
+    held          bigint NOT NULL DEFAULT 0,
+    rejected      jsonb NOT NULL DEFAULT '{}',  -- reason → documents
+    misfits       jsonb NOT NULL DEFAULT '[]',  -- [{path, bson_type, reason, count}]
+    conversions   jsonb NOT NULL DEFAULT '{}',  -- path → values
+    arrays        jsonb NOT NULL DEFAULT '{}',  -- path → {elements, rows, rejected, of_parents_not_loaded}
+    inserted_ids  uuid[],                       -- of a merge: what settle needs to take an outcome back
+    updated_ids   uuid[],
+    bytes         bigint NOT NULL DEFAULT 0,
+    raw_sha256    text,
+    seconds       double precision,
+    committed_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (domain, run_id, plan_id, collection, stage, chunk)
+);
+
+-- Documents that no chunk may judge: a reference whose row may still come, a unique slot that may still become free.
+-- `row_image` is the row as PostgreSQL writes a composite value; a document's root row and child rows are held together.
+CREATE TABLE IF NOT EXISTS migration.held (
+    domain        text NOT NULL,
+    collection    text NOT NULL,
+    plan_id       text NOT NULL,
+    document_id   jsonb NOT NULL,
+    root_id       uuid NOT NULL,
+    table_name    text NOT NULL,
+    row_image     text NOT NULL
+);
+CREATE INDEX IF NOT EXISTS held_collection_idx ON migration.held (domain, collection, root_id);
+
+-- Each version of a rejected document once, byte for byte: Extended JSON cannot hold a malformed one.
+CREATE TABLE IF NOT EXISTS migration.reject_documents (
+    sha256        bytea PRIMARY KEY,
+    bson          bytea NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS migration.rejects (
+    reject        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    domain        text NOT NULL,
+    collection    text NOT NULL,
+    document_id   jsonb NOT NULL,
+    path          text NOT NULL,
+    element       boolean NOT NULL,            -- an element of an array or map alone; its document is loaded
+    bson_type     text NOT NULL,
+    reason        text NOT NULL,
+    document      bytea NOT NULL REFERENCES migration.reject_documents,
+    run_id        text NOT NULL,
+    plan_id       text NOT NULL,
+    chunk         integer NOT NULL,
+    state         text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'superseded', 'resolved')),
+    rejected_at   timestamptz NOT NULL DEFAULT now(),
+    closed_at     timestamptz
+);
+-- One open reject per collection, _id and path. Digests, because an index row holds 2,700 bytes and a path may be longer.
+CREATE UNIQUE INDEX IF NOT EXISTS rejects_open_key
+    ON migration.rejects (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open';
+CREATE INDEX IF NOT EXISTS rejects_document_idx ON migration.rejects (document);
+
+CREATE TABLE IF NOT EXISTS migration.checks (
+    domain        text NOT NULL,
+    run_id        text NOT NULL,
+    check_name    text NOT NULL,
+    subject       text NOT NULL,               -- a collection, an array path of it, or a table
+    chunk         integer NOT NULL DEFAULT -1, -- -1: the whole
+    verdict       text NOT NULL CHECK (verdict IN ('passed', 'failed', 'not_run')),
+    expected      jsonb,
+    actual        jsonb,
+    detail        text,
+    checked_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (domain, run_id, check_name, subject, chunk)
+);
+
+-- Every difference that a check found, however many; values of sensitive columns as keyed digests.
+CREATE TABLE IF NOT EXISTS migration.differences (
+    domain        text NOT NULL,
+    run_id        text NOT NULL,
+    check_name    text NOT NULL,
+    table_name    text NOT NULL,
+    chunk         integer NOT NULL,
+    id            uuid,
+    column_name   text,                        -- NULL where a whole row is missing or should not be there
+    kind          text NOT NULL CHECK (kind IN ('different', 'missing', 'extra', 'reject')),
+    source        text,
+    target        text,
+    found_at      timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX IF NOT EXISTS differences_run_idx ON migration.differences (domain, run_id, check_name, table_name);

@@ -1,0 +1,273 @@
+"""The books: what ran, what was committed, what was rejected, what was checked. Schema `migration` of the target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from mongo2pg.model import Domain
+from mongo2pg.queries import INCLUDE, SESSION
+
+log = logging.getLogger(__name__)
+
+Connection = psycopg.Connection[Any]
+Verdict = Literal["passed", "failed", "not_run"]
+
+
+class RunKey(NamedTuple):
+    """Which run, under which plan, of which domain."""
+
+    domain: str
+    run_id: str
+    plan_id: str = ""
+
+
+class RejectRow(NamedTuple):
+    """A reject on its way into the books; `document` are the document's bytes, `document_id` is Extended JSON."""
+
+    document_id: str
+    path: str
+    element: bool
+    bson_type: str
+    reason: str
+    document: bytes
+    chunk: int
+
+
+class Check(NamedTuple):
+    """One comparison: what was expected, what was found, and the verdict. `chunk` is -1 for the whole."""
+
+    check: str
+    subject: str
+    verdict: Verdict
+    expected: Any = None
+    actual: Any = None
+    detail: str | None = None
+    chunk: int = -1
+
+
+def open_session(conn: Connection) -> None:
+    """Settings that make text images independent of the server's and the role's defaults."""
+    conn.execute(SESSION)
+    conn.commit()
+
+
+def install(conn: Connection) -> None:
+    """Creates the schema `migration` with its tables and functions where they are missing."""
+    # CREATE … IF NOT EXISTS of two sessions at once can still collide in the catalog: one at a time.
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('mongo2pg install', 0))")
+    for path in sorted((INCLUDE / "migration").glob("*.sql")):
+        conn.execute(path.read_text())  # type: ignore[call-overload]
+
+
+def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None) -> None:
+    """Notes that a run began, or that it was cleared and begins again."""
+    conn.execute(
+        """
+        INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by)
+        VALUES (%s, %s, %s, %s, 'running', %s)
+        ON CONFLICT (domain, run_id) DO UPDATE SET state = 'running', finished_at = NULL, mode = excluded.mode, params = excluded.params
+        """,
+        (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by),
+    )
+
+
+def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str, Any]) -> None:
+    conn.execute(
+        "UPDATE migration.runs SET state = %s, finished_at = now(), report = %s WHERE domain = %s AND run_id = %s",
+        ("passed" if passed else "failed", Jsonb(dict(report)), run.domain, run.run_id),
+    )
+
+
+def lock_collection(conn: Connection, run: RunKey, collection: str, *, shared: bool = False) -> None:
+    """Waits for the collection's lock and holds it to the end of the transaction."""
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {run.domain}.{collection}",))  # type: ignore[arg-type]
+
+
+def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | None, str | None]:
+    """Phase, owning run and owning plan of a collection; ('empty', None, None) for one never seen."""
+    row = conn.execute(
+        "SELECT phase, owner_run, owner_plan FROM migration.collections WHERE domain = %s AND collection = %s",
+        (run.domain, collection),
+    ).fetchone()
+    return row or ("empty", None, None)
+
+
+def set_phase(conn: Connection, run: RunKey, collection: str, name: Literal["empty", "bulk", "complete"]) -> None:
+    conn.execute(
+        """
+        INSERT INTO migration.collections (domain, collection, phase, owner_run, owner_plan) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (domain, collection) DO UPDATE
+        SET phase = excluded.phase, owner_run = excluded.owner_run, owner_plan = excluded.owner_plan
+        """,
+        (run.domain, collection, name, run.run_id, run.plan_id),
+    )
+
+
+def committed_pass(conn: Connection, run: RunKey, collection: str, chunk: int) -> dict[str, Any] | None:
+    """What the books say of a chunk that this run and plan loaded already, or None."""
+    row = conn.execute(
+        """
+        SELECT to_jsonb(p) - '{inserted_ids,updated_ids}'::text[] FROM migration.passes p
+        WHERE (domain, run_id, plan_id, collection, stage, chunk) = (%s, %s, %s, %s, 'load', %s)
+        """,
+        (*run, collection, chunk),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int, facts: Mapping[str, Any]) -> None:
+    """Writes what a transaction did; of a settle that ran before, the numbers are added up by `add_up`."""
+    values = {name: Jsonb(value) if isinstance(value, dict) or name == "misfits" else value for name, value in facts.items()}
+    columns = list(values)
+    conn.execute(
+        psycopg.sql.SQL("INSERT INTO migration.passes (domain, run_id, plan_id, collection, stage, chunk, {}) VALUES ({})").format(
+            psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns)),
+            psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * (len(columns) + 6)),
+        ),
+        (*run, collection, stage, chunk, *values.values()),
+    )
+
+
+def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
+    """The sums over all passes of the collection in this run and plan."""
+    rows = conn.execute(
+        """
+        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes
+        FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
+        """,
+        (*run, collection),
+    ).fetchall()
+    names = ("read", "inserted", "updated", "unchanged", "superseded")
+    sums: dict[str, Any] = dict.fromkeys((*names, "bytes"), 0)
+    rejected: dict[str, int] = {}
+    misfits: dict[str, int] = {}
+    conversions: dict[str, int] = {}
+    arrays: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for name, value in zip(names, row, strict=False):
+            sums[name] += value
+        sums["bytes"] += row[9]
+        _add(rejected, row[5])
+        _add(conversions, row[7])
+        for misfit in row[6]:
+            misfits[misfit["path"]] = misfits.get(misfit["path"], 0) + misfit["count"]
+        for path, counts in row[8].items():
+            _add(arrays.setdefault(path, {}), counts)
+    return {**sums, "rejected": rejected, "misfits": misfits, "conversions": conversions, "arrays": arrays}
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for key, value in more.items():
+        total[key] = total.get(key, 0) + value
+        if not total[key] and value < 0:
+            del total[key]
+
+
+def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
+    """Closes the open rejects of documents that have been read anew."""
+    conn.execute(
+        """
+        UPDATE migration.rejects SET state = 'superseded', closed_at = now()
+        WHERE state = 'open' AND domain = %s AND collection = %s AND document_id = ANY(%s::jsonb[])
+        """,
+        (run.domain, collection, list(document_ids)),
+    )
+
+
+def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents with open rejects, as Extended JSON in PostgreSQL's writing of jsonb."""
+    return [
+        row[0]
+        for row in conn.execute(
+            "SELECT DISTINCT document_id::text FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s",
+            (run.domain, collection),
+        )
+    ]
+
+
+def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterable[RejectRow]) -> None:
+    """Opens rejects, each version of a document stored once; an open one of the same document and path is replaced."""
+    digests: dict[int, bytes] = {}
+    stored: set[bytes] = set()
+    with conn.cursor() as cursor:
+        for reject in rejects:
+            digest = digests.get(id(reject.document)) or hashlib.sha256(reject.document).digest()
+            digests[id(reject.document)] = digest
+            if digest not in stored:
+                stored.add(digest)
+                cursor.execute(
+                    "INSERT INTO migration.reject_documents (sha256, bson) VALUES (%s, %b) ON CONFLICT DO NOTHING",
+                    (digest, reject.document),
+                )
+            cursor.execute(
+                """
+                INSERT INTO migration.rejects
+                    (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
+                SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
+                    document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
+                    chunk = excluded.chunk, rejected_at = now()
+                """,
+                (
+                    run.domain,
+                    collection,
+                    psycopg.types.json.Jsonb(json.loads(reject.document_id)),
+                    reject.path.replace("\0", "\\0"),
+                    reject.element,
+                    reject.bson_type,
+                    reject.reason,
+                    digest,
+                    run.run_id,
+                    run.plan_id,
+                    reject.chunk,
+                ),
+            )
+
+
+def write_checks(conn: Connection, run: RunKey, checks: Iterable[Check]) -> None:
+    """Notes the checks, each in the place of an earlier one of the same name, subject and chunk of this run."""
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            """
+            INSERT INTO migration.checks (domain, run_id, check_name, subject, chunk, verdict, expected, actual, detail)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (domain, run_id, check_name, subject, chunk) DO UPDATE
+            SET verdict = excluded.verdict, expected = excluded.expected, actual = excluded.actual,
+                detail = excluded.detail, checked_at = now()
+            """,
+            [
+                (run.domain, run.run_id, c.check, c.subject, c.chunk, c.verdict, Jsonb(c.expected), Jsonb(c.actual), c.detail)
+                for c in checks
+            ],
+        )
+
+
+def read_checks(conn: Connection, run: RunKey) -> list[Check]:
+    rows = conn.execute(
+        """
+        SELECT check_name, subject, verdict, expected, actual, detail, chunk FROM migration.checks
+        WHERE domain = %s AND run_id = %s ORDER BY check_name, subject, chunk
+        """,
+        (run.domain, run.run_id),
+    )
+    return [Check(*row) for row in rows]
+
+
+def complete(conn: Connection, run: RunKey, domain: Domain) -> None:
+    """Notes that a full run of these collections settled."""
+    conn.execute(
+        """
+        UPDATE migration.collections SET phase = 'complete', full_run = %s, full_run_at = now()
+        WHERE domain = %s AND collection = ANY(%s)
+        """,
+        (run.run_id, run.domain, [collection.name for collection in domain.collections]),
+    )

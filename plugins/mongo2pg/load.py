@@ -1,0 +1,306 @@
+"""Frames into PostgreSQL: one transaction a chunk, with its record in the books; judges no reference and no uniqueness.
+
+The first load of a collection copies into bare tables (`bulk`); later ones copy into temporary tables and write only
+what differs (`merge`). A document that no chunk can judge alone (a reference whose row may still come, a unique slot
+that may still become free, an `_id` that another may share) is held for `settle`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pgpq
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pgpq import encoders, schema
+from psycopg import sql
+from psycopg.types.numeric import DecimalBinaryDumper
+
+from mongo2pg import books
+from mongo2pg.books import Connection, RejectRow, RunKey
+from mongo2pg.errors import StagingError
+from mongo2pg.merge import merge
+from mongo2pg.model import Collection, Column, Domain, Table
+from mongo2pg.normalise import HOLD
+from mongo2pg.queries import create_incoming, incoming, names, same_image, target
+from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+
+log = logging.getLogger(__name__)
+
+
+def claim(conn: Connection, run: RunKey, domain: Domain) -> None:
+    """Makes this run and plan the owner of each collection's first load, where that is still to be done.
+
+    What a dead owner left in the tables of a first load goes: nobody can say how far it came. Held documents of earlier
+    plans go too, for this plan reads them again.
+    """
+    for collection in domain.collections:
+        with conn.transaction():
+            books.lock_collection(conn, run, collection.name)
+            conn.execute("DELETE FROM migration.held WHERE domain = %s AND collection = %s", (run.domain, collection.name))
+            phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+            if phase == "complete":
+                continue
+            if (owner_run, owner_plan) not in ((None, None), (run.run_id, run.plan_id)):
+                log.info("%s: the first load of run %s did not finish; its rows are removed", collection.name, owner_run)
+            conn.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(target(table.name) for table in collection.tables)))
+            books.set_phase(conn, run, collection.name, "bulk")
+
+
+def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int) -> dict[str, Any]:
+    """Loads the chunk, or finds in the books that this plan loaded it already; returns what the books say of it."""
+    manifest = read_json(staging.manifest(chunk))
+    bounds = read_json(staging.plan)["bounds"][chunk]
+    if (manifest["plan_id"], manifest["bounds"], manifest["fingerprint"]) != (run.plan_id, bounds, collection.fingerprint):
+        raise StagingError(
+            f"the frames of {collection.name} {chunk} belong to another plan or another declaration; clear the task `plan`"
+        )
+    started = time.monotonic()
+    with conn.transaction():
+        phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+        books.lock_collection(conn, run, collection.name, shared=phase == "bulk")
+        done = books.committed_pass(conn, run, collection.name, chunk)
+        if done:
+            log.info("%s %s: loaded already by this plan, nothing to do", collection.name, chunk)
+            return done
+        if phase != "complete" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
+            raise StagingError(f"the first load of {collection.name} belongs to run {owner_run}; clear the task `plan`")
+        files = {
+            table.name: open_parquet(staging.frame(table.name, chunk), manifest["frames"][table.name]["sha256"])
+            for table in collection.tables
+        }
+        try:
+            facts = _bulk(conn, run, collection, files) if phase == "bulk" else _merge(conn, run, collection, files)
+        finally:
+            for file in files.values():
+                file.close()
+        _book_rejects(conn, run, collection, staging, chunk, manifest)
+        facts |= {key: manifest[key] for key in ("bounds", "read_time", "misfits", "conversions", "arrays", "rejected", "bytes")}
+        facts |= {"read": manifest["documents"], "raw_sha256": manifest["raw"]["sha256"]}
+        facts["seconds"] = round(time.monotonic() - started, 3)
+        books.record_pass(conn, run, collection.name, "load", chunk, facts)
+    return facts
+
+
+def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
+    root = collection.tables[0]
+    held = _held_ids(files[root.name])
+    for table in collection.tables:
+        owner = table.parent_key or "id"
+        copy_frames(conn, target(table.name), table, (_without(batch, owner, held) for batch in _batches(files[table.name])))
+    if len(held):
+        for table in collection.tables:
+            owner = table.parent_key or "id"
+            conn.execute(create_incoming(table))
+            copy_frames(conn, incoming(table.name), table, (_only(batch, owner, held) for batch in _batches(files[table.name])))
+        hold(conn, run, collection)
+    rows = sum(files[root.name].metadata.row_group(group).num_rows for group in range(files[root.name].num_row_groups))
+    return {"inserted": rows - len(held), "held": len(held)}
+
+
+def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
+    root = collection.tables[0]
+    held = _held_ids(files[root.name])
+    for table in collection.tables:
+        conn.execute(create_incoming(table))
+        copy_frames(conn, incoming(table.name), table, _batches(files[table.name]))
+        conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
+    conn.execute("CREATE TEMP TABLE mongo2pg_hold (id uuid) ON COMMIT DROP")
+    if len(held):
+        conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%b::uuid[])", (_uuids(held),))
+    for question in _questions_for_settle(collection):
+        conn.execute(sql.SQL("INSERT INTO pg_temp.mongo2pg_hold {}").format(question))
+    count = hold(conn, run, collection, only=sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold"))
+    inserted, updated, unchanged = merge(conn, collection)
+    return {
+        "inserted": len(inserted),
+        "updated": len(updated),
+        "unchanged": unchanged,
+        "held": count,
+        "inserted_ids": inserted,
+        "updated_ids": updated,
+    }
+
+
+def _questions_for_settle(collection: Collection) -> Iterable[sql.Composed]:
+    """Queries for the ids of incoming documents that this chunk cannot judge; a row that is the same is never among them."""
+    root = collection.tables[0]
+    differs = sql.SQL("NOT EXISTS (SELECT FROM {target} t WHERE t.id = i.id AND {same})").format(
+        target=target(root.name), same=same_image(root, "i", "t")
+    )
+    for table in collection.tables:
+        for column in table.references:
+            yield sql.SQL(
+                "SELECT i.{owner} FROM {incoming} i WHERE i.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = i.{column})"
+            ).format(
+                owner=sql.Identifier(table.parent_key or "id"),
+                incoming=incoming(table.name),
+                column=sql.Identifier(column.name),
+                parent=target(column.references),
+            )
+    for key in root.unique:
+        same_key = sql.SQL(" AND ").join(sql.SQL("o.{0} = i.{0}").format(sql.Identifier(name)) for name in key)
+        for other in (target(root.name), incoming(root.name)):
+            yield sql.SQL(
+                "SELECT i.id FROM {incoming} i WHERE {differs} AND EXISTS (SELECT FROM {other} o WHERE {same_key} AND o.id <> i.id)"
+            ).format(incoming=incoming(root.name), differs=differs, other=other, same_key=same_key)
+    # The row under this id may be another document's, if that one's `_id` reaches the same UUID.
+    yield sql.SQL(
+        "SELECT i.id FROM {incoming} i JOIN {target} t USING (id) WHERE t.extra -> '_id' IS DISTINCT FROM i.extra -> '_id'"
+    ).format(incoming=incoming(root.name), target=target(root.name))
+
+
+def hold(conn: Connection, run: RunKey, collection: Collection, only: sql.SQL | None = None) -> int:
+    """Moves incoming documents (all, or those whose id the query `only` names) to `migration.held`; returns how many."""
+    root, *children = collection.tables
+    which = sql.SQL("WHERE i.{owner} IN ({only})") if only else sql.SQL("WHERE i.{owner} IS NOT NULL")
+    count = 0
+    for table in (root, *children):
+        owner = sql.Identifier(table.parent_key or "id")
+        moved = conn.execute(
+            sql.SQL(
+                """
+                INSERT INTO migration.held (domain, collection, plan_id, document_id, root_id, table_name, row_image)
+                SELECT %s, %s, %s, migration.document_id(r.id, r.extra), r.id, %s, ROW({columns})::text
+                FROM {incoming} i JOIN {root} r ON r.id = i.{owner} {which}
+                """
+            ).format(
+                columns=names(table.columns, "i"),
+                incoming=incoming(table.name),
+                root=incoming(root.name),
+                owner=owner,
+                which=which.format(owner=owner, only=only) if only else which.format(owner=owner),
+            ),
+            (run.domain, collection.name, run.plan_id, table.name),
+        ).rowcount
+        count = count or moved
+        if table is root and not moved:
+            return 0
+    for table in (*children, root):
+        conn.execute(
+            sql.SQL("DELETE FROM {} i {}").format(
+                incoming(table.name),
+                which.format(owner=sql.Identifier(table.parent_key or "id"), only=only)
+                if only
+                else which.format(owner=sql.Identifier(table.parent_key or "id")),
+            )
+        )
+    return count
+
+
+# --- COPY -----------------------------------------------------------------------------------------------------------
+
+
+def copy_frames(conn: Connection, into: sql.Identifier, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
+    """COPY in PostgreSQL's binary format, encoded from Arrow; columns that no table has (`_row`) stay behind."""
+    wire = pa.schema([(column.name, _WIRE_TYPES.get(column.type) or _arrow(column)) for column in table.columns])
+    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
+        wire, {column.name: _encoder(column, wire.field(column.name)) for column in table.columns}
+    )
+    copy_sql = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(into, names(table.columns))
+    with conn.cursor() as cursor, cursor.copy(copy_sql) as copy:
+        copy.write(encoder.write_header())
+        for batch in batches:
+            if batch.num_rows:
+                arrays = [_wire_array(batch.column(column.name), column) for column in table.columns]
+                copy.write(encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=wire)))
+        copy.write(encoder.finish())
+
+
+# pgpq has no encoder from text to numeric: the values go as the bytes that PostgreSQL's numeric_recv reads.
+_WIRE_TYPES = {"numeric": pa.binary()}
+_NUMERIC_DUMPER = DecimalBinaryDumper
+
+
+def _arrow(column: Column) -> pa.DataType:
+    from mongo2pg.values import ARROW_TYPES
+
+    return ARROW_TYPES[column.type]
+
+
+def _encoder(column: Column, field: pa.Field) -> Any:
+    if column.type == "jsonb":
+        return encoders.StringEncoderBuilder.new_with_output(field, schema.Jsonb())
+    return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
+
+
+def _wire_array(array: pa.Array, column: Column) -> pa.Array:
+    if column.type != "numeric":
+        return array
+    from decimal import Decimal
+
+    dumper = _NUMERIC_DUMPER(Decimal)
+    return pa.array([None if text is None else dumper.dump(Decimal(text)) for text in array.to_pylist()], pa.binary())
+
+
+def _batches(file: pq.ParquetFile) -> Iterable[pa.RecordBatch]:
+    for group in range(file.num_row_groups):
+        yield from file.read_row_group(group).to_batches()
+
+
+def _held_ids(root: pq.ParquetFile) -> pa.Array:
+    found = [
+        table.column("id").filter(table.column(HOLD)).combine_chunks()
+        for table in (root.read_row_group(group, columns=["id", HOLD]) for group in range(root.num_row_groups))
+    ]
+    return pa.concat_arrays(found) if found else pa.array([], pa.binary(16))
+
+
+def _without(batch: pa.RecordBatch, owner: str, held: pa.Array) -> pa.RecordBatch:
+    return batch.filter(pc.invert(pc.is_in(batch.column(owner), held))) if len(held) else batch
+
+
+def _only(batch: pa.RecordBatch, owner: str, held: pa.Array) -> pa.RecordBatch:
+    return batch.filter(pc.is_in(batch.column(owner), held))
+
+
+def _uuids(ids: pa.Array) -> list[Any]:
+    import uuid
+
+    return [uuid.UUID(bytes=value) for value in ids.to_pylist()]
+
+
+# --- rejects ---------------------------------------------------------------------------------------------------------
+
+
+def _book_rejects(
+    conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int, manifest: dict[str, Any]
+) -> None:
+    with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
+        reopened = set(map(_compact, books.open_reject_ids(conn, run, collection.name)))
+        if reopened:
+            read = set(raw.read(columns=["_id"]).column(0).to_pylist())
+            books.supersede_rejects(conn, run, collection.name, reopened & set(map(_compact, read)))
+        with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
+            rejects = file.read().to_pylist()
+        documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
+    books.add_rejects(
+        conn,
+        run,
+        collection.name,
+        (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]], chunk) for r in rejects),
+    )
+
+
+def _compact(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+
+
+def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> dict[int, bytes]:
+    """The bytes of the documents in these rows (ascending) of a raw file."""
+    found: dict[int, bytes] = {}
+    first = 0
+    wanted = list(rows)
+    for group in range(raw.num_row_groups):
+        count = raw.metadata.row_group(group).num_rows
+        here = [row for row in wanted if first <= row < first + count]
+        if here:
+            column = raw.read_row_group(group, columns=["bson"]).column(0)
+            found.update((row, column[row - first].as_py()) for row in here)
+        first += count
+    return found

@@ -1,0 +1,310 @@
+"""Documents to rows: a pure function of the bytes and the declaration.
+
+A batch goes through column by column, never row by row: for each field one list of values, for each list one typed
+column. What does not fit leaves the column (a misfit, kept in `extra`) or takes its row along (a reject); either way it
+is counted, and nothing of a document is dropped that the declaration does not ignore.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from bson.objectid import ObjectId
+from numpy.typing import NDArray
+
+from mongo2pg import identity
+from mongo2pg.decode import MalformedError, decode_batch, malformed_id
+from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.progress import Progress
+from mongo2pg.rows import EMPTY, ArrayCount, Counts, Rows, declared_tree
+from mongo2pg.staging import CollectionStaging, open_parquet, parquet_writer, read_json, write_json
+from mongo2pg.values import ARROW_TYPES, bson_type, extended_json, fill, uuid_array
+
+log = logging.getLogger(__name__)
+
+# Columns of root frames that PostgreSQL does not get: the row of the raw file that the row came from, and whether the
+# document must be held, because another `_id` may reach the same UUID.
+RAW_ROW = "_row"
+HOLD = "_hold"
+
+
+class Reject(NamedTuple):
+    """A document (`path` is one of its fields) or an array element that became no row; `row` counts in the raw file."""
+
+    row: int
+    id: str
+    path: str
+    bson_type: str
+    reason: str
+    element: bool
+
+
+REJECT_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("bson_type", pa.string()),
+        ("reason", pa.string()),
+        ("element", pa.bool_()),
+    ]
+)
+
+
+def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: int) -> dict[str, Any]:
+    """Writes the chunk's frames and rejects and, last, its manifest, which it returns; a chunk that has one is left alone."""
+    mark = staging.manifest(chunk)
+    if mark.exists():
+        return read_json(mark)
+    extracted = read_json(staging.raw_manifest(chunk))
+    started = time.monotonic()
+    normaliser = Normaliser(collection)
+    with ExitStack() as files:
+        raw = files.enter_context(open_parquet(staging.raw(chunk), extracted["raw"]["sha256"]))
+        writers = {
+            table.name: files.enter_context(parquet_writer(staging.frame(table.name, chunk), normaliser.schema(table)))
+            for table in collection.tables
+        }
+        reject_writer, reject_file = files.enter_context(parquet_writer(staging.rejects(chunk), REJECT_SCHEMA))
+        progress = Progress(log, f"normalise {collection.name} {chunk}", extracted["documents"])
+        for group in range(raw.num_row_groups):
+            raws = raw.read_row_group(group, columns=["bson"]).column(0).to_pylist()
+            batch = normaliser.normalise(raws, first_row=normaliser.counts.read)
+            for name, frame in batch.frames.items():
+                writers[name][0].write_batch(frame, row_group_size=max(1, frame.num_rows))
+            reject_writer.write_table(pa.Table.from_pylist([reject._asdict() for reject in batch.rejects], REJECT_SCHEMA))
+            progress.update(normaliser.counts.read)
+    frames = {name: {"sha256": file.sha256, "bytes": file.size} for name, (_, file) in writers.items()}
+    counts = normaliser.counts
+    manifest = {
+        **{key: extracted[key] for key in ("plan_id", "collection", "chunk", "bounds", "query", "read_concern", "read_time")},
+        "fingerprint": collection.fingerprint,
+        "documents": counts.read,
+        "bytes": extracted["bytes"],
+        "raw": extracted["raw"],
+        "frames": frames,
+        "rejects": {"sha256": reject_file.sha256, "bytes": reject_file.size},
+        "rows": counts.rows,
+        "rejected": dict(counts.rejected),
+        "misfits": [
+            {"path": path, "bson_type": kind, "reason": reason, "count": count}
+            for (path, kind, reason), count in sorted(counts.misfits.items())
+        ],
+        "conversions": dict(counts.conversions),
+        "arrays": {path: asdict(count) for path, count in counts.arrays.items()},
+        "seconds": {"extract": extracted["seconds"], "normalise": round(time.monotonic() - started, 3)},
+    }
+    write_json(mark, manifest)
+    return manifest
+
+
+class Batch(NamedTuple):
+    """The frames of some documents: one table each, in load order, and the rejects."""
+
+    frames: dict[str, pa.RecordBatch]
+    rejects: list[Reject]
+
+
+class Normaliser:
+    """Turns batches of documents of one collection into frames and counts what it does."""
+
+    def __init__(self, collection: Collection) -> None:
+        self.collection = collection
+        self.counts = Counts(arrays={child.path: ArrayCount() for child in collection.children})
+        self._root, *children = collection.tables
+        self._children = list(zip(collection.children, children, strict=True))
+        self._tree = declared_tree(collection.columns, collection.children, ("_id", *collection.ignored))
+        self._child_trees = {
+            child.path: declared_tree(child.columns, passed_over=("_id",) if child.has_source_id else ())
+            for child in collection.children
+        }
+
+    def schema(self, table: Table) -> pa.Schema:
+        """The columns of a table's frames; a root's frames also say which raw row each row came from."""
+        columns = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
+        return pa.schema(columns if table.child else [*columns, (RAW_ROW, pa.int64()), (HOLD, pa.bool_())])
+
+    def normalise(self, raws: list[bytes], first_row: int) -> Batch:
+        """The frames of these documents, the first of which is row `first_row` of the raw file; never raises for a value."""
+        with collector_paused():
+            return self._normalise(raws, first_row)
+
+    def _normalise(self, raws: list[bytes], first_row: int) -> Batch:
+        rejects: list[Reject] = []
+        documents: list[dict[str, Any]] = []
+        rows: list[int] = []
+        for row, document in enumerate(decode_batch(raws), first_row):
+            if isinstance(document, MalformedError) or "_id" not in document:
+                rejects.append(Reject(row, malformed_id(raws[row - first_row]), "", "object", "malformed", element=False))
+            else:
+                documents.append(document)
+                rows.append(row)
+        self.counts.read += len(raws)
+
+        ids = [document["_id"] for document in documents]
+        work = Rows(documents, self._tree, self.counts)
+        packed_ids = self._root_ids(work, ids)
+        work.read()
+        for index, (path, value, reason) in sorted(work.unfit.items()):
+            rejects.append(
+                Reject(rows[index], extended_json(ids[index], keep_nul=True), path, bson_type(value), reason, element=False)
+            )
+        self.counts.rejected.update(reject.reason for reject in rejects)
+        loaded = work.loaded()
+        self.counts.rows += int(loaded.sum())
+
+        root = pa.RecordBatch.from_arrays(
+            [
+                *(work.column(column) for column in self._root.columns),
+                pa.array(rows, pa.int64()),
+                pa.array([type(value) is not ObjectId and identity.may_collide(value) for value in ids], pa.bool_()),
+            ],
+            schema=self.schema(self._root),
+        )
+        frames = {self._root.name: root.filter(pa.array(loaded))}
+        texts = identity.texts_from_uuids(packed_ids) if self._children else []
+        parents = _Parents(packed_ids, texts, loaded, rows, ids)
+        for child, table in self._children:
+            frames[table.name], element_rejects = self._child_frame(child, table, work.held[child.path], parents)
+            rejects += element_rejects
+        return Batch(frames, rejects)
+
+    @staticmethod
+    def _root_ids(work: Rows, ids: list[Any]) -> bytes:
+        if set(map(type, ids)) <= {ObjectId}:
+            packed = identity.uuids_from_objectids(b"".join([value.binary for value in ids])).tobytes()
+        else:
+            packed = b"".join([identity.id_from_value(value).bytes for value in ids])
+            for row, value in enumerate(ids):
+                if not identity.is_reversible(value):
+                    work.keep(row, ["_id"], value)
+        work.arrays["id"] = uuid_array(packed)
+        return packed
+
+    def _child_frame(
+        self, child: Child, table: Table, holders: list[Any], parents: _Parents
+    ) -> tuple[pa.RecordBatch, list[Reject]]:
+        count = self.counts.arrays[child.path]
+        lengths = np.fromiter(map(len, holders), np.int64, len(holders))
+        count.elements += int(lengths.sum())
+        count.of_parents_not_loaded += int(lengths[~parents.loaded].sum())
+        lengths[~parents.loaded] = 0
+        present = [holder if loaded else () for holder, loaded in zip(holders, parents.loaded, strict=True)]
+
+        elements: list[Any] = list(chain.from_iterable(h.values() if type(h) is dict else h for h in present))
+        keys: list[str] = list(chain.from_iterable(present)) if child.kind == "map" else []
+        parent = np.repeat(np.arange(len(holders)), lengths)
+        ordinal = np.arange(len(elements)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+        work = Rows(
+            elements if child.kind == "scalars" else [e if type(e) is dict else EMPTY for e in elements],
+            self._child_trees[child.path],
+            self.counts,
+            prefix=child.path,
+        )
+        if child.kind == "scalars":
+            work.put_value(child.columns[0], elements)
+            if child.unique_value:
+                _reject_repeated(work, parent, elements)
+        else:
+            for index, element in enumerate(elements):
+                if type(element) is not dict:
+                    work.unfit[index] = ("", element, "type_mismatch")
+            if child.kind == "map":
+                work.put(child.key, fill(keys, Column("", "text", child.key, required=True)), keys, "")
+            if child.has_source_id:
+                source_ids = [element.get("_id") for element in work.documents]
+                work.put("source_id", fill(source_ids, Column("_id", "uuid", "source_id")), source_ids, "_id")
+            work.read()
+        rejects = [
+            Reject(
+                parents.rows[parent[index]],
+                extended_json(parents.ids[parent[index]], keep_nul=True),
+                ".".join(filter(None, (child.path, keys[index] if keys else str(ordinal[index]), path))),
+                bson_type(value),
+                reason,
+                element=True,
+            )
+            for index, (path, value, reason) in sorted(work.unfit.items())
+        ]
+        loaded = work.loaded()
+        count.rejected += len(rejects)
+        count.rows += int(loaded.sum())
+
+        work.arrays[table.parent_key] = uuid_array(parents.packed).take(pa.array(parent))
+        work.arrays["id"] = uuid_array(_child_ids(child, parents, parent, ordinal, keys, elements))
+        if child.has_ordinal:
+            work.arrays["ordinal"] = pa.array(ordinal, pa.int32())
+        frame = pa.RecordBatch.from_arrays([work.column(column) for column in table.columns], schema=self.schema(table))
+        return frame.filter(pa.array(loaded)), rejects
+
+
+@dataclass
+class _Parents:
+    """The root rows that child rows of a batch belong to, by position in the batch."""
+
+    packed: bytes
+    texts: list[bytes]
+    loaded: NDArray[np.bool_]
+    rows: list[int]
+    ids: list[Any]
+
+
+def _reject_repeated(work: Rows, parent: NDArray[np.int64], values: list[Any]) -> None:
+    seen: set[tuple[int, Any]] = set()
+    for index, value in enumerate(values):
+        if index in work.unfit:
+            continue
+        if (int(parent[index]), value) in seen:
+            work.unfit[index] = ("", value, "duplicate_key")
+        seen.add((int(parent[index]), value))
+
+
+def _child_ids(
+    child: Child, parents: _Parents, parent: NDArray[np.int64], ordinal: NDArray[np.int64], keys: list[str], elements: list[Any]
+) -> bytes:
+    texts = [parents.texts[index] for index in parent]
+    if child.kind == "map":
+        return identity.child_ids(texts, child.path, "key", [orjson.dumps(key) for key in keys])
+    if child.unique_value:
+        # Elements that are no text have no row; any key serves for them.
+        return identity.child_ids(texts, child.path, "value", [orjson.dumps(e if type(e) is str else "") for e in elements])
+    by_ordinal = [b"%d" % position for position in ordinal]
+    if child.kind == "scalars":
+        return identity.child_ids(texts, child.path, "ordinal", by_ordinal)
+    own = [element.get("_id") if type(element) is dict else None for element in elements]
+    own = [value if type(value) is ObjectId else None for value in own]
+    holders = Counter((int(index), value) for index, value in zip(parent, own, strict=True) if value is not None)
+    use_own = [value is not None and holders[int(index), value] == 1 for index, value in zip(parent, own, strict=True)]
+    names = [
+        b'"%b"' % str(value).encode() if own_id else position
+        for value, own_id, position in zip(own, use_own, by_ordinal, strict=True)
+    ]
+    by_own_id = identity.child_ids(texts, child.path, "id", names)
+    if all(use_own):
+        return by_own_id
+    by_position = identity.child_ids(texts, child.path, "ordinal", names)
+    return b"".join((by_own_id if own_id else by_position)[at * 16 : at * 16 + 16] for at, own_id in enumerate(use_own))
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Python's garbage collector off: it would walk the hundreds of thousands of live values of a batch again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,58 @@
+"""SQL that is composed from declarations: identifiers through `psycopg.sql`, values bound, nothing formatted in.
+
+Static statements live in `include/sql`; this module holds what depends on the columns of a table.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from psycopg import sql
+
+from mongo2pg.model import Column, Table
+
+INCLUDE = Path(__file__).resolve().parents[2] / "include" / "sql"
+
+# The services' tables live here, the pipeline's books in `migration`; rows on their way in stand in temporary tables
+# that bear the names of their targets.
+TARGET = "public"
+INCOMING = "pg_temp"
+
+# Every session of the pipeline: text images of values must not depend on where they are made.
+SESSION = """
+    SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = 1;
+    SET bytea_output = 'hex'; SET client_encoding = 'UTF8'; SET xmloption = 'content'; SET search_path = pg_catalog;
+    SET client_min_messages = 'warning'
+"""
+
+
+def target(table: str) -> sql.Identifier:
+    return sql.Identifier(TARGET, table)
+
+
+def incoming(table: str) -> sql.Identifier:
+    return sql.Identifier(INCOMING, table)
+
+
+def names(columns: tuple[Column, ...] | list[Column], alias: str = "") -> sql.Composed:
+    """The columns' names, comma-separated, of the table alias where one is given."""
+    return sql.SQL(", ").join(sql.Identifier(alias, c.name) if alias else sql.Identifier(c.name) for c in columns)
+
+
+def create_incoming(table: Table) -> sql.Composed:
+    """A temporary table like the target, without its constraints, that ends with the transaction."""
+    return sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+        sql.Identifier(table.name), names(table.columns), target(table.name)
+    )
+
+
+def same_image(table: Table, one: str, other: str) -> sql.Composed:
+    """Whether two rows are the same byte for byte; `=` would call 1.10 and 1.1, or jsonb 1 and 1.0, equal."""
+    return sql.SQL("ROW({}) OPERATOR(pg_catalog.*=) ROW({})").format(names(table.columns, one), names(table.columns, other))
+
+
+def statements(path: Path) -> list[str]:
+    """The statements of a file of one statement per semicolon at a line's end, comments left out."""
+    text = re.sub(r"--[^\n]*", "", path.read_text())
+    return [statement.strip() for statement in re.split(r";\s*(?:\n|$)", text) if statement.strip()]

@@ -1,0 +1,172 @@
+"""The rows of one table while a batch of documents becomes columns."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mongo2pg.model import Child, Column
+from mongo2pg.values import Filled, bson_type, extended_json, fill
+
+EMPTY: dict[str, Any] = {}
+# Marks a key that `_keep_undeclared` passes over: ignored by the declaration, or read elsewhere.
+NOT_EXTRA = object()
+
+
+@dataclass
+class ArrayCount:
+    """What became of the elements of one array path: elements = rows + rejected + of_parents_not_loaded."""
+
+    elements: int = 0
+    rows: int = 0
+    rejected: int = 0
+    of_parents_not_loaded: int = 0
+
+
+@dataclass
+class Counts:
+    """What became of the documents: read = rows + rejected documents, and the same for each array path."""
+
+    read: int = 0
+    rows: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    misfits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    conversions: Counter[str] = field(default_factory=Counter)
+    arrays: dict[str, ArrayCount] = field(default_factory=dict)
+
+
+class Rows:
+    """The rows of one table while a batch becomes columns.
+
+    `unfit` holds what takes a whole row along: row → (path, value, reason), the first in the declaration's order.
+    """
+
+    def __init__(self, documents: list[Any], tree: dict[str, Any], counts: Counts, prefix: str = "") -> None:
+        self.documents, self._tree, self._counts, self._prefix = documents, tree, counts, prefix
+        self.arrays: dict[str, pa.Array] = {}
+        self.held: dict[str, list[Any]] = {}
+        self.unfit: dict[int, tuple[str, Any, str]] = {}
+        self._extra: dict[int, dict[str, Any]] = {}
+        self._counted: list[tuple[int, tuple[str, str, str]]] = []
+
+    def read(self) -> None:
+        """Fills the columns from the documents, field by field."""
+        self._read(self._tree, self.documents, "")
+
+    def _read(self, tree: dict[str, Any], documents: Sequence[dict[str, Any]], path: str) -> None:
+        self._keep_undeclared(tree, documents, path)
+        for key, target in tree.items():
+            below = f"{path}.{key}" if path else key
+            values = [document.get(key) for document in documents]
+            if isinstance(target, Column):
+                self.put(target.name, fill(values, target), values, below, target.required)
+            elif isinstance(target, Child):
+                self.held[below] = self._holders(target, values, below)
+            elif isinstance(target, dict):
+                self._read(target, self._subdocuments(values, below), below)
+
+    def _keep_undeclared(self, tree: dict[str, Any], documents: Sequence[dict[str, Any]], path: str) -> None:
+        # Documents of one collection share few sets of keys: each set is looked at once.
+        unknown = {shape: [key for key in shape if key not in tree] for shape in set(map(tuple, documents))}
+        if not any(unknown.values()):
+            return
+        for index, document in enumerate(documents):
+            for key in unknown[tuple(document)]:
+                self.keep(index, [*path.split("."), key] if path else [key], document[key])
+
+    def _subdocuments(self, values: list[Any], path: str) -> list[dict[str, Any]]:
+        if set(map(type, values)) <= {dict, type(None)}:
+            return [value or EMPTY for value in values]
+        for index, value in enumerate(values):
+            if value is not None and type(value) is not dict:
+                self.misfit(index, path, value, "type_mismatch")
+        return [value if type(value) is dict else EMPTY for value in values]
+
+    def _holders(self, child: Child, values: list[Any], path: str) -> list[Any]:
+        wanted = dict if child.kind == "map" else list
+        if set(map(type, values)) <= {wanted, type(None)}:
+            return [value or () for value in values]
+        for index, value in enumerate(values):
+            if value is not None and type(value) is not wanted:
+                self.misfit(index, path, value, "type_mismatch")
+        return [value if type(value) is wanted else () for value in values]
+
+    def put(self, name: str, filled: Filled, values: Sequence[Any], path: str, required: bool = False) -> None:
+        """Takes a filled column: what did not fit becomes a misfit, or takes the row along where it is required."""
+        self.arrays[name] = filled.array
+        for row, below, value, reason in filled.misfits:
+            where = f"{path}.{below}" if below else path
+            if required:
+                self.unfit.setdefault(row, (where, value, reason))
+            else:
+                self.misfit(row, path, values[row], reason, where, value)
+        for row in filled.originals:
+            self.keep(row, path.split("."), values[row])
+        if filled.conversions:
+            self._counts.conversions[self._full(path)] += filled.conversions
+        if required and filled.array.null_count:
+            for row in np.flatnonzero(np.asarray(filled.array.is_null())).tolist():
+                self.unfit.setdefault(row, (path, values[row], "required"))
+
+    def put_value(self, column: Column, values: list[Any]) -> None:
+        """The one column of an array of scalars: an element that does not fit takes its row along."""
+        filled = fill(values, column)
+        self.arrays[column.name] = filled.array
+        for row, _, value, reason in filled.misfits:
+            self.unfit[row] = ("", value, reason)
+        for row in filled.originals:
+            self._extra[row] = {"value": values[row]}
+        for row, value in enumerate(values):
+            if value is None:
+                self.unfit[row] = ("", None, "required")
+
+    def misfit(self, row: int, path: str, original: Any, reason: str, where: str = "", value: Any = None) -> None:
+        """The original goes to `extra` under its path, and the misfit is counted by field path, BSON type and reason."""
+        self.keep(row, path.split("."), original)
+        culprit = value if where not in ("", path) else original
+        self._counted.append((row, (self._full(path), bson_type(culprit), reason)))
+
+    def keep(self, row: int, path: list[str], value: Any) -> None:
+        """Puts a value into the row's `extra`, nested as it was in the document."""
+        holder = self._extra.setdefault(row, {})
+        for key in path[:-1]:
+            holder = holder.setdefault(key, {})
+        holder[path[-1]] = value
+
+    def _full(self, path: str) -> str:
+        return f"{self._prefix}.{path}" if self._prefix and path else self._prefix or path
+
+    def loaded(self) -> NDArray[np.bool_]:
+        """Which rows stay; counts the misfits of those."""
+        mask = np.ones(len(self.documents), np.bool_)
+        mask[list(self.unfit)] = False
+        self._counts.misfits.update(what for row, what in self._counted if mask[row])
+        return mask
+
+    def column(self, column: Column) -> pa.Array:
+        if column.name != "extra" or "extra" in self.arrays:
+            return self.arrays[column.name]
+        texts: list[str | None] = [None] * len(self.documents)
+        for row, kept in self._extra.items():
+            texts[row] = extended_json(kept, keep_nul=True)
+        return pa.array(texts, pa.string())
+
+
+def declared_tree(columns: Sequence[Column], children: Sequence[Child] = (), passed_over: Sequence[str] = ()) -> dict[str, Any]:
+    """The declaration as nested keys: each leads to a column, a child table, a sub-document, or is passed over."""
+    tree: dict[str, Any] = {}
+    targets: list[tuple[str, Any]] = [(column.path, column) for column in columns if column.path]
+    targets += [(child.path, child) for child in children] + [(path, NOT_EXTRA) for path in passed_over]
+    for path, target in targets:
+        *above, last = path.split(".")
+        branch = tree
+        for key in above:
+            branch = branch.setdefault(key, {})
+        branch[last] = target
+    return tree

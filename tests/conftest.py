@@ -1,0 +1,176 @@
+"""What tests share: real servers, started once a session, and a fresh database in them for every test.
+
+Nothing is shared with the demo: the servers, their passwords and a home for Airflow lie in a private temporary folder. What an
+earlier session left running because it was killed is ended first, by its own record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from demo.mongo import Mongo, MongoLogin
+    from demo.postgres import Postgres, PostgresLogin
+    from demo.processes import Children
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PREFIX = f"mongo2pg-tests-{os.getuid()}-"
+FOLDER = Path(tempfile.mkdtemp(prefix=PREFIX))
+LOCK = os.open(FOLDER / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+# Before anything imports Airflow: importing it reads the configuration. Parsing DAGs needs no metadata database, and the
+# URL makes sure that a test which uses one by accident fails.
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "MONGO2PG_"))]:
+    del os.environ[name]
+os.environ.update(
+    AIRFLOW_HOME=str(FOLDER / "airflow-import"),
+    AIRFLOW__CORE__UNIT_TEST_MODE="True",
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(REPOSITORY / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(REPOSITORY / "plugins"),
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN="sqlite:////nonexistent/never/used.db",
+)
+
+
+def pytest_configure() -> None:
+    """Let a polite kill end the session as Ctrl-C does: with every server stopped."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def pytest_sessionstart() -> None:
+    """End what killed sessions left behind: theirs are the folders whose lock nobody holds."""
+    from demo.processes import end_leftovers
+
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if folder == FOLDER or folder.lstat().st_uid != os.getuid():
+            continue
+        with contextlib.suppress(FileNotFoundError, BlockingIOError), (folder / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            end_leftovers(folder / "children.json")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    os.close(LOCK)
+
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def children() -> Iterator[Children]:
+    """The session's processes; all of them end with it, also on Ctrl-C."""
+    from demo.processes import Children
+
+    children = Children(FOLDER / "children.json")
+    yield children
+    children.close()
+
+
+# ---------------------------------------------------------------------------------------------------- PostgreSQL
+
+
+@dataclass(frozen=True)
+class PostgresWithMover:
+    """A running server and the role that owns every test's database."""
+
+    server: Postgres
+    password: str
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[PostgresLogin]:
+        name = f"test_{next(NUMBERS)}"
+        self.server.create_database(name, "mover")
+        yield self.server.login(name, "mover", self.password)
+        self.server.drop_database(name)
+
+
+def _postgres(children: Children, major: int) -> PostgresWithMover:
+    from demo.postgres import Postgres
+
+    server = Postgres(children, FOLDER, major)
+    server.start()
+    return PostgresWithMover(server, server.create_role("mover"))
+
+
+@pytest.fixture(scope="session")
+def postgres(children: Children) -> PostgresWithMover:
+    """PostgreSQL 18."""
+    return _postgres(children, 18)
+
+
+@pytest.fixture(scope="session")
+def postgres_16(children: Children) -> PostgresWithMover:
+    return _postgres(children, 16)
+
+
+@pytest.fixture
+def target(postgres: PostgresWithMover) -> Iterator[PostgresLogin]:
+    """An empty database on PostgreSQL 18 that `mover`, no superuser, owns: `.connect()`, `.conninfo`, `.dsn`."""
+    with postgres.database() as login:
+        yield login
+
+
+@pytest.fixture
+def target_16(postgres_16: PostgresWithMover) -> Iterator[PostgresLogin]:
+    """The same on PostgreSQL 16."""
+    with postgres_16.database() as login:
+        yield login
+
+
+# ---------------------------------------------------------------------------------------------------- MongoDB
+
+
+@pytest.fixture(scope="session")
+def mongo(children: Children) -> Mongo:
+    """SecantusDB with authentication."""
+    from demo.mongo import Mongo
+
+    server = Mongo(children, FOLDER)
+    server.start()
+    return server
+
+
+@pytest.fixture(scope="session")
+def mongo_admin(mongo: Mongo) -> Iterator[MongoClient[dict[str, Any]]]:
+    with mongo.admin.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def mongo_database(mongo_admin: MongoClient[dict[str, Any]]) -> Iterator[Database[dict[str, Any]]]:
+    """A fresh database in which a test may do anything."""
+    database = mongo_admin[f"test_{next(NUMBERS)}"]
+    yield database
+    mongo_admin.drop_database(database.name)
+
+
+@pytest.fixture
+def source(mongo: Mongo, mongo_database: Database[dict[str, Any]]) -> Iterator[MongoLogin]:
+    """The mover's way into `mongo_database`, which it may read and nothing else: `.connect()`, `.uri`, `.airflow_connection()`."""
+    user = f"mover_{mongo_database.name}"
+    yield mongo.create_user(user, "read", mongo_database.name)
+    mongo.drop_user(user)
