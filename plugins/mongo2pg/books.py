@@ -63,7 +63,7 @@ def install(conn: Connection) -> None:
     # CREATE … IF NOT EXISTS of two sessions at once can still collide in the catalog: one at a time.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('mongo2pg install', 0))")
     for path in sorted((INCLUDE / "migration").glob("*.sql")):
-        conn.execute(path.read_text())  # type: ignore[call-overload]
+        conn.execute(path.read_text())
 
 
 def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None) -> None:
@@ -72,13 +72,15 @@ def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any
         """
         INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by)
         VALUES (%s, %s, %s, %s, 'running', %s)
-        ON CONFLICT (domain, run_id) DO UPDATE SET state = 'running', finished_at = NULL, mode = excluded.mode, params = excluded.params
+        ON CONFLICT (domain, run_id) DO UPDATE
+        SET state = 'running', finished_at = NULL, mode = excluded.mode, params = excluded.params
         """,
         (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by),
     )
 
 
 def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str, Any]) -> None:
+    """Notes the run's end with its report."""
     conn.execute(
         "UPDATE migration.runs SET state = %s, finished_at = now(), report = %s WHERE domain = %s AND run_id = %s",
         ("passed" if passed else "failed", Jsonb(dict(report)), run.domain, run.run_id),
@@ -88,7 +90,7 @@ def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str,
 def lock_collection(conn: Connection, run: RunKey, collection: str, *, shared: bool = False) -> None:
     """Waits for the collection's lock and holds it to the end of the transaction."""
     function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {run.domain}.{collection}",))  # type: ignore[arg-type]
+    conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {run.domain}.{collection}",))
 
 
 def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | None, str | None]:
@@ -101,6 +103,7 @@ def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | No
 
 
 def set_phase(conn: Connection, run: RunKey, collection: str, name: Literal["empty", "bulk", "complete"]) -> None:
+    """Moves a collection to a phase that this run and plan own."""
     conn.execute(
         """
         INSERT INTO migration.collections (domain, collection, phase, owner_run, owner_plan) VALUES (%s, %s, %s, %s, %s)
@@ -252,6 +255,7 @@ def write_checks(conn: Connection, run: RunKey, checks: Iterable[Check]) -> None
 
 
 def read_checks(conn: Connection, run: RunKey) -> list[Check]:
+    """All checks of a run, as they were last written."""
     rows = conn.execute(
         """
         SELECT check_name, subject, verdict, expected, actual, detail, chunk FROM migration.checks

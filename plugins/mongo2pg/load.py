@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import logging
 import time
+import uuid
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pgpq
@@ -29,6 +31,7 @@ from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+from mongo2pg.values import ARROW_TYPES
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +90,9 @@ def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: C
     return facts
 
 
+_HOLD = sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold")
+
+
 def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
     root = collection.tables[0]
     held = _held_ids(files[root.name])
@@ -98,6 +104,7 @@ def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str
             owner = table.parent_key or "id"
             conn.execute(create_incoming(table))
             copy_frames(conn, incoming(table.name), table, (_only(batch, owner, held) for batch in _batches(files[table.name])))
+        _name_held(conn, held)
         hold(conn, run, collection)
     rows = sum(files[root.name].metadata.row_group(group).num_rows for group in range(files[root.name].num_row_groups))
     return {"inserted": rows - len(held), "held": len(held)}
@@ -110,12 +117,10 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
         conn.execute(create_incoming(table))
         copy_frames(conn, incoming(table.name), table, _batches(files[table.name]))
         conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
-    conn.execute("CREATE TEMP TABLE mongo2pg_hold (id uuid) ON COMMIT DROP")
-    if len(held):
-        conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%b::uuid[])", (_uuids(held),))
+    _name_held(conn, held)
     for question in _questions_for_settle(collection):
         conn.execute(sql.SQL("INSERT INTO pg_temp.mongo2pg_hold {}").format(question))
-    count = hold(conn, run, collection, only=sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold"))
+    count = hold(conn, run, collection)
     inserted, updated, unchanged = merge(conn, collection)
     return {
         "inserted": len(inserted),
@@ -127,6 +132,11 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
     }
 
 
+def _name_held(conn: Connection, ids: pa.Array) -> None:
+    conn.execute("CREATE TEMP TABLE mongo2pg_hold (id uuid) ON COMMIT DROP")
+    conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%s::uuid[])", ([uuid.UUID(bytes=i) for i in ids.to_pylist()],))
+
+
 def _questions_for_settle(collection: Collection) -> Iterable[sql.Composed]:
     """Queries for the ids of incoming documents that this chunk cannot judge; a row that is the same is never among them."""
     root = collection.tables[0]
@@ -136,7 +146,10 @@ def _questions_for_settle(collection: Collection) -> Iterable[sql.Composed]:
     for table in collection.tables:
         for column in table.references:
             yield sql.SQL(
-                "SELECT i.{owner} FROM {incoming} i WHERE i.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = i.{column})"
+                """
+                SELECT i.{owner} FROM {incoming} i
+                WHERE i.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = i.{column})
+                """
             ).format(
                 owner=sql.Identifier(table.parent_key or "id"),
                 incoming=incoming(table.name),
@@ -155,41 +168,31 @@ def _questions_for_settle(collection: Collection) -> Iterable[sql.Composed]:
     ).format(incoming=incoming(root.name), target=target(root.name))
 
 
-def hold(conn: Connection, run: RunKey, collection: Collection, only: sql.SQL | None = None) -> int:
-    """Moves incoming documents (all, or those whose id the query `only` names) to `migration.held`; returns how many."""
+def hold(conn: Connection, run: RunKey, collection: Collection) -> int:
+    """Moves the incoming documents named in `mongo2pg_hold`, root rows and child rows, to `migration.held`; returns how many."""
     root, *children = collection.tables
-    which = sql.SQL("WHERE i.{owner} IN ({only})") if only else sql.SQL("WHERE i.{owner} IS NOT NULL")
     count = 0
-    for table in (root, *children):
+    for table in collection.tables:
         owner = sql.Identifier(table.parent_key or "id")
         moved = conn.execute(
             sql.SQL(
                 """
                 INSERT INTO migration.held (domain, collection, plan_id, document_id, root_id, table_name, row_image)
                 SELECT %s, %s, %s, migration.document_id(r.id, r.extra), r.id, %s, ROW({columns})::text
-                FROM {incoming} i JOIN {root} r ON r.id = i.{owner} {which}
+                FROM {incoming} i JOIN {root} r ON r.id = i.{owner}
+                WHERE i.{owner} IN ({only})
                 """
             ).format(
-                columns=names(table.columns, "i"),
-                incoming=incoming(table.name),
-                root=incoming(root.name),
-                owner=owner,
-                which=which.format(owner=owner, only=only) if only else which.format(owner=owner),
+                columns=names(table.columns, "i"), incoming=incoming(table.name), root=incoming(root.name), owner=owner, only=_HOLD
             ),
             (run.domain, collection.name, run.plan_id, table.name),
         ).rowcount
-        count = count or moved
-        if table is root and not moved:
-            return 0
-    for table in (*children, root):
-        conn.execute(
-            sql.SQL("DELETE FROM {} i {}").format(
-                incoming(table.name),
-                which.format(owner=sql.Identifier(table.parent_key or "id"), only=only)
-                if only
-                else which.format(owner=sql.Identifier(table.parent_key or "id")),
-            )
-        )
+        if table is root:
+            count = moved
+    if count:
+        for table in (*children, root):
+            owner = sql.Identifier(table.parent_key or "id")
+            conn.execute(sql.SQL("DELETE FROM {} i WHERE i.{} IN ({})").format(incoming(table.name), owner, _HOLD))
     return count
 
 
@@ -198,7 +201,7 @@ def hold(conn: Connection, run: RunKey, collection: Collection, only: sql.SQL | 
 
 def copy_frames(conn: Connection, into: sql.Identifier, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
     """COPY in PostgreSQL's binary format, encoded from Arrow; columns that no table has (`_row`) stay behind."""
-    wire = pa.schema([(column.name, _WIRE_TYPES.get(column.type) or _arrow(column)) for column in table.columns])
+    wire = pa.schema([(column.name, _WIRE_TYPES.get(column.type, ARROW_TYPES[column.type])) for column in table.columns])
     encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
         wire, {column.name: _encoder(column, wire.field(column.name)) for column in table.columns}
     )
@@ -214,13 +217,6 @@ def copy_frames(conn: Connection, into: sql.Identifier, table: Table, batches: I
 
 # pgpq has no encoder from text to numeric: the values go as the bytes that PostgreSQL's numeric_recv reads.
 _WIRE_TYPES = {"numeric": pa.binary()}
-_NUMERIC_DUMPER = DecimalBinaryDumper
-
-
-def _arrow(column: Column) -> pa.DataType:
-    from mongo2pg.values import ARROW_TYPES
-
-    return ARROW_TYPES[column.type]
 
 
 def _encoder(column: Column, field: pa.Field) -> Any:
@@ -232,9 +228,7 @@ def _encoder(column: Column, field: pa.Field) -> Any:
 def _wire_array(array: pa.Array, column: Column) -> pa.Array:
     if column.type != "numeric":
         return array
-    from decimal import Decimal
-
-    dumper = _NUMERIC_DUMPER(Decimal)
+    dumper = DecimalBinaryDumper(Decimal)
     return pa.array([None if text is None else dumper.dump(Decimal(text)) for text in array.to_pylist()], pa.binary())
 
 
@@ -257,12 +251,6 @@ def _without(batch: pa.RecordBatch, owner: str, held: pa.Array) -> pa.RecordBatc
 
 def _only(batch: pa.RecordBatch, owner: str, held: pa.Array) -> pa.RecordBatch:
     return batch.filter(pc.is_in(batch.column(owner), held))
-
-
-def _uuids(ids: pa.Array) -> list[Any]:
-    import uuid
-
-    return [uuid.UUID(bytes=value) for value in ids.to_pylist()]
 
 
 # --- rejects ---------------------------------------------------------------------------------------------------------

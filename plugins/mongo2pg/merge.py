@@ -94,7 +94,7 @@ def _update(conn: Connection, table: Table, which: str) -> None:
             columns=names(columns),
             values=names(columns, "i"),
             incoming=incoming(table.name),
-            which=sql.SQL(which),  # type: ignore[arg-type]
+            which=sql.SQL(which),
             same=same_image(table, "i", "t"),
             owner=sql.Identifier(table.parent_key or "id"),
         )
@@ -118,7 +118,7 @@ def _insert(conn: Connection, table: Table, which: str) -> None:
             columns=names(table.columns),
             values=names(table.columns, "i"),
             incoming=incoming(table.name),
-            which=sql.SQL(which),  # type: ignore[arg-type]
+            which=sql.SQL(which),
             owner=sql.Identifier(table.parent_key or "id"),
         )
     )

@@ -28,10 +28,12 @@ SESSION = """
 
 
 def target(table: str) -> sql.Identifier:
+    """The services' table of that name."""
     return sql.Identifier(TARGET, table)
 
 
 def incoming(table: str) -> sql.Identifier:
+    """The temporary table in which rows for the table of that name come in."""
     return sql.Identifier(INCOMING, table)
 
 
