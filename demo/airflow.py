@@ -133,7 +133,7 @@ class Airflow:
             **self._secrets,
             "AIRFLOW_CONN_DEEPIRI_MONGO": self.source.airflow_connection(),
             "AIRFLOW_CONN_DEEPIRI_POSTGRES": self.target.airflow_connection(),
-            "MONGO2PG_STAGING": self.staging.as_uri(),
+            "MONGO2PG_STAGING": f"file://{self.staging}",
         }
 
     def _bundles(self) -> str:

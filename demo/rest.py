@@ -18,15 +18,15 @@ FAILED_TASK = frozenset({"failed", "upstream_failed"})
 
 
 class ApiError(Exception):
-    """Airflow refused a request; `status` is HTTP's, the message is Airflow's."""
+    """Airflow refused a request, with HTTP's status and its own message, or it did not answer: then `status` is None."""
 
-    def __init__(self, method: str, path: str, status: int, answer: str) -> None:
+    def __init__(self, method: str, path: str, status: int | None, answer: str) -> None:
         super().__init__(method, path, status, answer)
         self.status, self.answer = status, answer
 
     def __str__(self) -> str:
         method, path, status, answer = self.args
-        return f"Airflow answered {status} to {method} {path}: {answer}"
+        return f"Airflow answered {status or 'nothing'} to {method} {path}: {answer}"
 
 
 class AirflowClient:
@@ -58,14 +58,19 @@ class AirflowClient:
     def request(self, method: str, path: str, **arguments: Any) -> Any:
         """Call `/api/v2` + path with the user's token and return the decoded answer; ApiError unless it is a success."""
         if "Authorization" not in self._http.headers:
-            login = self._http.post("/auth/token", json={"username": self.user, "password": self._password})
-            if not login.is_success:
-                raise ApiError("POST", "/auth/token", login.status_code, login.text)
+            login = self._send("POST", "/auth/token", json={"username": self.user, "password": self._password})
             self._http.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
-        answer = self._http.request(method, f"/api/v2{path}", **arguments)
+        answer = self._send(method, f"/api/v2{path}", **arguments)
+        return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise ApiError(method, path, None, repr(error)) from error
         if not answer.is_success:
             raise ApiError(method, path, answer.status_code, answer.text)
-        return answer.json() if answer.content else None
+        return answer
 
     def wait_for_dag(self, dag_id: str, seconds: float = 90) -> None:
         """Return once the DAG is known; ApiError with Airflow's import errors, if there are any, when it stays unknown."""

@@ -24,15 +24,19 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
+    from demo.airflow import Airflow
     from demo.mongo import Mongo, MongoLogin
     from demo.postgres import Postgres, PostgresLogin
     from demo.processes import Children
+    from demo.rest import AirflowClient
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PREFIX = f"mongo2pg-tests-{os.getuid()}-"
 FOLDER = Path(tempfile.mkdtemp(prefix=PREFIX))
-LOCK = os.open(FOLDER / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+# Held before it has its name: another session that looks for abandoned folders never sees one that is not locked yet.
+LOCK = os.open(FOLDER / "lock.new", os.O_CREAT | os.O_RDWR, 0o600)
 fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+(FOLDER / "lock.new").rename(FOLDER / "lock")
 
 # Before anything imports Airflow: importing it reads the configuration. Parsing DAGs needs no metadata database, and the
 # URL makes sure that a test which uses one by accident fails.
@@ -174,3 +178,43 @@ def source(mongo: Mongo, mongo_database: Database[dict[str, Any]]) -> Iterator[M
     user = f"mover_{mongo_database.name}"
     yield mongo.create_user(user, "read", mongo_database.name)
     mongo.drop_user(user)
+
+
+# ---------------------------------------------------------------------------------------------------- Airflow
+
+
+@dataclass(frozen=True)
+class RunningAirflow:
+    """The session's Airflow: its REST client, and both ends of what its DAGs move.
+
+    `source` may be filled at will, `target` is what the DAGs load. Files written to `more_dags` become DAGs within seconds.
+    """
+
+    server: Airflow
+    client: AirflowClient
+    source: Database[dict[str, Any]]
+    target: PostgresLogin
+    staging: Path
+    more_dags: Path
+
+
+@pytest.fixture(scope="session")
+def airflow(
+    children: Children, postgres: PostgresWithMover, mongo: Mongo, mongo_admin: MongoClient[dict[str, Any]]
+) -> Iterator[RunningAirflow]:
+    """A real Airflow, started when the first test asks for it; its databases are called `deepiri` on both sides."""
+    from demo.airflow import Airflow
+
+    metadata = postgres.server.login("airflow", "airflow", postgres.server.create_role("airflow"))
+    postgres.server.create_database("airflow", "airflow")
+    postgres.server.create_database("deepiri", "mover")
+    target = postgres.server.login("deepiri", "mover", postgres.password)
+    mover = mongo.create_user("mover", "read", "deepiri")
+    staging, more_dags = FOLDER / "staging", FOLDER / "dags"
+    more_dags.mkdir()
+    server = Airflow(children, FOLDER, metadata=metadata, source=mover, target=target, staging=staging, more_dags=more_dags)
+    server.migrate()
+    server.start()
+    with server.client() as client:
+        yield RunningAirflow(server, client, mongo_admin["deepiri"], target, staging, more_dags)
+    server.stop()

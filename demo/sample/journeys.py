@@ -229,7 +229,7 @@ def lost_members(field: str, collection: str) -> Callable[[Spot], list[Any]]:
     return lambda spot: [
         *spot.document[field],
         spot.world.ghost(collection, spot.index),
-        spot.world.rejected(collection, spot.index),
+        spot.world.rejected(collection, 0),
     ]
 
 

@@ -75,7 +75,8 @@ def notification(world: World, rng: Random, index: int) -> Document:
 
 def endpoint(world: World, index: int) -> str:
     """Where a browser is reached: an address of its own for every index."""
-    return f"{PUSH_HOSTS[index % len(PUSH_HOSTS)]}/{world.object_id('pushsubscriptions', index)}:APA91b{index * 48_271 % 2_147_483_647:x}"
+    device = world.object_id("pushsubscriptions", index)
+    return f"{PUSH_HOSTS[index % len(PUSH_HOSTS)]}/{device}:APA91b{index * 48_271 % 2_147_483_647:x}"
 
 
 def pushsubscription(world: World, rng: Random, index: int) -> Document:

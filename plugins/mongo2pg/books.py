@@ -127,7 +127,7 @@ def committed_pass(conn: Connection, run: RunKey, collection: str, chunk: int) -
 
 
 def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int, facts: Mapping[str, Any]) -> None:
-    """Writes what a transaction did; of a settle that ran before, the numbers are added up by `add_up`."""
+    """Writes what a transaction did to a chunk, or what settle did to the collection after all of them."""
     values = {name: Jsonb(value) if isinstance(value, dict) or name == "misfits" else value for name, value in facts.items()}
     columns = list(values)
     conn.execute(
@@ -137,6 +137,18 @@ def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chun
         ),
         (*run, collection, stage, chunk, *values.values()),
     )
+
+
+def next_settle(conn: Connection, run: RunKey, collection: str) -> int:
+    """A number for the next settle pass: one that runs again has a pass of its own."""
+    row = conn.execute(
+        """
+        SELECT coalesce(max(chunk) + 1, 0) FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'settle')
+        """,
+        (*run, collection),
+    ).fetchone()
+    return row[0] if row else 0
 
 
 def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
@@ -182,6 +194,17 @@ def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_i
         WHERE state = 'open' AND domain = %s AND collection = %s AND document_id = ANY(%s::jsonb[])
         """,
         (run.domain, collection, list(document_ids)),
+    )
+
+
+def resolve_gone(conn: Connection, run: RunKey, collection: str) -> None:
+    """Closes the open rejects of documents that a full run did not find any more: whatever it read it closed or reopened."""
+    conn.execute(
+        """
+        UPDATE migration.rejects SET state = 'resolved', closed_at = now()
+        WHERE state = 'open' AND domain = %s AND collection = %s AND (run_id, plan_id) <> (%s, %s)
+        """,
+        (run.domain, collection, run.run_id, run.plan_id),
     )
 
 

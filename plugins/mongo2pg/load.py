@@ -7,10 +7,8 @@ that may still become free, an `_id` that another may share) is held for `settle
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -19,19 +17,21 @@ import pgpq
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pgpq import encoders, schema
+from pgpq import encoders
+from pgpq.schema import Jsonb
 from psycopg import sql
 from psycopg.types.numeric import DecimalBinaryDumper
 
-from mongo2pg import books
+from mongo2pg import books, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
+from mongo2pg.rejects import compact, documents_at
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
-from mongo2pg.values import ARROW_TYPES
+from mongo2pg.values import ARROW_TYPES, uuid_text
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str
             owner = table.parent_key or "id"
             conn.execute(create_incoming(table))
             copy_frames(conn, incoming(table.name), table, (_only(batch, owner, held) for batch in _batches(files[table.name])))
-        _name_held(conn, held)
+        name_held(conn, [uuid_text(value) for value in held.to_pylist()])
         hold(conn, run, collection)
     rows = sum(files[root.name].metadata.row_group(group).num_rows for group in range(files[root.name].num_row_groups))
     return {"inserted": rows - len(held), "held": len(held)}
@@ -117,8 +117,8 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
         conn.execute(create_incoming(table))
         copy_frames(conn, incoming(table.name), table, _batches(files[table.name]))
         conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
-    _name_held(conn, held)
-    for question in _questions_for_settle(collection):
+    name_held(conn, [uuid_text(value) for value in held.to_pylist()])
+    for question in _questions_for_settle(conn, collection):
         conn.execute(sql.SQL("INSERT INTO pg_temp.mongo2pg_hold {}").format(question))
     count = hold(conn, run, collection)
     inserted, updated, unchanged = merge(conn, collection)
@@ -132,12 +132,14 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
     }
 
 
-def _name_held(conn: Connection, ids: pa.Array) -> None:
+def name_held(conn: Connection, ids: Sequence[str]) -> None:
+    """Says which incoming documents `hold` shall move, by their root ids."""
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_hold")
     conn.execute("CREATE TEMP TABLE mongo2pg_hold (id uuid) ON COMMIT DROP")
-    conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%s::uuid[])", ([uuid.UUID(bytes=i) for i in ids.to_pylist()],))
+    conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%s::uuid[])", (list(ids),))
 
 
-def _questions_for_settle(collection: Collection) -> Iterable[sql.Composed]:
+def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[sql.Composed]:
     """Queries for the ids of incoming documents that this chunk cannot judge; a row that is the same is never among them."""
     root = collection.tables[0]
     differs = sql.SQL("NOT EXISTS (SELECT FROM {target} t WHERE t.id = i.id AND {same})").format(
@@ -145,6 +147,8 @@ def _questions_for_settle(collection: Collection) -> Iterable[sql.Composed]:
     )
     for table in collection.tables:
         for column in table.references:
+            if not schema.is_complete(conn, column.references):
+                continue  # nobody can be held for a table that is still to come: settle judges what is loaded
             yield sql.SQL(
                 """
                 SELECT i.{owner} FROM {incoming} i
@@ -221,7 +225,7 @@ _WIRE_TYPES = {"numeric": pa.binary()}
 
 def _encoder(column: Column, field: pa.Field) -> Any:
     if column.type == "jsonb":
-        return encoders.StringEncoderBuilder.new_with_output(field, schema.Jsonb())
+        return encoders.StringEncoderBuilder.new_with_output(field, Jsonb())
     return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
 
 
@@ -260,10 +264,10 @@ def _book_rejects(
     conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int, manifest: dict[str, Any]
 ) -> None:
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
-        reopened = set(map(_compact, books.open_reject_ids(conn, run, collection.name)))
+        reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
         if reopened:
             read = set(raw.read(columns=["_id"]).column(0).to_pylist())
-            books.supersede_rejects(conn, run, collection.name, reopened & set(map(_compact, read)))
+            books.supersede_rejects(conn, run, collection.name, reopened & set(map(compact, read)))
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
@@ -271,24 +275,5 @@ def _book_rejects(
         conn,
         run,
         collection.name,
-        (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]], chunk) for r in rejects),
+        (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]][1], chunk) for r in rejects),
     )
-
-
-def _compact(text: str) -> str:
-    return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
-
-
-def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> dict[int, bytes]:
-    """The bytes of the documents in these rows (ascending) of a raw file."""
-    found: dict[int, bytes] = {}
-    first = 0
-    wanted = list(rows)
-    for group in range(raw.num_row_groups):
-        count = raw.metadata.row_group(group).num_rows
-        here = [row for row in wanted if first <= row < first + count]
-        if here:
-            column = raw.read_row_group(group, columns=["bson"]).column(0)
-            found.update((row, column[row - first].as_py()) for row in here)
-        first += count
-    return found

@@ -1,0 +1,120 @@
+"""`python -m demo` runs the whole thing; `python -m demo clean` removes what it made. `make demo` and `make clean` call it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import sys
+from types import FrameType
+
+from demo.airflow import REPOSITORY, Airflow
+from demo.console import say
+from demo.folder import DemoFolder, remove
+from demo.processes import DemoError
+from demo.rest import ApiError
+from demo.stack import DAGS, Demo
+
+FOLDER = REPOSITORY / ".demo"
+
+
+class Stopped(BaseException):
+    """Somebody asked the demo to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Signals:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into an orderly end and ignores the impatient ones after it."""
+
+    def __init__(self) -> None:
+        self._ending = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # Whoever starts us with nohup wants us to survive the terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._receive)
+
+    def ignore(self) -> None:
+        self._ending = True
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if not self._ending:
+            self._ending = True
+            raise Stopped(number)
+
+
+def settings() -> tuple[float, bool]:
+    """SCALE and EXIT from the environment."""
+    try:
+        scale = float(os.environ.get("SCALE") or 1)
+    except ValueError:
+        scale = math.nan
+    if not 0 < scale < math.inf:
+        raise DemoError(f"SCALE is {os.environ['SCALE']!r}: give a number above 0, like SCALE=0.1 or SCALE=10.")
+    return scale, os.environ.get("EXIT", "") not in ("", "0")
+
+
+def run_demo(signals: Signals) -> int:
+    """Exit status 0 only if every check passed."""
+    scale, leave = settings()
+    folder = DemoFolder(FOLDER)
+    with contextlib.ExitStack() as ends:
+        ends.callback(folder.close)
+        if ended := folder.open():
+            say(f"An earlier demo was interrupted; ended what it had left running: {', '.join(ended)}.")
+        folder.check_disk()
+        if not DAGS:
+            raise DemoError("There is no DAG of a domain in dags/: nothing to run.")
+        demo = Demo(folder, scale)
+        ends.callback(demo.stop)
+        ends.callback(lambda: say("\nStopping: Airflow, MongoDB, PostgreSQL."))
+        ends.callback(signals.ignore)
+        airflow = demo.start()
+        with airflow.client() as client:
+            passed = demo.run(client)
+        say("\nEvery check passed." if passed else "\nNOT everything passed.")
+        if not leave:
+            show_login(airflow)
+            with contextlib.suppress(Stopped):
+                demo.wait()
+        return 0 if passed else 1
+    raise AssertionError("the servers' ends swallow nothing")
+
+
+def show_login(airflow: Airflow) -> None:
+    """Where the UI is and who may do what."""
+    say(f"\nAirflow is at {airflow.url} until Ctrl-C:")
+    for user, may in (("admin", "everything"), ("engineer", "runs DAGs"), ("auditor", "reads")):
+        say(f"  {user:8}  {airflow.passwords[user]}  ({may})")
+    say(f"The databases' passwords are in {FOLDER / 'passwords.json'}.")
+
+
+def clean() -> int:
+    """End what an interrupted demo left and remove the demo's folder."""
+    folder = DemoFolder(FOLDER)
+    if FOLDER.exists():
+        folder.open()
+        remove(FOLDER / "lock")
+        folder.close()
+        with contextlib.suppress(OSError):  # not ours if there is something else in it
+            FOLDER.rmdir()
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run or clean, and turn every expected end into an exit status and a sentence."""
+    signals = Signals()
+    try:
+        return clean() if arguments == ["clean"] else run_demo(signals)
+    except (DemoError, ApiError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        return 128 + stopped.number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

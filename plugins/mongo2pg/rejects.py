@@ -1,0 +1,80 @@
+"""The documents behind rejects: found again in staging, byte for byte."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mongo2pg.decode import MalformedError, decode_batch
+from mongo2pg.model import Collection
+from mongo2pg.normalise import RAW_ROW
+from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+
+
+class StagedDocument(NamedTuple):
+    """A document of this run: its `_id` as compact Extended JSON, its bytes, and the chunk that brought it."""
+
+    document_id: str
+    bson: bytes
+    chunk: int
+
+
+def compact(extended_json: str) -> str:
+    """One writing for equal Extended JSON, whoever wrote it."""
+    return json.dumps(json.loads(extended_json), sort_keys=True, separators=(",", ":"))
+
+
+def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> dict[int, tuple[str, bytes]]:
+    """`_id` and bytes of the documents in these rows (ascending) of a raw file."""
+    found: dict[int, tuple[str, bytes]] = {}
+    first = 0
+    for group in range(raw.num_row_groups):
+        count = raw.metadata.row_group(group).num_rows
+        here = [row for row in rows if first <= row < first + count]
+        if here:
+            table = raw.read_row_group(group)
+            found.update((row, (table["_id"][row - first].as_py(), table["bson"][row - first].as_py())) for row in here)
+        first += count
+    return found
+
+
+def documents_of(
+    staging: CollectionStaging, collection: Collection, root_ids: Sequence[bytes]
+) -> dict[bytes, list[StagedDocument]]:
+    """The documents of this plan that became root rows with these ids; an id that two `_id`s reach has two."""
+    wanted = pa.array(root_ids, pa.binary(16))
+    found: dict[bytes, list[StagedDocument]] = {}
+    if not root_ids:
+        return found
+    for chunk in range(len(read_json(staging.plan)["bounds"])):
+        manifest = read_json(staging.manifest(chunk))
+        with open_parquet(staging.frame(collection.table, chunk), manifest["frames"][collection.table]["sha256"]) as frame:
+            rows = frame.read(columns=["id", RAW_ROW])
+        rows = rows.filter(pc.is_in(rows["id"], wanted)).to_pylist()
+        if not rows:
+            continue
+        with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
+            documents = documents_at(raw, sorted(row[RAW_ROW] for row in rows))
+        for row in rows:
+            document_id, content = documents[row[RAW_ROW]]
+            found.setdefault(row["id"], []).append(StagedDocument(compact(document_id), content, chunk))
+    return found
+
+
+def value_at(content: bytes, path: str) -> Any:
+    """The value at a dotted path (array positions as numbers) of a document; None where there is none."""
+    (document,) = decode_batch([content])
+    if isinstance(document, MalformedError):
+        return None
+    value: Any = document
+    for key in path.split("."):
+        if isinstance(value, list):
+            value = value[int(key)]
+        elif isinstance(value, dict):
+            value = value.get(key)
+    return value
