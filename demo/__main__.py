@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from demo.airflow import REPOSITORY, Airflow
@@ -15,8 +17,6 @@ from demo.folder import DemoFolder, remove
 from demo.processes import DemoError
 from demo.rest import ApiError
 from demo.stack import DAGS, Demo
-
-FOLDER = REPOSITORY / ".demo"
 
 
 class Stopped(BaseException):
@@ -57,10 +57,9 @@ def settings() -> tuple[float, bool]:
     return scale, os.environ.get("EXIT", "") not in ("", "0")
 
 
-def run_demo(signals: Signals) -> int:
+def run_demo(folder: DemoFolder, signals: Signals) -> int:
     """Exit status 0 only if every check passed."""
     scale, leave = settings()
-    folder = DemoFolder(FOLDER)
     with contextlib.ExitStack() as ends:
         ends.callback(folder.close)
         if ended := folder.open():
@@ -77,38 +76,42 @@ def run_demo(signals: Signals) -> int:
             passed = demo.run(client)
         say("\nEvery check passed." if passed else "\nNOT everything passed.")
         if not leave:
-            show_login(airflow)
+            show_login(airflow, folder)
             with contextlib.suppress(Stopped):
                 demo.wait()
         return 0 if passed else 1
     raise AssertionError("the servers' ends swallow nothing")
 
 
-def show_login(airflow: Airflow) -> None:
+def show_login(airflow: Airflow, folder: DemoFolder) -> None:
     """Where the UI is and who may do what."""
     say(f"\nAirflow is at {airflow.url} until Ctrl-C:")
     for user, may in (("admin", "everything"), ("engineer", "runs DAGs"), ("auditor", "reads")):
         say(f"  {user:8}  {airflow.passwords[user]}  ({may})")
-    say(f"The databases' passwords are in {FOLDER / 'passwords.json'}.")
+    say(f"The databases' passwords are in {folder.passwords}.")
 
 
-def clean() -> int:
+def clean(folder: DemoFolder) -> int:
     """End what an interrupted demo left and remove the demo's folder."""
-    folder = DemoFolder(FOLDER)
-    if FOLDER.exists():
+    if folder.path.exists():
         folder.open()
-        remove(FOLDER / "lock")
+        remove(folder.path / "lock")
         folder.close()
         with contextlib.suppress(OSError):  # not ours if there is something else in it
-            FOLDER.rmdir()
+            folder.path.rmdir()
     return 0
 
 
-def main(arguments: list[str]) -> int:
+def main() -> int:
     """Run or clean, and turn every expected end into an exit status and a sentence."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("action", nargs="?", choices=("run", "clean"), default="run")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / ".demo", help="where everything of this demo lies")
+    arguments = parser.parse_args()
+    folder = DemoFolder(arguments.folder.absolute())
     signals = Signals()
     try:
-        return clean() if arguments == ["clean"] else run_demo(signals)
+        return clean(folder) if arguments.action == "clean" else run_demo(folder, signals)
     except (DemoError, ApiError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -117,4 +120,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

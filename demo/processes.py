@@ -241,35 +241,42 @@ def end(children: Iterable[Child]) -> None:
                 process.send_signal(child.stop_signal)
     signalled = time.monotonic()
     for child in children:
-        with contextlib.suppress(psutil.TimeoutExpired, psutil.NoSuchProcess, subprocess.TimeoutExpired):
-            left = max(0.0, signalled + child.patience - time.monotonic())
-            if child.popen:
-                child.popen.wait(left)
-            elif process := child.process():
-                process.wait(left)
+        _poll(lambda child=child: not child.alive(), signalled + child.patience)
         # Processes of the session keep it in being even after its leader has gone, so its number cannot have been given away.
         rest = {*members[child.pid], *child.session()}
         for process in rest:
             with contextlib.suppress(psutil.Error):
                 if process.is_running() and _session_of(process) == child.pid:
                     process.kill()
-        psutil.wait_procs(rest, timeout=5)
+        _poll(lambda rest=rest: not any(map(runs, rest)), time.monotonic() + 5)
         if child.popen:
             child.popen.wait()
+
+
+def runs(process: psutil.Process) -> bool:
+    """False for a zombie too: after its launcher was killed nobody may ever collect it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _poll(condition: Callable[[], bool], deadline: float) -> None:
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def wait_until(condition: Callable[[], T], child: Child, seconds: float, interval: float = 0.05) -> T:
     """Poll until the condition is true and return its value; fail in words when the child ends or time runs out."""
     deadline = time.monotonic() + seconds
-    while True:
-        ended = not child.alive()
-        if value := condition():
+    while child.alive():
+        # If the child has ended meanwhile, it was somebody else who met the condition.
+        if (value := condition()) and child.alive():
             return value
-        if ended:
-            raise DemoError(f"{child.name} ended while it started; the end of {child.log}:\n{child.last_lines()}")
         if time.monotonic() > deadline:
             raise DemoError(f"{child.name} did not answer within {seconds:.0f} s; the end of {child.log}:\n{child.last_lines()}")
         time.sleep(interval)
+    raise DemoError(f"{child.name} ended while it started; the end of {child.log}:\n{child.last_lines()}")
 
 
 def free_port() -> int:

@@ -146,8 +146,20 @@ def explain_failure(client: AirflowClient, domain: str, run_id: str) -> None:
         if task["state"] == "failed":
             say(f"\n{domain}: task {label(task)} failed. The end of its log:")
             lines = client.log_text(domain, run_id, task["task_id"], map_index=task["map_index"]).splitlines()
-            telling = [line for line in lines if not line.startswith("::")]
-            say("\n".join(f"  {line}" for line in telling[-LOG_LINES:]))
+            say("\n".join(f"  {line}" for line in (without_groups(lines) or lines)[-LOG_LINES:]))
+
+
+def without_groups(lines: list[str]) -> list[str]:
+    """The lines outside of the groups that Airflow's UI folds: what the task itself said."""
+    outside, inside = [], False
+    for line in lines:
+        if line.startswith("::group::"):
+            inside = True
+        elif line.startswith("::endgroup::"):
+            inside = False
+        elif not inside:
+            outside.append(line)
+    return outside
 
 
 def ended_by_itself(child: Child) -> DemoError:

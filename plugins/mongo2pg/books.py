@@ -56,6 +56,8 @@ def open_session(conn: Connection) -> None:
     """Settings that make text images independent of the server's and the role's defaults."""
     conn.execute(SESSION)
     conn.commit()
+    # From here on a transaction is what stands in a `with conn.transaction()`, and nothing stays open by accident.
+    conn.autocommit = True
 
 
 def install(conn: Connection) -> None:
@@ -275,6 +277,12 @@ def write_checks(conn: Connection, run: RunKey, checks: Iterable[Check]) -> None
                 for c in checks
             ],
         )
+
+
+def forget_checks(conn: Connection, run: RunKey) -> None:
+    """Before a new plan: what an earlier plan of this run was checked for says nothing of this one."""
+    conn.execute("DELETE FROM migration.checks WHERE domain = %s AND run_id = %s", (run.domain, run.run_id))
+    conn.execute("DELETE FROM migration.differences WHERE domain = %s AND run_id = %s", (run.domain, run.run_id))
 
 
 def read_checks(conn: Connection, run: RunKey) -> list[Check]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class PermanentError(Exception):
     """A retry would end in the same way: somebody has to change data, a declaration or a setting."""
@@ -39,3 +42,20 @@ class StagingError(PermanentError):
 
 class GateError(PermanentError):
     """The run ended with a failed or missing check, or a failed task; the message lists them all."""
+
+
+class CheckError(PermanentError):
+    """Checks failed; `failed` are the checks, and the message names each with both sides."""
+
+    def __init__(self, stage: str, failed: Sequence[Any]) -> None:
+        super().__init__(stage, failed)
+        self.stage, self.failed = stage, failed
+
+    def __str__(self) -> str:
+        lines = [f"{self.stage}: {len(self.failed)} checks failed"]
+        for check in self.failed:
+            where = check.subject if check.chunk < 0 else f"{check.subject}, chunk {check.chunk}"
+            lines.append(
+                f"- {where}: expected {check.expected}, found {check.actual}" + (f": {check.detail}" if check.detail else "")
+            )
+        return "\n".join(lines)

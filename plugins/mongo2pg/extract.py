@@ -65,14 +65,13 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
 
 
 def _batches(database: Database[Any], name: str, low: dict[str, Any] | None, high: dict[str, Any] | None) -> Iterator[bytes]:
-    bounds: dict[str, Any] = {}
-    if low is not None:
-        bounds["min"] = list(low.items())
-    if high is not None:
-        bounds["max"] = list(high.items())
-    if bounds:
-        bounds["hint"] = [("_id", 1)]
-    with database[name].with_options(codec_options=OPTIONS).find_raw_batches({}, **bounds) as cursor:
+    with database[name].with_options(codec_options=OPTIONS).find_raw_batches({}) as cursor:
+        if low is not None:
+            cursor.min(list(low.items()))
+        if high is not None:
+            cursor.max(list(high.items()))
+        if low is not None or high is not None:
+            cursor.hint([("_id", 1)])
         yield from cursor
 
 

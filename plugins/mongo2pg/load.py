@@ -27,7 +27,7 @@ from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.normalise import HOLD
+from mongo2pg.normalise import HOLD, RAW_ROW
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
 from mongo2pg.rejects import compact, documents_at
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
@@ -94,42 +94,54 @@ _HOLD = sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold")
 
 
 def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
-    root = collection.tables[0]
-    held = _held_ids(files[root.name])
+    flagged = _hold_flagged(conn, run, collection, files)
     for table in collection.tables:
-        owner = table.parent_key or "id"
-        copy_frames(conn, target(table.name), table, (_without(batch, owner, held) for batch in _batches(files[table.name])))
-    if len(held):
-        for table in collection.tables:
-            owner = table.parent_key or "id"
-            conn.execute(create_incoming(table))
-            copy_frames(conn, incoming(table.name), table, (_only(batch, owner, held) for batch in _batches(files[table.name])))
-        name_held(conn, [uuid_text(value) for value in held.to_pylist()])
-        hold(conn, run, collection)
-    rows = sum(files[root.name].metadata.row_group(group).num_rows for group in range(files[root.name].num_row_groups))
-    return {"inserted": rows - len(held), "held": len(held)}
+        copy_frames(conn, target(table.name), table, _without(files[table.name], flagged))
+    rows = files[collection.table].metadata.num_rows
+    return {"inserted": rows - len(flagged), "held": len(flagged)}
 
 
 def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
-    root = collection.tables[0]
-    held = _held_ids(files[root.name])
+    flagged = _hold_flagged(conn, run, collection, files)
     for table in collection.tables:
+        conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
         conn.execute(create_incoming(table))
-        copy_frames(conn, incoming(table.name), table, _batches(files[table.name]))
+        copy_frames(conn, incoming(table.name), table, _without(files[table.name], flagged))
         conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
-    name_held(conn, [uuid_text(value) for value in held.to_pylist()])
+    name_held(conn, [])
     for question in _questions_for_settle(conn, collection):
         conn.execute(sql.SQL("INSERT INTO pg_temp.mongo2pg_hold {}").format(question))
-    count = hold(conn, run, collection)
+    held = hold(conn, run, collection)
     inserted, updated, unchanged = merge(conn, collection)
     return {
         "inserted": len(inserted),
         "updated": len(updated),
         "unchanged": unchanged,
-        "held": count,
+        "held": len(flagged) + held,
         "inserted_ids": inserted,
         "updated_ids": updated,
     }
+
+
+def _hold_flagged(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> list[int]:
+    """Holds the documents that may share their id with another one; returns their raw rows."""
+    root = files[collection.table].read(columns=["id", RAW_ROW, HOLD])
+    flagged = root.filter(root[HOLD]).select(["id", RAW_ROW]).to_pylist()
+    # Two of them may share an id right here: they are held one after the other, so that their child rows stay apart.
+    layers: list[dict[bytes, int]] = []
+    for row in flagged:
+        layer = next((layer for layer in layers if row["id"] not in layer), None)
+        if layer is None:
+            layers.append(layer := {})
+        layer[row["id"]] = row[RAW_ROW]
+    for layer in layers:
+        for table in collection.tables:
+            conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
+            conn.execute(create_incoming(table))
+            copy_frames(conn, incoming(table.name), table, _only(files[table.name], list(layer.values())))
+        name_held(conn, [uuid_text(root_id) for root_id in layer])
+        hold(conn, run, collection)
+    return [row[RAW_ROW] for row in flagged]
 
 
 def name_held(conn: Connection, ids: Sequence[str]) -> None:
@@ -241,20 +253,16 @@ def _batches(file: pq.ParquetFile) -> Iterable[pa.RecordBatch]:
         yield from file.read_row_group(group).to_batches()
 
 
-def _held_ids(root: pq.ParquetFile) -> pa.Array:
-    found = [
-        table.column("id").filter(table.column(HOLD)).combine_chunks()
-        for table in (root.read_row_group(group, columns=["id", HOLD]) for group in range(root.num_row_groups))
-    ]
-    return pa.concat_arrays(found) if found else pa.array([], pa.binary(16))
+def _without(file: pq.ParquetFile, rows: list[int]) -> Iterable[pa.RecordBatch]:
+    if not rows:
+        return _batches(file)
+    unwanted = pa.array(rows, pa.int64())
+    return (batch.filter(pc.invert(pc.is_in(batch.column(RAW_ROW), unwanted))) for batch in _batches(file))
 
 
-def _without(batch: pa.RecordBatch, owner: str, held: pa.Array) -> pa.RecordBatch:
-    return batch.filter(pc.invert(pc.is_in(batch.column(owner), held))) if len(held) else batch
-
-
-def _only(batch: pa.RecordBatch, owner: str, held: pa.Array) -> pa.RecordBatch:
-    return batch.filter(pc.is_in(batch.column(owner), held))
+def _only(file: pq.ParquetFile, rows: list[int]) -> Iterable[pa.RecordBatch]:
+    wanted = pa.array(rows, pa.int64())
+    return (batch.filter(pc.is_in(batch.column(RAW_ROW), wanted)) for batch in _batches(file))
 
 
 # --- rejects ---------------------------------------------------------------------------------------------------------

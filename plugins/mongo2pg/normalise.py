@@ -33,8 +33,8 @@ from mongo2pg.values import ARROW_TYPES, bson_type, extended_json, fill, uuid_ar
 
 log = logging.getLogger(__name__)
 
-# Columns of root frames that PostgreSQL does not get: the row of the raw file that the row came from, and whether the
-# document must be held, because another `_id` may reach the same UUID.
+# Columns that PostgreSQL does not get: the row of the raw file that the document stands in and, in root frames, whether
+# the document must be held, because another `_id` may reach the same UUID.
 RAW_ROW = "_row"
 HOLD = "_hold"
 
@@ -131,9 +131,9 @@ class Normaliser:
         }
 
     def schema(self, table: Table) -> pa.Schema:
-        """The columns of a table's frames; a root's frames also say which raw row each row came from."""
-        columns = [(column.name, ARROW_TYPES[column.type]) for column in table.columns]
-        return pa.schema(columns if table.child else [*columns, (RAW_ROW, pa.int64()), (HOLD, pa.bool_())])
+        """The columns of a table's frames, and those that stay behind in staging."""
+        columns = [*((column.name, ARROW_TYPES[column.type]) for column in table.columns), (RAW_ROW, pa.int64())]
+        return pa.schema(columns if table.child else [*columns, (HOLD, pa.bool_())])
 
     def normalise(self, raws: list[bytes], first_row: int) -> Batch:
         """The frames of these documents, the first of which is row `first_row` of the raw file; never raises for a value."""
@@ -246,7 +246,10 @@ class Normaliser:
         work.arrays["id"] = uuid_array(_child_ids(child, parents, parent, ordinal, keys, elements))
         if child.has_ordinal:
             work.arrays["ordinal"] = pa.array(ordinal, pa.int32())
-        frame = pa.RecordBatch.from_arrays([work.column(column) for column in table.columns], schema=self.schema(table))
+        raw_rows = pa.array(np.asarray(parents.rows, np.int64)[parent], pa.int64())
+        frame = pa.RecordBatch.from_arrays(
+            [*(work.column(column) for column in table.columns), raw_rows], schema=self.schema(table)
+        )
         return frame.filter(pa.array(loaded)), rejects
 
 

@@ -51,7 +51,9 @@ def create_incoming(table: Table) -> sql.Composed:
 
 def same_image(table: Table, one: str, other: str) -> sql.Composed:
     """Whether two rows are the same byte for byte; `=` would call 1.10 and 1.1, or jsonb 1 and 1.0, equal."""
-    return sql.SQL("ROW({}) OPERATOR(pg_catalog.*=) ROW({})").format(names(table.columns, one), names(table.columns, other))
+    return sql.SQL("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record").format(
+        names(table.columns, one), names(table.columns, other)
+    )
 
 
 def statements(path: Path) -> list[str]:

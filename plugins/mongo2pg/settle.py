@@ -189,7 +189,7 @@ class _Settler:
                     lost += self._reject_documents(collection, side, self._without_parent(side, column), column.path, "orphan")
         for key in root.unique:
             path = ",".join(column.path for column in root.columns if column.name in key)
-            for side, ids in self._slot_losers(collection, root, key).items():
+            for side, ids in self._slot_losers(collection, root, key):
                 lost += self._reject_documents(collection, side, ids, path, "duplicate_key")
         return lost
 
@@ -215,7 +215,7 @@ class _Settler:
         rows = self.conn.execute(sql.SQL("SELECT x.id::text FROM {} x WHERE {}").format(side, self._dangles(column)))
         return [row[0] for row in rows]
 
-    def _slot_losers(self, collection: Collection, root: Table, key: tuple[str, ...]) -> dict[sql.Identifier, list[str]]:
+    def _slot_losers(self, collection: Collection, root: Table, key: tuple[str, ...]) -> list[tuple[sql.Identifier, list[str]]]:
         """The ids that give way, by where their rows stand. A held row stands for its own row in the target, too."""
         columns = sql.SQL(", ").join(map(sql.Identifier, key))
         everyone = sql.SQL(
@@ -242,11 +242,11 @@ class _Settler:
             # A row whose document this run did not read keeps its slot: nobody knows yet that it must go.
             unread = not held and uuid.UUID(root_id).bytes not in read
             slots.setdefault(slot, []).append(((not unread, _bson_order(document_id)), root_id, held))
-        losers: dict[sql.Identifier, list[str]] = {incoming(root.name): [], target(root.name): []}
-        for claims in slots.values():
-            for _, root_id, held in sorted(claims)[1:]:
-                losers[incoming(root.name) if held else target(root.name)].append(root_id)
-        return losers
+        losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
+        return [
+            (incoming(root.name), [root_id for root_id, held in losers if held]),
+            (target(root.name), [root_id for root_id, held in losers if not held]),
+        ]
 
     # --- taking rows away ---
 

@@ -7,6 +7,7 @@ these differ, row by row. Rejects are not taken on trust: each must break the ru
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -53,7 +54,10 @@ def verify_chunk(
     manifest = read_json(staging.manifest(chunk))
     with conn.transaction():
         conn.execute(
-            "DELETE FROM migration.differences WHERE (domain, run_id, check_name, chunk) = (%s, %s, 'checksums', %s) AND table_name = ANY(%s)",
+            """
+            DELETE FROM migration.differences
+            WHERE (domain, run_id, check_name, chunk) = (%s, %s, 'checksums', %s) AND table_name = ANY(%s)
+            """,
             (run.domain, run.run_id, chunk, [table.name for table in collection.tables]),
         )
         expected = _Expected(conn, domain, collection)
@@ -78,7 +82,7 @@ def verify_chunk(
             check, found = _compare(conn, collection, table, chunk)
             checks.append(check)
             differences += found
-        _write_differences(conn, run, "checksums", chunk, differences)
+        write_differences(conn, run, "checksums", chunk, differences)
         books.write_checks(conn, run, checks)
         for table in collection.tables:
             conn.execute(sql.SQL("DROP TABLE {}").format(incoming(table.name)))
@@ -135,8 +139,6 @@ class _Expected:
             document_id = _compact(projection.document_id)
             self.by_document[document_id] = projection
             self.own_rejects.update((document_id, *reject) for reject in projection.rejects)
-            if projection.root_id:
-                self.ids.add(projection.root_id)
 
     def confirm_rejects(self, booked: set[tuple[str, str, str, bool]]) -> list[Difference]:
         """Takes the rows of rejects that settle gave, if their cause stands; returns what was rejected without one, or not."""
@@ -155,12 +157,16 @@ class _Expected:
                 root = self.collection.tables[0]
                 row = projection.rows[root.name][0]
                 projection.rows = {}
+                if path == "_id":
+                    projection.root_id = None  # the row under this id is the other document's
                 column = next((c for c in root.columns if c.path == path), None)
                 if reason == "orphan" and (column is None or not self._is_orphan(row, column)):
                     faults.append(self._fault(reject, "is rejected although the row it refers to is there"))
-                if reason == "duplicate_key" and not self._slot_is_taken(root, row, path):
+                if reason == "duplicate_key" and not self._slot_is_taken(root, row, path, document_id):
                     faults.append(self._fault(reject, "is rejected although nobody else holds its key"))
         for projection in self.by_document.values():
+            if projection.root_id:
+                self.ids.add(projection.root_id)
             for name, rows in projection.rows.items():
                 self.rows[name] += rows
         return faults
@@ -190,10 +196,10 @@ class _Expected:
         ).fetchone()
         return value is not None and found == (False,)
 
-    def _slot_is_taken(self, root: Table, row: Row, path: str) -> bool:
+    def _slot_is_taken(self, root: Table, row: Row, path: str, document_id: str) -> bool:
         if path == "_id":
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE id = %s::uuid)").format(target(root.name))
-            found = self.conn.execute(query, (row.values["id"],)).fetchone()
+            query = sql.SQL("SELECT migration.document_id(id, extra) <> %s::jsonb FROM {} WHERE id = %s::uuid")
+            found = self.conn.execute(query.format(target(root.name)), (document_id, row.values["id"])).fetchone()
             return found == (True,)
         key = next((key for key in root.unique if ",".join(c.path for c in root.columns if c.name in key) == path), ())
         if not key:
@@ -250,8 +256,6 @@ def _keep_reference(row: Row, path: list[str], value: str) -> None:
         if digits[12] == "8" and digits[16] == "8" and digits[26:] == "000000":
             extra[path[-1]] = {"$oid": digits[:12] + digits[13:16] + digits[17:26]}
         else:
-            import base64
-
             encoded = base64.b64encode(bytes.fromhex(digits)).decode()
             extra[path[-1]] = {"$binary": {"base64": encoded, "subType": "04"}}
 
@@ -311,7 +315,8 @@ def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> dict[str,
     row = conn.execute(
         sql.SQL(
             """
-            SELECT count(*), coalesce(sum(hashtextextended(image, 0)::numeric), 0), coalesce(sum(hashtextextended(image, 1)::numeric), 0)
+            SELECT count(*),
+                   coalesce(sum(hashtextextended(image, 0)::numeric), 0), coalesce(sum(hashtextextended(image, 1)::numeric), 0)
             FROM (SELECT ROW({columns})::text AS image FROM ({rows}) AS r) AS images
             """
         ).format(columns=names(table.columns, "r"), rows=rows)
@@ -356,8 +361,9 @@ def _shown(column: Column, text: str | None) -> str | None:
     return "hmac:" + hmac.new(_DIGEST_KEY, text.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def _write_differences(conn: Connection, run: RunKey, check: str, chunk: int, differences: Sequence[Difference]) -> None:
-    copy_sql = "COPY migration.differences (domain, run_id, check_name, table_name, chunk, id, column_name, kind, source, target) FROM STDIN"
-    with conn.cursor() as cursor, cursor.copy(copy_sql) as copy:
+def write_differences(conn: Connection, run: RunKey, check: str, chunk: int, differences: Sequence[Difference]) -> None:
+    """All of them, however many, by COPY."""
+    columns = "domain, run_id, check_name, table_name, chunk, id, column_name, kind, source, target"
+    with conn.cursor() as cursor, cursor.copy(f"COPY migration.differences ({columns}) FROM STDIN") as copy:
         for d in differences:
             copy.write_row((run.domain, run.run_id, check, d.table, chunk, d.id, d.column, d.kind, d.source, d.target))

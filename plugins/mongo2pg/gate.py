@@ -1,0 +1,122 @@
+"""The end of every run: the report, and the verdict. A run is green only if every task and every check passed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from mongo2pg import books
+from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.model import Domain
+from mongo2pg.staging import RunStaging, read_json
+
+log = logging.getLogger(__name__)
+
+
+def report_domain(
+    conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, task_states: Mapping[str, str]
+) -> dict[str, Any]:
+    """What a person wants to know of a run: per collection, table and check; `passed` only if nothing failed or is missing."""
+    found = books.read_checks(conn, run)
+    checks = [*found, *_not_run(domain, run, staging, found)]
+    verdicts: dict[tuple[str, str], str] = {}
+    for check in checks:
+        key = (check.check, check.subject)
+        verdicts[key] = _worse(verdicts.get(key, "passed"), check.verdict)
+    failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    return {
+        "domain": domain.name,
+        "run_id": run.run_id,
+        "passed": bool(checks) and not failed_tasks and set(verdicts.values()) == {"passed"},
+        "collections": [_collection(conn, run, collection.name, staging, found) for collection in domain.collections],
+        "tables": [_table(table.name, found) for table in domain.tables],
+        "checks": [{"check": name, "table": subject, "verdict": verdict} for (name, subject), verdict in sorted(verdicts.items())],
+        "failures": [
+            {"check": c.check, "table": c.subject, "chunk": c.chunk, "expected": c.expected, "actual": c.actual, "detail": c.detail}
+            for c in checks
+            if c.verdict != "passed"
+        ],
+        "failed_tasks": failed_tasks,
+    }
+
+
+def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str]) -> dict[str, Any]:
+    """The report of a run that could not begin: nothing was checked, so nothing passed."""
+    failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    checks = [
+        {"check": name, "table": c.name, "verdict": "not_run"} for c in domain.collections for name in ("checksums", "row_counts")
+    ]
+    return {
+        "domain": domain.name,
+        "run_id": run.run_id,
+        "passed": False,
+        "collections": [],
+        "tables": [],
+        "checks": checks,
+        "failures": [],
+        "failed_tasks": failed_tasks,
+    }
+
+
+def faults(report: Mapping[str, Any]) -> list[str]:
+    """Why the run is red, a sentence each; empty for a green one."""
+    sentences = [f"the task {task} did not succeed" for task in report["failed_tasks"]]
+    sentences += [f"{c['check']} of {c['table']}: {c['verdict']}" for c in report["checks"] if c["verdict"] != "passed"]
+    return sentences
+
+
+def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check]) -> list[Check]:
+    there = {(check.check, check.subject, check.chunk) for check in found}
+    expected: list[tuple[str, str, int]] = []
+    for collection in domain.collections:
+        expected.append(("accounting", collection.name, -1))
+        expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
+        expected += [("row_counts", table.name, -1) for table in collection.tables]
+        plan = staging.collection(run.plan_id, collection.name).plan
+        chunks = len(read_json(plan)["bounds"]) if run.plan_id and plan.exists() else 1
+        for chunk in range(chunks):
+            expected.append(("rejects", collection.name, chunk))
+            expected += [("checksums", table.name, chunk) for table in collection.tables]
+    return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
+
+
+def _worse(one: str, other: str) -> str:
+    return max(one, other, key=("passed", "not_run", "failed").index)
+
+
+def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, found: list[Check]) -> dict[str, Any]:
+    totals = books.totals(conn, run, name)
+    counted = next((check.expected for check in found if (check.check, check.subject) == ("accounting", name)), None) or {}
+    plan = staging.collection(run.plan_id, name).plan
+    before = read_json(plan)["source_before"] if run.plan_id and plan.exists() else 0
+    arrays = [
+        {"path": path, **{key: counts.get(key, 0) for key in ("elements", "rows", "rejected", "of_parents_not_loaded")}}
+        for path, counts in totals["arrays"].items()
+    ]
+    return {
+        "collection": name,
+        "source_before": before,
+        "source_after": counted.get("source_after", 0),
+        **{key: totals[key] for key in ("read", "inserted", "updated", "unchanged", "superseded", "rejected")},
+        "stale": 0,
+        "misfits": totals["misfits"],
+        "conversions": totals["conversions"],
+        "bytes": totals["bytes"],
+        "arrays": arrays,
+    }
+
+
+def _table(name: str, found: list[Check]) -> dict[str, Any]:
+    sums = [check for check in found if (check.check, check.subject) == ("checksums", name)]
+    return {
+        "table": name,
+        "rows": sum(check.actual["rows"] for check in sums),
+        "source_checksum": _checksum([check.expected["sum"] for check in sums]),
+        "target_checksum": _checksum([check.actual["sum"] for check in sums]),
+    }
+
+
+def _checksum(sums: list[list[int]]) -> str:
+    """The chunks' sums as one text of 128 bits: the rows of a table have the same one however they were cut into chunks."""
+    return "".join(f"{sum(parts) % 2**64:016x}" for parts in zip(*sums, strict=True))

@@ -1,0 +1,343 @@
+"""The stages as an Airflow DAG; the only module of the engine that imports Airflow.
+
+A task is a thin wrapper: it opens connections and calls the function of its stage. Stage modules are imported inside
+task bodies, for what a DAG file imports is paid at every parse.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow.sdk import DAG, Param, TriggerRule, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowFailException
+
+from mongo2pg.errors import PermanentError
+from mongo2pg.model import Domain
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from mongo2pg.books import Connection, RunKey
+    from mongo2pg.plan import Lot
+    from mongo2pg.staging import RunStaging
+
+log = logging.getLogger(__name__)
+
+MONGO, POSTGRES = "deepiri_mongo", "deepiri_postgres"
+MODES = ("full",)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def domain_dag(domain: Domain) -> DAG:
+    """The DAG that moves one domain: prepare → plan → (extract → normalise → load) per lot → settle → checks → gate."""
+    with DAG(
+        domain.name,
+        description=domain.description or f"Moves the {domain.name} collections from MongoDB to PostgreSQL and verifies them",
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        tags=["mongo2pg", domain.name],
+        params={
+            "mode": Param(
+                "full", type="string", enum=list(MODES), title="Mode", description="full: every document of every collection"
+            ),
+            "chunk_mb": Param(
+                64,
+                type="integer",
+                minimum=1,
+                maximum=1024,
+                title="Chunk size in MB",
+                description="BSON bytes that one chunk holds, about",
+            ),
+        },
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
+    ) as dag:
+
+        @task(task_id="prepare")
+        @permanent
+        def prepare_run() -> None:
+            from mongo2pg.prepare import prepare
+
+            params, conf = _params(), _conf()
+            _refuse_unknown(conf)
+            with _source() as database, _target() as conn:
+                from mongo2pg import books
+
+                prepare(database, conn, domain, _staging(domain).root)
+                books.start_run(conn, _run(domain), params["mode"], params, _started_by())
+            _audit("prepare", domain)
+
+        @task(task_id="plan")
+        @permanent
+        def plan_run() -> list[Lot]:
+            from mongo2pg import books
+            from mongo2pg.load import claim
+            from mongo2pg.plan import plan_domain
+
+            with _source() as database, _target() as conn:
+                lots = plan_domain(database, domain, _staging(domain), _params()["chunk_mb"] << 20)
+                run = _run(domain, lots[0]["plan_id"])
+                books.forget_checks(conn, run)
+                claim(conn, run, domain)
+            _audit("plan", domain, plan_id=run.plan_id, lots=len(lots), chunks=sum(len(lot["chunks"]) for lot in lots))
+            return lots
+
+        @task_group(group_id="move")
+        def move(lot: Lot) -> None:
+            @task(task_id="extract", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
+            @permanent
+            def extract_lot(lot: Lot) -> Lot:
+                from mongo2pg.extract import extract_chunk
+
+                with _source() as database:
+                    for collection, chunk in lot["chunks"]:
+                        staged = _staging(domain).collection(lot["plan_id"], collection)
+                        manifest = extract_chunk(database, staged, chunk)
+                        _audit(
+                            "extract",
+                            domain,
+                            **_facts(manifest, "collection", "chunk", "documents", "bytes", "seconds", "read_time"),
+                        )
+                return lot
+
+            @task(task_id="normalise", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
+            @permanent
+            def normalise_lot(lot: Lot) -> Lot:
+                from mongo2pg.normalise import normalise_chunk
+
+                for collection, chunk in lot["chunks"]:
+                    staged = _staging(domain).collection(lot["plan_id"], collection)
+                    manifest = normalise_chunk(domain.collection(collection), staged, chunk)
+                    keys = ("collection", "chunk", "documents", "rows", "rejected", "misfits", "arrays", "seconds")
+                    _audit("normalise", domain, **_facts(manifest, *keys))
+                return lot
+
+            @task(task_id="load", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
+            @permanent
+            def load_lot(lot: Lot) -> None:
+                from mongo2pg.load import load_chunk
+
+                with _target() as conn:
+                    run = _run(domain, lot["plan_id"])
+                    for name, chunk in lot["chunks"]:
+                        staged = _staging(domain).collection(lot["plan_id"], name)
+                        facts = load_chunk(conn, run, domain.collection(name), staged, chunk)
+                        keys = ("read", "inserted", "updated", "unchanged", "held", "rejected", "seconds")
+                        _audit("load", domain, collection=name, chunk=chunk, **_facts(facts, *keys))
+
+            load_lot(lot=normalise_lot(lot=extract_lot(lot=lot)))  # type: ignore[arg-type]  # XComArgs stand for lots
+
+        @task(task_id="settle")
+        @permanent
+        def settle_run() -> None:
+            from mongo2pg.settle import settle_domain
+
+            with _target() as conn:
+                for name, outcome in settle_domain(conn, _current_run(domain), domain, _staging(domain)).items():
+                    _audit(
+                        "settle",
+                        domain,
+                        collection=name,
+                        inserted=outcome.inserted,
+                        updated=outcome.updated,
+                        unchanged=outcome.unchanged,
+                        rejected=dict(outcome.rejected),
+                    )
+
+        @task(task_id="row_counts")
+        @permanent
+        def count_rows() -> None:
+            from mongo2pg.count import count_domain
+
+            with _source() as database, _target() as conn:
+                checks = count_domain(database, conn, _current_run(domain), domain, _staging(domain))
+            _conclude("row_counts", domain, checks)
+
+        @task(task_id="checksums", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
+        @permanent
+        def compare_lot(lot: Lot) -> None:
+            from mongo2pg.verify import verify_chunk
+
+            checks = []
+            with _target() as conn:
+                for name, chunk in lot["chunks"]:
+                    staged = _staging(domain).collection(lot["plan_id"], name)
+                    checks += verify_chunk(conn, _run(domain, lot["plan_id"]), domain, domain.collection(name), staged, chunk)
+            _conclude("checksums", domain, checks)
+
+        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, retries=0)
+        @permanent
+        def judge_run() -> None:
+            _gate(domain)
+
+        lots = plan_run()
+        settled = settle_run()
+        prepare_run() >> lots
+        move.expand(lot=lots) >> settled
+        checks = [count_rows(), compare_lot.expand(lot=lots)]
+        settled >> checks >> judge_run()
+    return dag
+
+
+def permanent(stage: Callable[P, R]) -> Callable[P, R]:
+    """A failure that a retry cannot cure fails the task at once."""
+
+    @wraps(stage)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return stage(*args, **kwargs)
+        except PermanentError as error:
+            raise AirflowFailException(str(error)) from error
+
+    return wrapped
+
+
+def _gate(domain: Domain) -> None:
+    from mongo2pg import books, gate
+    from mongo2pg.errors import GateError
+    from mongo2pg.staging import write_json
+
+    staging = _staging(domain)
+    states = _task_states()
+    if states.get("prepare") == "success":
+        with _target() as conn:
+            run = _current_run(domain) if (staging.folder / "plan.json").exists() else _run(domain)
+            report = gate.report_domain(conn, run, domain, staging, states)
+            books.finish_run(conn, run, report["passed"], report)
+    else:
+        report = gate.report_unprepared(domain, _run(domain), states)
+    write_json(staging.folder / "report.json", report)
+    log.info("the report is %s", staging.folder / "report.json")
+    _audit("gate", domain, passed=report["passed"], failed_tasks=report["failed_tasks"])
+    if not report["passed"]:
+        raise GateError("\n".join([f"the run of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
+
+
+def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
+    """One machine-readable line for a task of checks; a failed one fails the task, which lists both sides of each."""
+    from mongo2pg.errors import CheckError
+
+    failed = [check for check in checks if check.verdict != "passed"]
+    _audit(stage, domain, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
+    if failed:
+        raise CheckError(stage, failed)
+
+
+# --- what a task knows of its run ------------------------------------------------------------------------------------
+
+
+def _run(domain: Domain, plan_id: str = "") -> RunKey:
+    from mongo2pg.books import RunKey
+
+    return RunKey(domain.name, str(get_current_context()["run_id"]), plan_id)
+
+
+def _current_run(domain: Domain) -> RunKey:
+    return _run(domain, _staging(domain).current()["plan_id"])
+
+
+def _staging(domain: Domain) -> RunStaging:
+    from mongo2pg.staging import RunStaging, default_root
+
+    return RunStaging(default_root(), domain.name, str(get_current_context()["run_id"]))
+
+
+def _params() -> dict[str, Any]:
+    return dict(get_current_context()["params"])
+
+
+def _conf() -> dict[str, Any]:
+    return dict(get_current_context()["dag_run"].conf or {})
+
+
+def _started_by() -> str | None:
+    return getattr(get_current_context()["dag_run"], "triggering_user_name", None)
+
+
+def _task_states() -> dict[str, str]:
+    context = get_current_context()
+    instance: Any = context["ti"]
+    states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[context["run_id"]])[context["run_id"]]
+    return {name: str(state) for name, state in states.items() if name != "gate"}
+
+
+def _refuse_unknown(conf: dict[str, Any]) -> None:
+    from mongo2pg.errors import PrepareError
+
+    unknown = sorted(set(conf) - {"mode", "chunk_mb"})
+    if unknown:
+        raise PrepareError([f"unknown parameter {name!r}: the parameters are mode and chunk_mb" for name in unknown])
+
+
+def _facts(record: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: record[key] for key in keys if key in record}
+
+
+def _audit(stage: str, domain: Domain, **facts: Any) -> None:
+    from mongo2pg.audit import audit
+
+    audit(log, stage, domain=domain.name, run_id=str(get_current_context()["run_id"]), **facts)
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _source() -> Iterator[Database[Any]]:
+    from airflow.providers.mongo.hooks.mongo import MongoHook
+    from pymongo.errors import PyMongoError
+
+    from mongo2pg.errors import PrepareError
+    from mongo2pg.prepare import source_fault
+
+    hook = _hook(MONGO, lambda: MongoHook(mongo_conn_id=MONGO))
+    name = hook.connection.schema
+    if not name:
+        raise PrepareError([f"the connection {MONGO} names no database: set its schema"])
+    try:
+        client = hook.get_conn()
+    except PyMongoError as error:
+        raise PrepareError([source_fault(error)]) from None
+    try:
+        yield client[name]
+    finally:
+        client.close()
+
+
+@contextmanager
+def _target() -> Iterator[Connection]:
+    import psycopg
+    from airflow.providers.postgres.hooks.postgres import PostgresHook
+
+    from mongo2pg import books
+    from mongo2pg.errors import TransientError
+    from mongo2pg.prepare import target_fault
+
+    hook = _hook(POSTGRES, lambda: PostgresHook(postgres_conn_id=POSTGRES))
+    try:
+        conn = hook.get_conn()
+    except psycopg.Error as error:
+        raise TransientError(target_fault(error)) from None
+    with conn:
+        books.open_session(conn)
+        yield conn
+
+
+def _hook(conn_id: str, make: Callable[[], Any]) -> Any:
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from mongo2pg.errors import PrepareError
+
+    try:
+        BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        raise PrepareError([f"the connection {conn_id} is not defined: set AIRFLOW_CONN_{conn_id.upper()}"]) from None
+    return make()

@@ -1,0 +1,158 @@
+"""Finds everything that can be wrong from outside before a row moves, then makes the books and the tables."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymongo
+from psycopg import sql
+from pymongo.database import Database
+from pymongo.errors import OperationFailure, PyMongoError
+
+from mongo2pg import books, schema
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.errors import PrepareError
+from mongo2pg.model import Domain
+from mongo2pg.queries import TARGET, target
+from mongo2pg.staging import make_folder, written
+
+log = logging.getLogger(__name__)
+
+# A server that is there answers in milliseconds; who mistyped a host should not wait for the driver's half minute.
+SERVER_SECONDS = 10
+
+# Error codes of mongod: src/mongo/base/error_codes.yml.
+UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
+
+
+def prepare(database: Database[Any], conn: Connection, domain: Domain, staging_root: Path) -> None:
+    """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns."""
+    faults = source_faults(database, domain) + staging_faults(staging_root) + target_faults(conn, domain)
+    if faults:
+        raise PrepareError(faults)
+    with conn.transaction():
+        books.install(conn)
+        schema.create_tables(conn, domain)
+        if faults := schema.differences(conn, domain) + _unexplained_rows(conn, domain):
+            raise PrepareError(faults)
+
+
+def source_faults(database: Database[Any], domain: Domain) -> list[str]:
+    """What keeps the collections from being read."""
+    try:
+        with pymongo.timeout(SERVER_SECONDS):
+            present = set(database.list_collection_names(authorizedCollections=True, nameOnly=True))
+            missing = [c for c in domain.collections if c.name not in present]
+            faults = [_unreadable(database, c.name) for c in domain.collections if c.name in present]
+    except PyMongoError as error:
+        return [source_fault(error)]
+    wanted = [c.name for c in missing if not c.optional]
+    if not present:
+        return [
+            f"the MongoDB database {database.name!r} does not exist, is empty, or shows nothing to this user: "
+            "check the connection's schema and grant the role read"
+        ]
+    return [fault for fault in faults if fault] + [
+        f"the collection {database.name}.{name} is missing, or this user may not see it: grant read, or declare it optional"
+        for name in wanted
+    ]
+
+
+def source_fault(error: PyMongoError) -> str:
+    """A driver's error as a sentence that says what to do; drivers name hosts, never passwords."""
+    if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+        return (
+            "MongoDB refuses the user or the password: correct the connection (a user of another database needs extra.authSource)"
+        )
+    if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+        return "MongoDB lets this user in but not read: grant the role read on the database"
+    first_line = str(error).split(", Timeout:")[0].splitlines()[0][:300]
+    return (
+        f"MongoDB cannot be reached ({type(error).__name__}: {first_line}): check host and port of the connection, and the server"
+    )
+
+
+def _unreadable(database: Database[Any], name: str) -> str | None:
+    try:
+        database[name].find_one({}, {"_id": 1})
+    except OperationFailure as error:
+        if error.code == UNAUTHORIZED:
+            return f"MongoDB does not let this user read {database.name}.{name}: grant it the role read"
+        raise
+    return None
+
+
+def staging_faults(root: Path) -> list[str]:
+    """What keeps files from being written below the staging root."""
+    try:
+        make_folder(root)
+        probe = root / f"probe-{uuid.uuid4().hex}"
+        with written(probe) as file:
+            file.write(b"mongo2pg")
+        probe.unlink()
+    except OSError as error:
+        return [f"the staging folder {root} cannot be written ({error.strerror}): set MONGO2PG_STAGING to one that this user owns"]
+    return []
+
+
+def target_faults(conn: Connection, domain: Domain) -> list[str]:
+    """What keeps the books and the tables from being made, read from the catalog alone."""
+    row = conn.execute(
+        """
+        SELECT current_user, current_database(), current_setting('server_version_num')::int,
+               has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
+               to_regnamespace('migration') IS NOT NULL,
+               to_regnamespace('migration') IS NULL OR has_schema_privilege('migration', 'CREATE')
+        """,
+        (TARGET,),
+    ).fetchone()
+    user, database, version, may_create_schema, may_create_table, has_books, may_book = row or ("", "", 0, True, True, True, True)
+    faults = []
+    if version < 140000:
+        faults.append(f"PostgreSQL {version // 10000} is too old: the pipeline needs 14 or newer")
+    if not has_books and not may_create_schema:
+        faults.append(f"{user} may not create the schema migration: GRANT CREATE ON DATABASE {database} TO {user}")
+    if not may_book:
+        faults.append(f"{user} may not create in the schema migration: GRANT ALL ON SCHEMA migration TO {user}")
+    if not may_create_table and not _all_tables_exist(conn, domain):
+        faults.append(f"{user} may not create tables: GRANT CREATE ON SCHEMA {TARGET} TO {user}")
+    for table in domain.tables:
+        may = conn.execute(
+            "SELECT has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE') FROM pg_class c WHERE c.oid = to_regclass(%s)",
+            (f"{TARGET}.{table.name}",),
+        ).fetchone()
+        if may == (False,):
+            faults.append(f"{user} may not write {TARGET}.{table.name}: make {user} its owner")
+    return faults + schema.differences(conn, domain)
+
+
+def target_fault(error: psycopg.Error) -> str:
+    """A connection that failed, as a sentence that says what to do."""
+    first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    return f"PostgreSQL cannot be reached ({first_line}): check host, port, user, password and database of the connection"
+
+
+def _all_tables_exist(conn: Connection, domain: Domain) -> bool:
+    return all(
+        conn.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{TARGET}.{table.name}",)).fetchone() == (True,)
+        for table in domain.tables
+    )
+
+
+def _unexplained_rows(conn: Connection, domain: Domain) -> list[str]:
+    """Rows in tables that the books say nobody loaded: a first load would mix with them."""
+    faults = []
+    for collection in domain.collections:
+        if books.phase(conn, RunKey(domain.name, ""), collection.name)[0] != "empty":
+            continue
+        for table in collection.tables:
+            row = conn.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target(table.name))).fetchone()
+            if row == (True,):
+                faults.append(
+                    f"{TARGET}.{table.name} holds rows that no run of this pipeline loaded: move them away or empty the table first"
+                )
+    return faults

@@ -1,0 +1,96 @@
+"""All stages one after another in this process, without Airflow: for tests, benchmarks and scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pymongo.database import Database
+
+from mongo2pg import books, gate
+from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.count import count_domain
+from mongo2pg.extract import extract_chunk
+from mongo2pg.load import claim, load_chunk
+from mongo2pg.model import Domain
+from mongo2pg.normalise import normalise_chunk
+from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain
+from mongo2pg.prepare import prepare
+from mongo2pg.settle import settle_domain
+from mongo2pg.staging import RunStaging
+from mongo2pg.verify import verify_chunk
+
+
+class Run:
+    """One run of one domain. Each method is a stage; `move` and `verify` call them in order."""
+
+    def __init__(self, database: Database[Any], conn: Connection, domain: Domain, staging_root: Path, run_id: str) -> None:
+        self.database, self.conn, self.domain = database, conn, domain
+        self.staging = RunStaging(staging_root, domain.name, run_id)
+        self.key = RunKey(domain.name, run_id)
+        self.lots: list[Lot] = []
+
+    def prepare(self) -> None:
+        books.open_session(self.conn)
+        prepare(self.database, self.conn, self.domain, self.staging.root)
+        books.start_run(self.conn, self.key, "full", {"mode": "full"}, None)
+
+    def plan(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes)
+        self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
+        books.forget_checks(self.conn, self.key)
+        claim(self.conn, self.key, self.domain)
+
+    def chunks(self) -> Iterable[tuple[str, int]]:
+        return ((name, chunk) for lot in self.lots for name, chunk in lot["chunks"])
+
+    def extract(self) -> None:
+        for name, chunk in self.chunks():
+            extract_chunk(self.database, self.staging.collection(self.key.plan_id, name), chunk)
+
+    def normalise(self) -> None:
+        for name, chunk in self.chunks():
+            normalise_chunk(self.domain.collection(name), self.staging.collection(self.key.plan_id, name), chunk)
+
+    def load(self) -> None:
+        for name, chunk in self.chunks():
+            load_chunk(self.conn, self.key, self.domain.collection(name), self.staging.collection(self.key.plan_id, name), chunk)
+
+    def settle(self) -> None:
+        settle_domain(self.conn, self.key, self.domain, self.staging)
+
+    def move(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+        """From documents to rows with all their keys and constraints."""
+        self.prepare()
+        self.plan(chunk_bytes)
+        self.extract()
+        self.normalise()
+        self.load()
+        self.settle()
+
+    def row_counts(self) -> list[Check]:
+        return count_domain(self.database, self.conn, self.key, self.domain, self.staging)
+
+    def checksums(self) -> list[Check]:
+        return [
+            check
+            for name, chunk in self.chunks()
+            for check in verify_chunk(
+                self.conn,
+                self.key,
+                self.domain,
+                self.domain.collection(name),
+                self.staging.collection(self.key.plan_id, name),
+                chunk,
+            )
+        ]
+
+    def verify(self) -> dict[str, Any]:
+        """All checks, and the report."""
+        self.row_counts()
+        self.checksums()
+        return self.report()
+
+    def report(self) -> dict[str, Any]:
+        return gate.report_domain(self.conn, self.key, self.domain, self.staging, {})
