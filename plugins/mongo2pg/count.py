@@ -106,7 +106,12 @@ def _count_arrays(
         detail = None if same else "the server's arrays hold another number of elements than were read"
         checks.append(
             _check(
-                f"{collection.name}.{child.path}", closes and same, {"server": on_server[child.path], "read": read}, counts, detail
+                "accounting",
+                f"{collection.name}.{child.path}",
+                closes and same,
+                {"server": on_server[child.path], "read": read},
+                counts,
+                detail,
             )
         )
     return checks

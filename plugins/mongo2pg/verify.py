@@ -198,8 +198,10 @@ class _Expected:
 
     def _slot_is_taken(self, root: Table, row: Row, path: str, document_id: str) -> bool:
         if path == "_id":
-            query = sql.SQL("SELECT migration.document_id(id, extra) <> %s::jsonb FROM {} WHERE id = %s::uuid")
-            found = self.conn.execute(query.format(target(root.name)), (document_id, row.values["id"])).fetchone()
+            others = sql.SQL("SELECT migration.document_id(id, extra) <> %s::jsonb FROM {} WHERE id = %s::uuid").format(
+                target(root.name)
+            )
+            found = self.conn.execute(others, (document_id, row.values["id"])).fetchone()
             return found == (True,)
         key = next((key for key in root.unique if ",".join(c.path for c in root.columns if c.name in key) == path), ())
         if not key:
