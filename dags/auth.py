@@ -1,6 +1,6 @@
-"""Airflow DAG of the auth domain: users, skill trees, social connections and progress points."""
+"""Airflow DAG of the domain auth: users, skill trees, social connections and progress points."""
 
-from deepiri.auth import AUTH
+from deepiri.registry import AUTH, DOMAINS
 from mongo2pg.pipeline import domain_dag
 
-domain_dag(AUTH)
+domain_dag(AUTH, DOMAINS)

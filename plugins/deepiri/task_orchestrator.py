@@ -42,8 +42,8 @@ TASK_ORCHESTRATOR = Domain(
             table="task_versions",
             change_key="createdAt",
             columns=(
-                # No `references`: history outlives its task, so nothing judges this id.
-                Column("taskId", "uuid", required=True),
+                # History outlives its task: nothing judges this id.
+                Column("taskId", "uuid", required=True, references="tasks", judged=False),
                 Column("version", "integer", required=True),
                 Column("userId", "uuid", required=True, references="users"),
                 Column("changes", "jsonb"),

@@ -89,10 +89,10 @@ def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str,
     )
 
 
-def lock_collection(conn: Connection, run: RunKey, collection: str, *, shared: bool = False) -> None:
-    """Waits for the collection's lock and holds it to the end of the transaction."""
+def lock_collection(conn: Connection, domain: str, collection: str, *, shared: bool = False) -> None:
+    """Waits for the collection's lock and holds it to the end of the transaction; take several in sorted order."""
     function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
-    conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {run.domain}.{collection}",))
+    conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {domain}.{collection}",))
 
 
 def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | None, str | None]:
@@ -139,6 +139,30 @@ def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chun
         ),
         (*run, collection, stage, chunk, *values.values()),
     )
+
+
+def was_bulk(conn: Connection, run: RunKey, collection: str) -> bool:
+    """Whether this run and plan loaded the collection in bulk: then every document it loaded counts as inserted."""
+    row = conn.execute(
+        """
+        SELECT FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'load') AND inserted_ids IS NULL LIMIT 1
+        """,
+        (*run, collection),
+    ).fetchone()
+    return row is not None
+
+
+def last_full_run(conn: Connection, domain: str, collection: str) -> RunKey | None:
+    """The run and plan that last settled the collection in full; None where none did."""
+    row = conn.execute(
+        """
+        SELECT full_run, full_plan FROM migration.collections
+        WHERE domain = %s AND collection = %s AND phase = 'complete' AND full_run IS NOT NULL
+        """,
+        (domain, collection),
+    ).fetchone()
+    return RunKey(domain, *row) if row else None
 
 
 def next_settle(conn: Connection, run: RunKey, collection: str) -> int:
@@ -301,8 +325,8 @@ def complete(conn: Connection, run: RunKey, domain: Domain) -> None:
     """Notes that a full run of these collections settled."""
     conn.execute(
         """
-        UPDATE migration.collections SET phase = 'complete', full_run = %s, full_run_at = now()
+        UPDATE migration.collections SET phase = 'complete', full_run = %s, full_plan = %s, full_run_at = now()
         WHERE domain = %s AND collection = ANY(%s)
         """,
-        (run.run_id, run.domain, [collection.name for collection in domain.collections]),
+        (run.run_id, run.plan_id, run.domain, [collection.name for collection in domain.collections]),
     )

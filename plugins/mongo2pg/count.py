@@ -30,6 +30,8 @@ from mongo2pg.verify import SHOWN, Difference, describe, write_differences
 
 log = logging.getLogger(__name__)
 
+ARRAY_COUNTS = ("elements", "rows", "rejected", "of_parents_not_loaded")
+
 
 def count_domain(database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> list[Check]:
     """Checks `accounting` of every collection and array path and `row_counts` of every table, written to the books."""
@@ -77,7 +79,7 @@ def _count_collection(
     checks += _count_arrays(database, collection, manifests, booked)
     loaded = booked["read"] - sum(booked["rejected"].values())
     for table in collection.tables:
-        rows = loaded if table.child is None else booked["arrays"][table.child.path]["rows"]
+        rows = loaded if table.child is None else booked["arrays"].get(table.child.path, {}).get("rows", 0)
         checks.append(_count_table(conn, run, collection, table, rows, staging))
     return checks
 
@@ -99,7 +101,7 @@ def _count_arrays(
     on_server = server_lengths(database, collection)
     checks = []
     for child in collection.children:
-        counts = booked["arrays"].get(child.path, {"elements": 0, "rows": 0, "rejected": 0, "of_parents_not_loaded": 0})
+        counts = {**dict.fromkeys(ARRAY_COUNTS, 0), **booked["arrays"].get(child.path, {})}
         read = sum(manifest["arrays"][child.path]["elements"] for manifest in manifests)
         closes = counts["elements"] == read == counts["rows"] + counts["rejected"] + counts["of_parents_not_loaded"]
         same = on_server[child.path] == read

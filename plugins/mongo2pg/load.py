@@ -44,7 +44,7 @@ def claim(conn: Connection, run: RunKey, domain: Domain) -> None:
     """
     for collection in domain.collections:
         with conn.transaction():
-            books.lock_collection(conn, run, collection.name)
+            books.lock_collection(conn, run.domain, collection.name)
             conn.execute("DELETE FROM migration.held WHERE domain = %s AND collection = %s", (run.domain, collection.name))
             phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
             if phase == "complete":
@@ -66,7 +66,7 @@ def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: C
     started = time.monotonic()
     with conn.transaction():
         phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
-        books.lock_collection(conn, run, collection.name, shared=phase == "bulk")
+        books.lock_collection(conn, run.domain, collection.name, shared=phase == "bulk")
         done = books.committed_pass(conn, run, collection.name, chunk)
         if done:
             log.info("%s %s: loaded already by this plan, nothing to do", collection.name, chunk)

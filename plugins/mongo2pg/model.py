@@ -37,7 +37,8 @@ class Column:
 
     `path` is the field's path from the row's own document (`metadata.mutualConnections`), or "" for the value itself
     where a child row comes from an array of scalars. `name` defaults to the path in snake case. `references` names the
-    table whose `id` this column holds: such a column takes whatever may be an `_id` in MongoDB.
+    table whose `id` this column holds: such a column takes whatever may be an `_id` in MongoDB. Where the named row may be
+    gone for good (a history outlives what it tells of), `judged` is false: then nothing is rejected or cleared for it.
     """
 
     path: str
@@ -47,6 +48,7 @@ class Column:
     sensitive: bool = False
     enum: tuple[str, ...] = ()
     references: str = ""
+    judged: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or snake_case(self.path))
@@ -59,6 +61,8 @@ class Column:
             raise DeclarationError(place, f"an enum on a column of type {self.type}", "Only text and text[] take an enum.")
         if self.references and self.type != "uuid":
             raise DeclarationError(place, f"a reference of type {self.type}", "Ids are uuid: declare the type as uuid.")
+        if not self.judged and not self.references:
+            raise DeclarationError(place, "judged=False without a reference", "Name the table that it refers to, or leave it out.")
         _check_name(place, self.name)
 
 
@@ -195,8 +199,8 @@ class Table:
 
     @cached_property
     def references(self) -> tuple[Column, ...]:
-        """The columns that point at another root row; a child's own parent key is not among them."""
-        return tuple(c for c in self.columns if c.references and c.name != self.parent_key)
+        """The columns whose reference is judged; a child's own parent key is not among them."""
+        return tuple(c for c in self.columns if c.references and c.judged and c.name != self.parent_key)
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class Normaliser:
         self.counts.read += len(raws)
 
         ids = [document["_id"] for document in documents]
-        work = Rows(documents, self._tree, self.counts)
+        work = Rows(documents, self._tree, self.collection.columns, self.counts)
         packed_ids = self._root_ids(work, ids)
         work.read()
         for index, (path, value, reason) in sorted(work.unfit.items()):
@@ -210,6 +210,7 @@ class Normaliser:
         work = Rows(
             elements if child.kind == "scalars" else [e if type(e) is dict else EMPTY for e in elements],
             self._child_trees[child.path],
+            child.columns,
             self.counts,
             prefix=child.path,
         )

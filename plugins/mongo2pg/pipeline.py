@@ -7,7 +7,7 @@ task bodies, for what a DAG file imports is paid at every parse.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import wraps
@@ -17,6 +17,7 @@ from airflow.sdk import DAG, Param, TriggerRule, get_current_context, task, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from mongo2pg.errors import PermanentError
+from mongo2pg.lineage import markdown
 from mongo2pg.model import Domain
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def domain_dag(domain: Domain) -> DAG:
-    """The DAG that moves one domain: prepare → plan → (extract → normalise → load) per lot → settle → checks → gate."""
+def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
+    """The DAG that moves one domain: prepare → plan → (extract → normalise → load) per lot → settle → checks → gate.
+
+    `neighbours` are the domains of the same target: rows of theirs may refer to rows of this one.
+    """
     with DAG(
         domain.name,
         description=domain.description or f"Moves the {domain.name} collections from MongoDB to PostgreSQL and verifies them",
+        doc_md=markdown(domain),
         schedule=None,
         catchup=False,
         max_active_runs=1,
@@ -140,7 +145,7 @@ def domain_dag(domain: Domain) -> DAG:
             from mongo2pg.settle import settle_domain
 
             with _target() as conn:
-                for name, outcome in settle_domain(conn, _current_run(domain), domain, _staging(domain)).items():
+                for name, outcome in settle_domain(conn, _current_run(domain), domain, _staging(domain), neighbours).items():
                     _audit(
                         "settle",
                         domain,

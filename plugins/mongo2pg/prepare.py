@@ -13,7 +13,7 @@ from psycopg import sql
 from pymongo.database import Database
 from pymongo.errors import OperationFailure, PyMongoError
 
-from mongo2pg import books, schema
+from mongo2pg import books, lineage, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import PrepareError
 from mongo2pg.model import Domain
@@ -37,6 +37,7 @@ def prepare(database: Database[Any], conn: Connection, domain: Domain, staging_r
     with conn.transaction():
         books.install(conn)
         schema.create_tables(conn, domain)
+        lineage.write_comments(conn, domain)
         if faults := schema.differences(conn, domain) + _unexplained_rows(conn, domain):
             raise PrepareError(faults)
 

@@ -47,13 +47,17 @@ class Rows:
     `unfit` holds what takes a whole row along: row → (path, value, reason), the first in the declaration's order.
     """
 
-    def __init__(self, documents: list[Any], tree: dict[str, Any], counts: Counts, prefix: str = "") -> None:
+    def __init__(
+        self, documents: list[Any], tree: dict[str, Any], columns: Sequence[Column], counts: Counts, prefix: str = ""
+    ) -> None:
         self.documents, self._tree, self._counts, self._prefix = documents, tree, counts, prefix
+        self._order = {column.name: rank for rank, column in enumerate(columns)}
         self.arrays: dict[str, pa.Array] = {}
         self.held: dict[str, list[Any]] = {}
         self.unfit: dict[int, tuple[str, Any, str]] = {}
         self._extra: dict[int, dict[str, Any]] = {}
         self._counted: list[tuple[int, tuple[str, str, str]]] = []
+        self._ranks: dict[int, int] = {}
 
     def read(self) -> None:
         """Fills the columns from the documents, field by field."""
@@ -103,7 +107,7 @@ class Rows:
         for row, below, value, reason in filled.misfits:
             where = f"{path}.{below}" if below else path
             if required:
-                self.unfit.setdefault(row, (where, value, reason))
+                self._take_along(row, name, (where, value, reason))
             else:
                 self.misfit(row, path, values[row], reason, where, value)
         for row in filled.originals:
@@ -112,7 +116,13 @@ class Rows:
             self._counts.conversions[self._full(path)] += filled.conversions
         if required and filled.array.null_count:
             for row in np.flatnonzero(np.asarray(filled.array.is_null())).tolist():
-                self.unfit.setdefault(row, (path, values[row], "required"))
+                self._take_along(row, name, (path, values[row], "required"))
+
+    def _take_along(self, row: int, column: str, what: tuple[str, Any, str]) -> None:
+        # The tree is read sub-document by sub-document; the declaration may name their columns in another order.
+        rank = self._order.get(column, -1)
+        if row not in self.unfit or rank < self._ranks.get(row, -1):
+            self.unfit[row], self._ranks[row] = what, rank
 
     def put_value(self, column: Column, values: list[Any]) -> None:
         """The one column of an array of scalars: an element that does not fit takes its row along."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,16 @@ from mongo2pg.verify import verify_chunk
 class Run:
     """One run of one domain. Each method is a stage; `move` and `verify` call them in order."""
 
-    def __init__(self, database: Database[Any], conn: Connection, domain: Domain, staging_root: Path, run_id: str) -> None:
-        self.database, self.conn, self.domain = database, conn, domain
+    def __init__(
+        self,
+        database: Database[Any],
+        conn: Connection,
+        domain: Domain,
+        staging_root: Path,
+        run_id: str,
+        neighbours: Sequence[Domain] = (),
+    ) -> None:
+        self.database, self.conn, self.domain, self.neighbours = database, conn, domain, neighbours
         self.staging = RunStaging(staging_root, domain.name, run_id)
         self.key = RunKey(domain.name, run_id)
         self.lots: list[Lot] = []
@@ -58,7 +66,7 @@ class Run:
             load_chunk(self.conn, self.key, self.domain.collection(name), self.staging.collection(self.key.plan_id, name), chunk)
 
     def settle(self) -> None:
-        settle_domain(self.conn, self.key, self.domain, self.staging)
+        settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)
 
     def move(self, chunk_bytes: int = CHUNK_BYTES) -> None:
         """From documents to rows with all their keys and constraints."""

@@ -68,6 +68,19 @@ def foreign_keys(conn: Connection) -> set[tuple[str, str]]:
     return {(table.split(".")[-1].strip('"'), column) for table, column in rows}
 
 
+def referring_tables(conn: Connection, table: str) -> set[str]:
+    """The tables whose foreign keys point at this one, by their names; those of other schemas with the schema."""
+    rows = conn.execute(
+        """
+        SELECT CASE WHEN n.nspname = %(schema)s THEN c.relname ELSE n.nspname || '.' || c.relname END
+        FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE f.contype = 'f' AND f.confrelid = to_regclass(%(table)s)
+        """,
+        {"schema": TARGET, "table": f"{TARGET}.{table}"},
+    )
+    return {row[0] for row in rows}
+
+
 def drop_unique_keys(conn: Connection, table: str) -> None:
     """Takes a table's plain UNIQUE constraints away inside a transaction that builds them again before it ends."""
     rows = conn.execute(

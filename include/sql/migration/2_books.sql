@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS migration.collections (
     phase         text NOT NULL DEFAULT 'empty' CHECK (phase IN ('empty', 'bulk', 'complete')),
     owner_run     text,
     owner_plan    text,
-    full_run      text,                     -- the last full run that settled
+    full_run      text,                     -- the last full run that settled, and its plan
+    full_plan     text,
     full_run_at   timestamptz,
     PRIMARY KEY (domain, collection)
 );
