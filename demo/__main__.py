@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import math
 import os
+import select
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 
@@ -32,10 +34,13 @@ class Signals:
 
     def __init__(self) -> None:
         self._ending = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # Whoever starts us with nohup wants us to survive the terminal.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._receive)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._receive)
+        # Whoever starts us with nohup wants us to survive the terminal.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._receive)
+            if os.isatty(0):
+                threading.Thread(target=watch_terminal, name="terminal", daemon=True).start()
 
     def ignore(self) -> None:
         self._ending = True
@@ -44,6 +49,14 @@ class Signals:
         if not self._ending:
             self._ending = True
             raise Stopped(number)
+
+
+def watch_terminal() -> None:
+    """Raise SIGHUP when the terminal goes away. Where make leads the session the system tells make alone, and make tells nobody."""
+    terminal = select.poll()
+    terminal.register(0, 0)  # a hang-up is always reported
+    terminal.poll()
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 def settings() -> tuple[float, bool]:

@@ -1,8 +1,9 @@
 """BSON bytes to Python values, losing nothing and naming what cannot be read.
 
 pymongo's C decoder does the work. It is lossless for all but a few documents (it reads a symbol as a string, a repeated
-key as its last value, …), and those give themselves away: encoded again they are not the bytes they came from. Only
-they are read by the exact reader below, which follows the BSON specification (bsonspec.org, version 1.1).
+key as its last value, …), and those give themselves away: encoded again they are not the bytes they came from, or they
+hold the key `$ref`, with which pymongo makes a DBRef of what is a document like any other. Only they are read by the
+exact reader below, which follows the BSON specification (bsonspec.org, version 1.1).
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from bson.binary import Binary, UuidRepresentation
 from bson.code import Code
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
-from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.errors import InvalidBSON
 from bson.int64 import Int64
@@ -57,6 +57,14 @@ class DBPointer:
     id: ObjectId
 
 
+@dataclass(frozen=True)
+class OddRegex:
+    """A regular expression with options that pymongo does not know and would drop."""
+
+    pattern: str
+    options: str
+
+
 class MalformedError(Exception):
     """The bytes break the BSON specification, or hold what no mapping can keep: a key that occurs twice."""
 
@@ -65,18 +73,21 @@ def decode_batch(raws: list[bytes]) -> list[dict[str, Any] | MalformedError]:
     """Each document as a dict, or as the `MalformedError` that tells why it has no faithful reading."""
     joined = b"".join(raws)
     try:
-        documents = bson.decode_all(joined, OPTIONS)
-        if b"".join([bson.encode(document, codec_options=OPTIONS) for document in documents]) == joined:
+        documents = bson.decode_all(joined, OPTIONS) if _REF not in joined else None
+        if documents is not None and b"".join([bson.encode(document, codec_options=OPTIONS) for document in documents]) == joined:
             return documents  # type: ignore[return-value]
     except (bson.errors.BSONError, RecursionError, ValueError, OverflowError):
         pass  # one document of the batch is special: find it below
     return [_decode_one(raw) for raw in raws]
 
 
+_REF = b"$ref\0"
+
+
 def _decode_one(raw: bytes) -> dict[str, Any] | MalformedError:
     try:
-        document = bson.decode(raw, OPTIONS)
-        if bson.encode(document, codec_options=OPTIONS) == raw:
+        document = bson.decode(raw, OPTIONS) if _REF not in raw else None
+        if document is not None and bson.encode(document, codec_options=OPTIONS) == raw:
             return document
     except (bson.errors.BSONError, RecursionError, ValueError, OverflowError):
         pass
@@ -149,7 +160,8 @@ def _value(raw: bytes, kind: int, at: int, end: int, depth: int) -> tuple[Any, i
         case 0x0B:
             pattern, at = _cstring(raw, at, end)
             options, at = _cstring(raw, at, end)
-            return Regex(pattern, options), at
+            known = set(options) <= set("ilmsux")
+            return Regex(pattern, options) if known else OddRegex(pattern, options), at
         case 0x0C:
             name, at = _string(raw, at)
             return DBPointer(name, ObjectId(raw[at : at + 12])), at + 12
@@ -227,7 +239,3 @@ def malformed_id(raw: bytes) -> str:
     """The name under which a document without a readable `_id` stands in the rejects: a digest of its bytes."""
     return json.dumps({"$malformed": hashlib.sha256(raw).hexdigest()}, separators=(",", ":"))
 
-
-def as_document(reference: DBRef) -> dict[str, Any]:
-    """A DBRef is a convention of drivers, not a BSON type: this is the document that it came from."""
-    return dict(reference.as_doc())

@@ -13,9 +13,7 @@ and 5.0 are one `_id` to MongoDB.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-import sys
 import uuid
 from collections.abc import Sequence
 from decimal import Context, Decimal
@@ -24,14 +22,19 @@ from typing import Any
 import numpy as np
 import orjson
 from bson.binary import Binary
+from bson.code import Code
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.json_util import CANONICAL_JSON_OPTIONS
 from bson.json_util import dumps as to_extended_json
+from bson.max_key import MaxKey
+from bson.min_key import MinKey
 from bson.objectid import ObjectId
+from bson.regex import Regex
+from bson.timestamp import Timestamp
 from numpy.typing import NDArray
 
-from mongo2pg.decode import DBPointer, Symbol, Undefined
+from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 
 # The namespace of all derived ids. A constant for ever: another one would give every row another id.
 NAMESPACE = uuid.UUID("7d0c1f5e-2b5c-5f0b-9d5e-6d6f6e676f32")
@@ -79,8 +82,13 @@ def id_from_value(value: Any) -> uuid.UUID:
 
 
 def is_reversible(value: Any) -> bool:
-    """Whether the UUID alone tells the value: so for ObjectIds and UUIDs, all others are kept in `extra`."""
-    return isinstance(value, ObjectId) or (isinstance(value, Binary) and value.subtype == 4 and len(value) == 16)
+    """Whether the UUID alone tells the value: so for ObjectIds and UUIDs, all others are kept in `extra`.
+
+    A UUID that looks as if it carried an ObjectId does not tell that it was a UUID.
+    """
+    if isinstance(value, Binary) and value.subtype == 4 and len(value) == 16:
+        return objectid_from_uuid(uuid.UUID(bytes=bytes(value))) is None
+    return isinstance(value, ObjectId)
 
 
 def may_collide(value: Any) -> bool:
@@ -112,17 +120,26 @@ def _by_value(value: Any) -> Any:
         return {"$undefined": True}
     if isinstance(value, DBPointer):
         return {"$dbPointer": {"$ref": value.collection, "$id": value.id}}
+    if isinstance(value, OddRegex):
+        return {"$regularExpression": {"pattern": value.pattern, "options": value.options}}
+    if isinstance(value, Code) and value.scope is not None:
+        return {"$code": str(value), "$scope": _by_value(dict(value.scope))}
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal128):
         return value
-    number: Any = value.to_decimal() if isinstance(value, Decimal128) else value
-    if not math.isfinite(number):
-        return float(number)
+    number = _decimal(value)
+    if not number.is_finite():
+        return float("nan") if number.is_nan() else float(number)
     if -(2**63) <= number < 2**63 and number == int(number):
         return Int64(int(number))
-    if abs(number) <= sys.float_info.max and Decimal(float(number)) == number:
+    if Decimal(float(number)) == number:
         return float(number)
     # Decimal128 holds 34 digits: without trailing zeros, equal values have one form.
-    return Decimal128(Decimal(number).normalize(DECIMAL128_CONTEXT))
+    return Decimal128(number.normalize(DECIMAL128_CONTEXT))
+
+
+def _decimal(value: int | float | Decimal128) -> Decimal:
+    """The number, exactly."""
+    return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
 
 
 def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence[bytes]) -> bytes:
@@ -158,25 +175,40 @@ def texts_from_uuids(packed: bytes) -> list[bytes]:
 
 
 def bson_order(value: Any) -> tuple[Any, ...]:
-    """A sort key that orders `_id`s as MongoDB compares them (manual, "Comparison/Sort Order").
+    """A sort key that orders values as MongoDB compares them (manual, "Comparison/Sort Order").
 
     Ties between numbers of one value do not occur: they are one `_id`.
     """
-    if value is None:
-        return (1,)
-    if isinstance(value, bool):
-        return (7, value)
-    if isinstance(value, int | float | Decimal128):
-        number = value.to_decimal() if isinstance(value, Decimal128) else value
-        return (2, Decimal("-Infinity"), 0) if number != number else (2, Decimal(number), 1)
-    if isinstance(value, str):
-        return (3, value.encode())
-    if isinstance(value, dict):
-        return (4, *((bson_order(item)[0], key.encode(), bson_order(item)) for key, item in value.items()))
-    if isinstance(value, bytes):
-        return (5, len(value), getattr(value, "subtype", 0), bytes(value))
-    if isinstance(value, ObjectId):
-        return (6, value.binary)
-    if hasattr(value, "__int__"):
-        return (8, int(value))
-    return (9, type(value).__name__, repr(value))
+    match value:
+        case MinKey():
+            return (0,)
+        case None | Undefined():
+            return (1,)
+        case bool():
+            return (8, value)
+        case int() | float() | Decimal128():
+            number = _decimal(value)
+            return (2, Decimal("-Infinity"), 0) if number.is_nan() else (2, number, 1)
+        case Code():
+            return (12, value.encode()) if value.scope is None else (13, value.encode(), bson_order(dict(value.scope)))
+        case str():
+            return (3, value.encode())
+        case Symbol():
+            return (3, value.name.encode())
+        case dict():
+            return (4, *((bson_order(item)[0], key.encode(), bson_order(item)) for key, item in value.items()))
+        case list():
+            return (5, *((bson_order(item)[0], b"", bson_order(item)) for item in value))
+        case bytes():
+            return (6, len(value), getattr(value, "subtype", 0), bytes(value))
+        case ObjectId():
+            return (7, value.binary)
+        case Timestamp():
+            return (10, value.time, value.inc)
+        case Regex() | OddRegex():
+            return (11, str(value.pattern).encode(), str(getattr(value, "options", value)).encode())
+        case DBPointer():
+            return (11.5, len(value.collection.encode()), value.collection.encode(), value.id.binary)
+        case MaxKey():
+            return (14,)
+    return (9, int(value))  # a date, in milliseconds

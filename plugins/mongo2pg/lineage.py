@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mongo2pg.model import Collection, Column, Domain, Table
@@ -49,6 +50,17 @@ def markdown(domain: Domain) -> str:
                 lines.append(f"| `{origin(collection, table, column)}` | `{table.name}.{column.name}` | {kind} |")
         ignored = ", ".join(f"`{path}`" for path in collection.ignored)
         lines += ["", f"Ignored on purpose: {ignored}." if ignored else "Nothing is ignored.", ""]
+    return "\n".join(lines)
+
+
+def overview(domains: Sequence[Domain]) -> str:
+    """The platform's page: which collections of which domain become which tables."""
+    lines = ["### platform", "", "Runs the DAG of every domain, the first alone and then all others side by side, judges the"]
+    lines += ["references between domains, and answers for the whole.", "", "| domain | collection | tables |", "|---|---|---|"]
+    for domain in domains:
+        for collection in domain.collections:
+            tables = ", ".join(f"`{table.name}`" for table in collection.tables)
+            lines.append(f"| {domain.name} | `{collection.name}` | {tables} |")
     return "\n".join(lines)
 
 

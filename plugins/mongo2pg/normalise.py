@@ -232,7 +232,7 @@ class Normaliser:
             Reject(
                 parents.rows[parent[index]],
                 extended_json(parents.ids[parent[index]], keep_nul=True),
-                ".".join(filter(None, (child.path, keys[index] if keys else str(ordinal[index]), path))),
+                ".".join([child.path, keys[index] if keys else str(ordinal[index]), *([path] if path else [])]),
                 bson_type(value),
                 reason,
                 element=True,

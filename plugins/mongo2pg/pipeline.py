@@ -10,15 +10,13 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Param, TriggerRule, get_current_context, task, task_group
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk import DAG, TriggerRule, get_current_context, task, task_group
 
-from mongo2pg.errors import PermanentError
 from mongo2pg.lineage import markdown
 from mongo2pg.model import Domain
+from mongo2pg.tasks import audit_task, common_params, param, permanent, refuse_unknown_params, started_by, task_states
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -30,10 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MONGO, POSTGRES = "deepiri_mongo", "deepiri_postgres"
-MODES = ("full",)
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
@@ -49,19 +43,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["mongo2pg", domain.name],
-        params={
-            "mode": Param(
-                "full", type="string", enum=list(MODES), title="Mode", description="full: every document of every collection"
-            ),
-            "chunk_mb": Param(
-                64,
-                type="integer",
-                minimum=1,
-                maximum=1024,
-                title="Chunk size in MB",
-                description="BSON bytes that one chunk holds, about",
-            ),
-        },
+        params=common_params(),
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
     ) as dag:
 
@@ -70,14 +52,13 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def prepare_run() -> None:
             from mongo2pg.prepare import prepare
 
-            params, conf = _params(), _conf()
-            _refuse_unknown(conf)
+            refuse_unknown_params()
             with _source() as database, _target() as conn:
                 from mongo2pg import books
 
                 prepare(database, conn, domain, _staging(domain).root)
-                books.start_run(conn, _run(domain), params["mode"], params, _started_by())
-            _audit("prepare", domain)
+                books.start_run(conn, _run(domain), param("mode"), dict(get_current_context()["params"]), started_by())
+            audit_task(log, "prepare", domain.name)
 
         @task(task_id="plan")
         @permanent
@@ -87,11 +68,13 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.plan import plan_domain
 
             with _source() as database, _target() as conn:
-                lots = plan_domain(database, domain, _staging(domain), _params()["chunk_mb"] << 20)
+                lots = plan_domain(database, domain, _staging(domain), param("chunk_mb") << 20)
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
                 claim(conn, run, domain)
-            _audit("plan", domain, plan_id=run.plan_id, lots=len(lots), chunks=sum(len(lot["chunks"]) for lot in lots))
+            audit_task(
+                log, "plan", domain.name, plan_id=run.plan_id, lots=len(lots), chunks=sum(len(lot["chunks"]) for lot in lots)
+            )
             return lots
 
         @task_group(group_id="move")
@@ -105,9 +88,10 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     for collection, chunk in lot["chunks"]:
                         staged = _staging(domain).collection(lot["plan_id"], collection)
                         manifest = extract_chunk(database, staged, chunk)
-                        _audit(
+                        audit_task(
+                            log,
                             "extract",
-                            domain,
+                            domain.name,
                             **_facts(manifest, "collection", "chunk", "documents", "bytes", "seconds", "read_time"),
                         )
                 return lot
@@ -121,7 +105,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     staged = _staging(domain).collection(lot["plan_id"], collection)
                     manifest = normalise_chunk(domain.collection(collection), staged, chunk)
                     keys = ("collection", "chunk", "documents", "rows", "rejected", "misfits", "arrays", "seconds")
-                    _audit("normalise", domain, **_facts(manifest, *keys))
+                    audit_task(log, "normalise", domain.name, **_facts(manifest, *keys))
                 return lot
 
             @task(task_id="load", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
@@ -135,7 +119,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                         staged = _staging(domain).collection(lot["plan_id"], name)
                         facts = load_chunk(conn, run, domain.collection(name), staged, chunk)
                         keys = ("read", "inserted", "updated", "unchanged", "held", "rejected", "seconds")
-                        _audit("load", domain, collection=name, chunk=chunk, **_facts(facts, *keys))
+                        audit_task(log, "load", domain.name, collection=name, chunk=chunk, **_facts(facts, *keys))
 
             load_lot(lot=normalise_lot(lot=extract_lot(lot=lot)))  # type: ignore[arg-type]  # XComArgs stand for lots
 
@@ -146,9 +130,10 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             with _target() as conn:
                 for name, outcome in settle_domain(conn, _current_run(domain), domain, _staging(domain), neighbours).items():
-                    _audit(
+                    audit_task(
+                        log,
                         "settle",
-                        domain,
+                        domain.name,
                         collection=name,
                         inserted=outcome.inserted,
                         updated=outcome.updated,
@@ -191,26 +176,13 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
     return dag
 
 
-def permanent(stage: Callable[P, R]) -> Callable[P, R]:
-    """A failure that a retry cannot cure fails the task at once."""
-
-    @wraps(stage)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return stage(*args, **kwargs)
-        except PermanentError as error:
-            raise AirflowFailException(str(error)) from error
-
-    return wrapped
-
-
 def _gate(domain: Domain) -> None:
     from mongo2pg import books, gate
     from mongo2pg.errors import GateError
     from mongo2pg.staging import write_json
 
     staging = _staging(domain)
-    states = _task_states()
+    states = task_states()
     if states.get("prepare") == "success":
         with _target() as conn:
             run = _current_run(domain) if (staging.folder / "plan.json").exists() else _run(domain)
@@ -220,7 +192,7 @@ def _gate(domain: Domain) -> None:
         report = gate.report_unprepared(domain, _run(domain), states)
     write_json(staging.folder / "report.json", report)
     log.info("the report is %s", staging.folder / "report.json")
-    _audit("gate", domain, passed=report["passed"], failed_tasks=report["failed_tasks"])
+    audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"])
     if not report["passed"]:
         raise GateError("\n".join([f"the run of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
 
@@ -230,7 +202,7 @@ def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
     from mongo2pg.errors import CheckError
 
     failed = [check for check in checks if check.verdict != "passed"]
-    _audit(stage, domain, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
+    audit_task(log, stage, domain.name, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
     if failed:
         raise CheckError(stage, failed)
 
@@ -254,41 +226,8 @@ def _staging(domain: Domain) -> RunStaging:
     return RunStaging(default_root(), domain.name, str(get_current_context()["run_id"]))
 
 
-def _params() -> dict[str, Any]:
-    return dict(get_current_context()["params"])
-
-
-def _conf() -> dict[str, Any]:
-    return dict(get_current_context()["dag_run"].conf or {})
-
-
-def _started_by() -> str | None:
-    return getattr(get_current_context()["dag_run"], "triggering_user_name", None)
-
-
-def _task_states() -> dict[str, str]:
-    context = get_current_context()
-    instance: Any = context["ti"]
-    states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[context["run_id"]])[context["run_id"]]
-    return {name: str(state) for name, state in states.items() if name != "gate"}
-
-
-def _refuse_unknown(conf: dict[str, Any]) -> None:
-    from mongo2pg.errors import PrepareError
-
-    unknown = sorted(set(conf) - {"mode", "chunk_mb"})
-    if unknown:
-        raise PrepareError([f"unknown parameter {name!r}: the parameters are mode and chunk_mb" for name in unknown])
-
-
 def _facts(record: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: record[key] for key in keys if key in record}
-
-
-def _audit(stage: str, domain: Domain, **facts: Any) -> None:
-    from mongo2pg.audit import audit
-
-    audit(log, stage, domain=domain.name, run_id=str(get_current_context()["run_id"]), **facts)
 
 
 # --- connections -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from typing import Any
 import bson
 from bson import json_util
 from bson.binary import Binary
+from bson.code import Code
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
@@ -101,7 +102,7 @@ class Projector:
             return Projection(dump({"$malformed": digest}), rejects=[("", "malformed", False)])
         result = Projection(dump(to_json(document["_id"], keep_nul=True)), str(identify(document["_id"])))
         row = Row({"id": result.root_id})
-        if not (type(document["_id"]) is ObjectId or _is_uuid4(document["_id"])):
+        if not (type(document["_id"]) is ObjectId or _is_plain_uuid(document["_id"])):
             row.extra["_id"] = document["_id"]
         reject = self._fill(row, self.collection.columns, document)
         _keep_broken(row, document, self.subdocuments)
@@ -226,8 +227,9 @@ def _copy_text(text: str | None) -> str:
 def read(raw: bytes) -> dict[str, Any]:
     """The document, decoded by pymongo; where pymongo does not give back the very bytes, element by element. `Unreadable`."""
     try:
+        # pymongo makes a DBRef of every document with the keys `$ref` and `$id`.
         document = bson.decode(raw, CODEC)
-        if bson.encode(document, codec_options=CODEC) == raw:
+        if b"$ref\0" not in raw and bson.encode(document, codec_options=CODEC) == raw:
             return document
     except Exception:  # noqa: S110 — whatever pymongo says of such bytes, the reading below judges them
         pass
@@ -297,6 +299,16 @@ def _read_value(kind: int, content: bytes, depth: int) -> Any:
         return Odd({"$undefined": True}, may_be_reference=False)
     if kind == 0x08 and content not in (b"\0", b"\1"):
         raise Unreadable
+    if kind == 0x0B:
+        pattern, options, _ = (part.decode() for part in content.split(b"\0"))
+        if set(options) - set("ilmsux"):
+            return Odd({"$regularExpression": {"pattern": pattern, "options": options}}, may_be_reference=False)
+    if kind == 0x0F:
+        code_end = 8 + struct.unpack_from("<i", content, 4)[0]
+        scope = content[code_end:]
+        if not 9 <= code_end <= len(content) or len(scope) < 5 or struct.unpack_from("<i", scope)[0] != len(scope):
+            raise Unreadable
+        return Code(_one(0x02, content[4:code_end]), _read_document(scope, depth + 1))
     if kind == 0x0E:
         return Odd({"$symbol": _one(0x02, content)})
     if kind == 0x0C:
@@ -492,7 +504,7 @@ def _uuid_of(value: Any, reference: bool) -> tuple[str, bool]:
     if type(value) is ObjectId:
         return str(identify(value)), False
     if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
-        return str(uuid.UUID(bytes=bytes(value))), value.subtype == 3
+        return str(uuid.UUID(bytes=bytes(value))), not _is_plain_uuid(value)
     if type(value) is str and re.fullmatch("[0-9a-fA-F]{24}", value):
         return str(identify(value)), True
     if not reference or isinstance(value, list | Regex) or (isinstance(value, Odd) and not value.may_be_reference):
@@ -512,8 +524,12 @@ def identify(value: Any) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, json.dumps(_canonical(value), separators=(",", ":"), ensure_ascii=False))
 
 
-def _is_uuid4(value: Any) -> bool:
-    return isinstance(value, Binary) and value.subtype == 4 and len(value) == 16
+def _is_plain_uuid(value: Any) -> bool:
+    """A UUID of subtype 4 that nobody takes for an ObjectId's."""
+    if not isinstance(value, Binary) or value.subtype != 4 or len(value) != 16:
+        return False
+    digits = value.hex()
+    return not (digits[12] == "8" and digits[16] == "8" and digits.endswith("000000"))
 
 
 def _canonical(value: Any) -> Any:
@@ -524,11 +540,13 @@ def _canonical(value: Any) -> Any:
         return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_canonical(item) for item in value]
+    if isinstance(value, Code) and value.scope is not None:
+        return {"$code": str(value), "$scope": _canonical(dict(value.scope))}
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal128):
         return json.loads(json_util.dumps(value, json_options=json_util.CANONICAL_JSON_OPTIONS))
     number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
     if not number.is_finite():
-        return {"$numberDouble": _float_text(float(number))}
+        return {"$numberDouble": "NaN" if number.is_nan() else _float_text(float(number))}
     if number == number.to_integral_value() and -(2**63) <= number < 2**63:
         return {"$numberLong": str(int(number))}
     if Decimal(float(number)) == number:
@@ -570,5 +588,7 @@ def to_json(value: Any, *, keep_nul: bool = False) -> Any:
         return [to_json(item, keep_nul=keep_nul) for item in value]
     if kind is Odd:
         return to_json(value.extended_json, keep_nul=keep_nul)
+    if kind is Code and value.scope is not None:
+        return {"$code": to_json(str(value), keep_nul=keep_nul), "$scope": to_json(dict(value.scope), keep_nul=keep_nul)}
     made = json.loads(json_util.dumps(value, json_options=json_util.RELAXED_JSON_OPTIONS))
     return to_json(made, keep_nul=keep_nul)

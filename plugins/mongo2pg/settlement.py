@@ -237,7 +237,8 @@ class Settlement:
                 if not found:
                     raise PermanentError(
                         f"{place.collection.name}: the document {loser.document_id} must be rejected "
-                        f"({loser.reason} at {loser.path}), but run {place.run.run_id} did not read it: run {place.run.domain} again in full"
+                        f"({loser.reason} at {loser.path}), but run {place.run.run_id} did not read it: "
+                        f"run {place.run.domain} again in full"
                     )
                 kind = bson_type(value_at(found[0].bson, loser.path.split(",")[0]))
                 rows.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import math
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,7 +23,6 @@ import pyarrow.compute as pc
 from bson.binary import Binary
 from bson.code import Code
 from bson.datetime_ms import DatetimeMS
-from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.max_key import MaxKey
@@ -32,7 +32,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from mongo2pg import identity
-from mongo2pg.decode import DBPointer, Symbol, Undefined, as_document
+from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 from mongo2pg.model import Column
 
 # How a column travels from normalise to load. numeric goes as exact text; ms reach further than PostgreSQL's µs do.
@@ -254,7 +254,7 @@ def _reference(value: Any) -> bytes | Converted:
     try:
         return _uuid(value)
     except UnfitError:
-        if type(value) in (list, Regex, Undefined):  # mongod takes these for no `_id`
+        if type(value) in (list, Regex, OddRegex, Undefined):  # mongod takes these for no `_id`
             raise
     return Converted(identity.id_from_value(value).bytes, original=True)
 
@@ -384,7 +384,11 @@ def extended_json(value: Any, *, keep_nul: bool = False) -> str:
     -0.0 and doubles of magnitude ≥ 1e15 are `$numberDouble`, for jsonb has neither. U+0000, which no jsonb can hold,
     raises `UnfitError`, unless `keep_nul`: then such a text becomes `{"$utf8": "<base64 of its bytes>"}`.
     """
-    return orjson.dumps(_json(value, keep_nul)).decode()
+    content = _json(value, keep_nul)
+    try:
+        return orjson.dumps(content).decode()
+    except orjson.JSONEncodeError:  # nested deeper than orjson goes, but not than BSON does
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def _json(value: Any, keep_nul: bool) -> JsonValue:
@@ -444,6 +448,9 @@ _JSON: dict[type, Callable[[Any, bool], JsonValue]] = {
     bytes: _json_binary,
     Binary: _json_binary,
     Regex: _json_regex,
+    OddRegex: lambda value, keep_nul: {
+        "$regularExpression": {"pattern": _json(value.pattern, keep_nul), "options": value.options}
+    },
     Code: _json_code,
     Timestamp: lambda value, _: {"$timestamp": {"t": value.time, "i": value.inc}},
     MinKey: lambda value, _: {"$minKey": 1},
@@ -451,7 +458,6 @@ _JSON: dict[type, Callable[[Any, bool], JsonValue]] = {
     Symbol: lambda value, keep_nul: {"$symbol": _json(value.name, keep_nul)},
     Undefined: lambda value, _: {"$undefined": True},
     DBPointer: lambda value, keep_nul: {"$dbPointer": {"$ref": _json(value.collection, keep_nul), "$id": {"$oid": str(value.id)}}},
-    DBRef: lambda value, keep_nul: _json(as_document(value), keep_nul),
 }
 
 _BSON_TYPES: dict[type, str] = {
@@ -467,9 +473,9 @@ _BSON_TYPES: dict[type, str] = {
     Binary: "binData",
     type(None): "null",
     dict: "object",
-    DBRef: "object",
     list: "array",
     Regex: "regex",
+    OddRegex: "regex",
     Timestamp: "timestamp",
     MinKey: "minKey",
     MaxKey: "maxKey",

@@ -160,7 +160,7 @@ class _Expected:
                 if path == "_id":
                     projection.root_id = None  # the row under this id is the other document's
                 column = next((c for c in root.columns if c.path == path), None)
-                if reason == "orphan" and (column is None or not column.references or not self._is_orphan(row, column)):
+                if reason == "orphan" and (column is None or not self._is_orphan(row, column)):
                     faults.append(self._fault(reject, "is rejected although the row it refers to is there"))
                 if reason == "duplicate_key" and not self._slot_is_taken(root, row, path, document_id):
                     faults.append(self._fault(reject, "is rejected although nobody else holds its key"))
@@ -191,6 +191,8 @@ class _Expected:
 
     def _is_orphan(self, row: Row, column: Column) -> bool:
         value = row.values[column.name]
+        if not column.references:
+            return False
         found = self.conn.execute(
             sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE id = %s::uuid)").format(target(column.references)), (value,)
         ).fetchone()

@@ -1,0 +1,95 @@
+"""What concerns several domains at once: references between them, and one report over all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pymongo.database import Database
+
+from mongo2pg import books, gate, schema
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.count import count_domain
+from mongo2pg.model import Domain
+from mongo2pg.settle import settle_domain
+from mongo2pg.staging import RunStaging, read_json, write_json
+from mongo2pg.verify import verify_chunk
+
+log = logging.getLogger(__name__)
+
+
+def settle_across(database: Database[Any], conn: Connection, domains: Sequence[Domain], staging_root: Path) -> list[str]:
+    """Judges the references between domains that no run could judge yet, builds their foreign keys, and verifies what changed.
+
+    A domain that settles judges what its neighbours' rows refer to, but two that settle at the same time do not see each
+    other. Returns the names of the domains whose rows changed; their checks and reports are made anew.
+    """
+    changed: set[str] = set()
+    for domain in domains:
+        run = _last_run(conn, domain)
+        if run is None or not _pending(conn, domain):
+            continue
+        staging = RunStaging(staging_root, domain.name, run.run_id)
+        for name, outcome in settle_domain(conn, run, domain, staging, domains).items():
+            if outcome.rejected or outcome.misfits or outcome.arrays:
+                changed.update(each.name for each in domains if name in {collection.name for collection in each.collections})
+    for domain in domains:
+        run = _last_run(conn, domain)
+        if run and domain.name in changed:
+            _verify_again(database, conn, run, domain, RunStaging(staging_root, domain.name, run.run_id))
+    return sorted(changed)
+
+
+def _last_run(conn: Connection, domain: Domain) -> RunKey | None:
+    runs = {books.last_full_run(conn, domain.name, collection.name) for collection in domain.collections}
+    return runs.pop() if len(runs) == 1 else None
+
+
+def _pending(conn: Connection, domain: Domain) -> bool:
+    """Whether a foreign key of the domain is still to be built although both of its sides are complete."""
+    built = schema.foreign_keys(conn)
+    return any(
+        (table.name, column.name) not in built and schema.is_complete(conn, column.references)
+        for table in domain.tables
+        for column in table.references
+    )
+
+
+def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
+    count_domain(database, conn, run, domain, staging)
+    for collection in domain.collections:
+        staged = staging.collection(run.plan_id, collection.name)
+        for chunk in range(len(read_json(staged.plan)["bounds"])):
+            verify_chunk(conn, run, domain, collection, staged, chunk)
+    states = {}
+    if (staging.folder / "report.json").exists():
+        states = dict.fromkeys(read_json(staging.folder / "report.json")["failed_tasks"], "failed")
+    report = gate.report_domain(conn, run, domain, staging, states)
+    books.finish_run(conn, run, report["passed"], report)
+    write_json(staging.folder / "report.json", report)
+
+
+def report_platform(domains: Sequence[Domain], staging_root: Path, run_id: str, task_states: Mapping[str, str]) -> dict[str, Any]:
+    """The reports of all domains under one roof; a domain without a report of this run has not passed."""
+    reports = []
+    for domain in domains:
+        path = RunStaging(staging_root, domain.name, run_id).folder / "report.json"
+        reports.append(read_json(path) if path.exists() else gate.report_unprepared(domain, RunKey(domain.name, run_id), {}))
+    failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    return {
+        "run_id": run_id,
+        "passed": not failed_tasks and all(report["passed"] for report in reports),
+        "domains": reports,
+        "failed_tasks": failed_tasks,
+    }
+
+
+def faults(report: Mapping[str, Any]) -> list[str]:
+    """Why the platform's run is red, a sentence each."""
+    sentences = [f"the task {task} did not succeed" for task in report["failed_tasks"]]
+    for domain in report["domains"]:
+        if not domain["passed"]:
+            sentences += [f"{domain['domain']}: {fault}" for fault in gate.faults(domain)]
+    return sentences

@@ -1,0 +1,100 @@
+"""The DAG that runs the DAGs of all domains and answers for the whole."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import DAG, TriggerRule, get_current_context, task
+
+from mongo2pg.lineage import overview
+from mongo2pg.model import Domain
+from mongo2pg.tasks import audit_task, common_params, permanent, refuse_unknown_params, task_states
+
+log = logging.getLogger(__name__)
+
+# How often the triggerer looks whether a domain's run has ended.
+SECONDS_BETWEEN_LOOKS = 2
+
+
+def platform_dag(domains: Sequence[Domain]) -> DAG:
+    """unpaused → the first domain → all others side by side → references → gate; each domain in a run of its own DAG."""
+    first, *others = domains
+    with DAG(
+        "platform",
+        description="Moves all domains, each by its own DAG, then judges the references between them",
+        doc_md=overview(domains),
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        tags=["mongo2pg"],
+        params=common_params(),
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
+    ) as dag:
+
+        @task(task_id="unpaused")
+        @permanent
+        def check_unpaused() -> None:
+            from mongo2pg.errors import PrepareError
+
+            refuse_unknown_params()
+            instance: Any = get_current_context()["ti"]
+            paused = [domain.name for domain in domains if instance.get_dag(domain.name).is_paused]
+            if paused:
+                raise PrepareError(
+                    [f"the DAG {name} is paused and would never start: airflow dags unpause {name}" for name in paused]
+                )
+            audit_task(log, "unpaused", "platform", domains=[domain.name for domain in domains])
+
+        @task(task_id="references", trigger_rule=TriggerRule.ALL_DONE)
+        @permanent
+        def settle_references() -> None:
+            from mongo2pg.across import settle_across
+            from mongo2pg.pipeline import _source as source
+            from mongo2pg.pipeline import _target as target
+            from mongo2pg.staging import default_root
+
+            with source() as database, target() as conn:
+                changed = settle_across(database, conn, domains, default_root())
+            audit_task(log, "references", "platform", changed=changed)
+
+        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, retries=0)
+        @permanent
+        def judge_platform() -> None:
+            from mongo2pg.across import faults, report_platform
+            from mongo2pg.errors import GateError
+            from mongo2pg.staging import RunStaging, default_root, write_json
+
+            run_id = str(get_current_context()["run_id"])
+            report = report_platform(domains, default_root(), run_id, task_states())
+            path = RunStaging(default_root(), "platform", run_id).folder / "report.json"
+            write_json(path, report)
+            log.info("the report is %s", path)
+            audit_task(log, "gate", "platform", passed=report["passed"], failed_tasks=report["failed_tasks"])
+            if not report["passed"]:
+                raise GateError("\n".join(["the run of the platform is red:", *(f"- {fault}" for fault in faults(report))]))
+
+        lead = _run_domain(first)
+        rest = [_run_domain(domain) for domain in others]
+        check_unpaused() >> lead >> rest >> settle_references() >> judge_platform()
+    return dag
+
+
+def _run_domain(domain: Domain) -> TriggerDagRunOperator:
+    """A run of the domain's own DAG under this run's id; while it goes on, no worker waits for it."""
+    return TriggerDagRunOperator(
+        task_id=domain.name,
+        trigger_dag_id=domain.name,
+        trigger_run_id="{{ run_id }}",
+        conf="{{ dict(params) | tojson }}",  # type: ignore[arg-type]  # the operator reads a text as JSON
+        reset_dag_run=True,  # a cleared task runs its domain again
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=SECONDS_BETWEEN_LOOKS,
+        allowed_states=["success"],
+        failed_states=["failed"],
+        retries=0,
+    )

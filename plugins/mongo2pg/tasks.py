@@ -1,0 +1,80 @@
+"""What every task of every DAG shares: its params, its audit line, and failures that no retry can cure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from airflow.sdk import Param, get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from mongo2pg.audit import audit
+from mongo2pg.errors import PermanentError, PrepareError
+
+MODES = ("full",)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def common_params() -> dict[str, Param]:
+    """The params of a run, as Airflow's trigger form shows them."""
+    return {
+        "mode": Param(
+            "full", type="string", enum=list(MODES), title="Mode", description="full: every document of every collection"
+        ),
+        "chunk_mb": Param(
+            64,
+            type="integer",
+            minimum=1,
+            maximum=1024,
+            title="Chunk size in MB",
+            description="BSON bytes that one chunk holds, about",
+        ),
+    }
+
+
+def refuse_unknown_params() -> None:
+    """Airflow takes unknown keys of a run's conf without a word: a mistyped one would do nothing. Raises PrepareError."""
+    known = common_params()
+    unknown = sorted(set(get_current_context()["dag_run"].conf or {}) - set(known))
+    if unknown:
+        raise PrepareError([f"unknown parameter {name!r}: the parameters are {' and '.join(known)}" for name in unknown])
+
+
+def param(name: str) -> Any:
+    """The run's value of a param."""
+    return get_current_context()["params"][name]
+
+
+def started_by() -> str | None:
+    """Who triggered the run; None where nobody did by hand."""
+    return getattr(get_current_context()["dag_run"], "triggering_user_name", None)
+
+
+def task_states() -> dict[str, str]:
+    """The state of every task instance of this run but the one that asks."""
+    context = get_current_context()
+    instance: Any = context["ti"]
+    states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[context["run_id"]])[context["run_id"]]
+    return {name: str(state) for name, state in states.items() if name != instance.task_id}
+
+
+def audit_task(log: logging.Logger, stage: str, domain: str, **facts: Any) -> None:
+    """The task's machine-readable line."""
+    audit(log, stage, domain=domain, run_id=str(get_current_context()["run_id"]), **facts)
+
+
+def permanent(stage: Callable[P, R]) -> Callable[P, R]:
+    """A failure that a retry cannot cure fails the task at once."""
+
+    @wraps(stage)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return stage(*args, **kwargs)
+        except PermanentError as error:
+            raise AirflowFailException(str(error)) from error
+
+    return wrapped
