@@ -88,8 +88,10 @@ class Child:
         return {key: value for key, value in asdict(_without_popen(self)).items() if key != "popen"}
 
     def process(self) -> psutil.Process | None:
-        """The running process, if pid, start time and command all are the recorded ones; else None."""
+        """The running process: our own child, or one whose pid, start time and command all are the recorded ones; else None."""
         try:
+            if self.popen:
+                return psutil.Process(self.pid) if self.popen.poll() is None else None
             process = psutil.Process(self.pid)
             if abs(process.create_time() - self.started) > CLOCK_TOLERANCE or process.status() == psutil.STATUS_ZOMBIE:
                 return None

@@ -213,6 +213,7 @@ def airflow(
     staging, more_dags = FOLDER / "staging", FOLDER / "dags"
     more_dags.mkdir()
     server = Airflow(children, FOLDER, metadata=metadata, source=mover, target=target, staging=staging, more_dags=more_dags)
+    shutil.copytree(REPOSITORY / "tests" / "dags" / "config", server.home / "config")
     server.migrate()
     server.start()
     with server.client() as client:

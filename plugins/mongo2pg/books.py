@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 import psycopg
+from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from mongo2pg.model import Domain
@@ -133,9 +134,9 @@ def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chun
     values = {name: Jsonb(value) if isinstance(value, dict) or name == "misfits" else value for name, value in facts.items()}
     columns = list(values)
     conn.execute(
-        psycopg.sql.SQL("INSERT INTO migration.passes (domain, run_id, plan_id, collection, stage, chunk, {}) VALUES ({})").format(
-            psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns)),
-            psycopg.sql.SQL(", ").join(psycopg.sql.Placeholder() * (len(columns) + 6)),
+        sql.SQL("INSERT INTO migration.passes (domain, run_id, plan_id, collection, stage, chunk, {}) VALUES ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join(sql.Placeholder() * (len(columns) + 6)),
         ),
         (*run, collection, stage, chunk, *values.values()),
     )
@@ -181,7 +182,7 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
     """The sums over all passes of the collection in this run and plan."""
     rows = conn.execute(
         """
-        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes
+        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift
         FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
         """,
         (*run, collection),
@@ -192,6 +193,7 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
     misfits: dict[str, int] = {}
     conversions: dict[str, int] = {}
     arrays: dict[str, dict[str, int]] = {}
+    drift: dict[str, dict[str, Any]] = {}
     for row in rows:
         for name, value in zip(names, row, strict=False):
             sums[name] += value
@@ -202,7 +204,11 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
             misfits[misfit["path"]] = misfits.get(misfit["path"], 0) + misfit["count"]
         for path, counts in row[8].items():
             _add(arrays.setdefault(path, {}), counts)
-    return {**sums, "rejected": rejected, "misfits": misfits, "conversions": conversions, "arrays": arrays}
+        for path, found in row[10].items():
+            seen = drift.setdefault(path, {"count": 0, "bson_types": {}, "first_id": found["first_id"]})
+            seen["count"] += found["count"]
+            _add(seen["bson_types"], found["bson_types"])
+    return {**sums, "rejected": rejected, "misfits": misfits, "conversions": conversions, "arrays": arrays, "drift": drift}
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
@@ -210,6 +216,28 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
         total[key] = total.get(key, 0) + value
         if not total[key] and value < 0:
             del total[key]
+
+
+def mark_stale(conn: Connection, run: RunKey, collection: str, table: sql.Identifier, root_ids: Iterable[str]) -> int:
+    """Marks those of these rows that the target has as stale: their documents' newer versions were rejected."""
+    return conn.execute(
+        sql.SQL(
+            """
+            INSERT INTO migration.stale (domain, collection, root_id, run_id)
+            SELECT %s, %s, t.id, %s FROM {} t WHERE t.id = ANY(%s::uuid[])
+            ON CONFLICT (domain, collection, root_id) DO UPDATE SET run_id = excluded.run_id
+            """
+        ).format(table),
+        (run.domain, collection, run.run_id, list(root_ids)),
+    ).rowcount
+
+
+def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The collection's rows whose document has a newer version in the rejects."""
+    rows = conn.execute(
+        "SELECT root_id::text FROM migration.stale WHERE domain = %s AND collection = %s ORDER BY 1", (run.domain, collection)
+    )
+    return [row[0] for row in rows]
 
 
 def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
@@ -272,7 +300,7 @@ def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterabl
                 (
                     run.domain,
                     collection,
-                    psycopg.types.json.Jsonb(json.loads(reject.document_id)),
+                    Jsonb(json.loads(reject.document_id)),
                     reject.path.replace("\0", "\\0"),
                     reject.element,
                     reject.bson_type,

@@ -165,7 +165,7 @@ def _address(variable: str, conn_id: str) -> _Address:
             ]
         )
     parts = _URL.fullmatch(url)
-    if not parts or _STRAY_PERCENT.search(url):
+    if not parts or _STRAY_PERCENT.search(url) or not _is_text(url):
         raise _unreadable(variable)
     if parts["scheme"] not in SCHEMES[variable]:
         raise PrepareError([f"{variable} begins with neither {' nor '.join(f'{scheme}://' for scheme in SCHEMES[variable])}"])
@@ -174,6 +174,14 @@ def _address(variable: str, conn_id: str) -> _Address:
     options = parse_qsl((parts["options"] or "").replace(";", "&"), keep_blank_values=True)
     hidden = [value for name, value in options if _SECRET_OPTION.search(name)]
     return _Address(url, _mask(parts["password"], *hidden))
+
+
+def _is_text(url: str) -> bool:
+    try:
+        unquote(url, errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unreadable(variable: str, reason: str = "") -> PrepareError:

@@ -74,7 +74,7 @@ def decode_batch(raws: list[bytes]) -> list[dict[str, Any] | MalformedError]:
     joined = b"".join(raws)
     try:
         documents = bson.decode_all(joined, OPTIONS) if _REF not in joined else None
-        if documents is not None and b"".join([bson.encode(document, codec_options=OPTIONS) for document in documents]) == joined:
+        if documents is not None and [bson.encode(document, codec_options=OPTIONS) for document in documents] == raws:
             return documents  # type: ignore[return-value]
     except (bson.errors.BSONError, RecursionError, ValueError, OverflowError):
         pass  # one document of the batch is special: find it below
@@ -238,4 +238,3 @@ def _utf8(content: bytes) -> str:
 def malformed_id(raw: bytes) -> str:
     """The name under which a document without a readable `_id` stands in the rejects: a digest of its bytes."""
     return json.dumps({"$malformed": hashlib.sha256(raw).hexdigest()}, separators=(",", ":"))
-

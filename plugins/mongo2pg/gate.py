@@ -99,9 +99,10 @@ def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, f
         "source_before": before,
         "source_after": counted.get("source_after", 0),
         **{key: totals[key] for key in ("read", "inserted", "updated", "unchanged", "superseded", "rejected")},
-        "stale": 0,
+        "stale": len(books.stale_ids(conn, run, name)),
         "misfits": totals["misfits"],
         "conversions": totals["conversions"],
+        "drift": totals["drift"],
         "bytes": totals["bytes"],
         "arrays": arrays,
     }

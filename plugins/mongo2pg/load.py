@@ -83,7 +83,9 @@ def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: C
             for file in files.values():
                 file.close()
         _book_rejects(conn, run, collection, staging, chunk, manifest)
-        facts |= {key: manifest[key] for key in ("bounds", "read_time", "misfits", "conversions", "arrays", "rejected", "bytes")}
+        facts |= {
+            key: manifest[key] for key in ("bounds", "read_time", "misfits", "conversions", "arrays", "drift", "rejected", "bytes")
+        }
         facts |= {"read": manifest["documents"], "raw_sha256": manifest["raw"]["sha256"]}
         facts["seconds"] = round(time.monotonic() - started, 3)
         books.record_pass(conn, run, collection.name, "load", chunk, facts)

@@ -103,9 +103,19 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         ],
         "conversions": dict(counts.conversions),
         "arrays": {path: asdict(count) for path, count in counts.arrays.items()},
+        "drift": {path: asdict(drift) for path, drift in sorted(counts.drift.items())},
         "seconds": {"extract": extracted["seconds"], "normalise": round(time.monotonic() - started, 3)},
     }
     write_json(mark, manifest)
+    for path, drift in manifest["drift"].items():
+        log.info(
+            "%s.%s is not declared: %s values (%s) kept in extra, first in %s",
+            collection.name,
+            path,
+            f"{drift['count']:,}",
+            ", ".join(f"{kind} {count:,}" for kind, count in drift["bson_types"].items()),
+            drift["first_id"],
+        )
     return manifest
 
 
@@ -153,7 +163,7 @@ class Normaliser:
         self.counts.read += len(raws)
 
         ids = [document["_id"] for document in documents]
-        work = Rows(documents, self._tree, self.collection.columns, self.counts)
+        work = Rows(documents, self._tree, self.collection.columns, self.counts, lambda row: extended_json(ids[row], keep_nul=True))
         packed_ids = self._root_ids(work, ids)
         work.read()
         for index, (path, value, reason) in sorted(work.unfit.items()):
@@ -212,6 +222,7 @@ class Normaliser:
             self._child_trees[child.path],
             child.columns,
             self.counts,
+            lambda row: extended_json(parents.ids[parent[row]], keep_nul=True),
             prefix=child.path,
         )
         if child.kind == "scalars":

@@ -7,27 +7,23 @@ task bodies, for what a DAG file imports is paid at every parse.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, TriggerRule, get_current_context, task, task_group
 
+from mongo2pg.connections import source, target
 from mongo2pg.lineage import markdown
 from mongo2pg.model import Domain
 from mongo2pg.tasks import audit_task, common_params, param, permanent, refuse_unknown_params, started_by, task_states
 
 if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from mongo2pg.books import Connection, RunKey
+    from mongo2pg.books import RunKey
     from mongo2pg.plan import Lot
     from mongo2pg.staging import RunStaging
 
 log = logging.getLogger(__name__)
-
-MONGO, POSTGRES = "deepiri_mongo", "deepiri_postgres"
 
 
 def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
@@ -53,7 +49,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.prepare import prepare
 
             refuse_unknown_params()
-            with _source() as database, _target() as conn:
+            with source() as database, target() as conn:
                 from mongo2pg import books
 
                 prepare(database, conn, domain, _staging(domain).root)
@@ -67,7 +63,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.load import claim
             from mongo2pg.plan import plan_domain
 
-            with _source() as database, _target() as conn:
+            with source() as database, target() as conn:
                 lots = plan_domain(database, domain, _staging(domain), param("chunk_mb") << 20)
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
@@ -84,7 +80,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             def extract_lot(lot: Lot) -> Lot:
                 from mongo2pg.extract import extract_chunk
 
-                with _source() as database:
+                with source() as database:
                     for collection, chunk in lot["chunks"]:
                         staged = _staging(domain).collection(lot["plan_id"], collection)
                         manifest = extract_chunk(database, staged, chunk)
@@ -113,7 +109,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             def load_lot(lot: Lot) -> None:
                 from mongo2pg.load import load_chunk
 
-                with _target() as conn:
+                with target() as conn:
                     run = _run(domain, lot["plan_id"])
                     for name, chunk in lot["chunks"]:
                         staged = _staging(domain).collection(lot["plan_id"], name)
@@ -128,7 +124,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def settle_run() -> None:
             from mongo2pg.settle import settle_domain
 
-            with _target() as conn:
+            with target() as conn:
                 for name, outcome in settle_domain(conn, _current_run(domain), domain, _staging(domain), neighbours).items():
                     audit_task(
                         log,
@@ -146,7 +142,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def count_rows() -> None:
             from mongo2pg.count import count_domain
 
-            with _source() as database, _target() as conn:
+            with source() as database, target() as conn:
                 checks = count_domain(database, conn, _current_run(domain), domain, _staging(domain))
             _conclude("row_counts", domain, checks)
 
@@ -156,7 +152,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.verify import verify_chunk
 
             checks = []
-            with _target() as conn:
+            with target() as conn:
                 for name, chunk in lot["chunks"]:
                     staged = _staging(domain).collection(lot["plan_id"], name)
                     checks += verify_chunk(conn, _run(domain, lot["plan_id"]), domain, domain.collection(name), staged, chunk)
@@ -184,7 +180,7 @@ def _gate(domain: Domain) -> None:
     staging = _staging(domain)
     states = task_states()
     if states.get("prepare") == "success":
-        with _target() as conn:
+        with target() as conn:
             run = _current_run(domain) if (staging.folder / "plan.json").exists() else _run(domain)
             report = gate.report_domain(conn, run, domain, staging, states)
             books.finish_run(conn, run, report["passed"], report)
@@ -228,60 +224,3 @@ def _staging(domain: Domain) -> RunStaging:
 
 def _facts(record: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: record[key] for key in keys if key in record}
-
-
-# --- connections -----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _source() -> Iterator[Database[Any]]:
-    from airflow.providers.mongo.hooks.mongo import MongoHook
-    from pymongo.errors import PyMongoError
-
-    from mongo2pg.errors import PrepareError
-    from mongo2pg.prepare import source_fault
-
-    hook = _hook(MONGO, lambda: MongoHook(mongo_conn_id=MONGO))
-    name = hook.connection.schema
-    if not name:
-        raise PrepareError([f"the connection {MONGO} names no database: set its schema"])
-    try:
-        client = hook.get_conn()
-    except PyMongoError as error:
-        raise PrepareError([source_fault(error)]) from None
-    try:
-        yield client[name]
-    finally:
-        client.close()
-
-
-@contextmanager
-def _target() -> Iterator[Connection]:
-    import psycopg
-    from airflow.providers.postgres.hooks.postgres import PostgresHook
-
-    from mongo2pg import books
-    from mongo2pg.errors import TransientError
-    from mongo2pg.prepare import target_fault
-
-    hook = _hook(POSTGRES, lambda: PostgresHook(postgres_conn_id=POSTGRES))
-    try:
-        conn = hook.get_conn()
-    except psycopg.Error as error:
-        raise TransientError(target_fault(error)) from None
-    with conn:
-        books.open_session(conn)
-        yield conn
-
-
-def _hook(conn_id: str, make: Callable[[], Any]) -> Any:
-    from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    from mongo2pg.errors import PrepareError
-
-    try:
-        BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException:
-        raise PrepareError([f"the connection {conn_id} is not defined: set AIRFLOW_CONN_{conn_id.upper()}"]) from None
-    return make()

@@ -53,8 +53,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         @permanent
         def settle_references() -> None:
             from mongo2pg.across import settle_across
-            from mongo2pg.pipeline import _source as source
-            from mongo2pg.pipeline import _target as target
+            from mongo2pg.connections import source, target
             from mongo2pg.staging import default_root
 
             with source() as database, target() as conn:

@@ -252,11 +252,11 @@ def _elements(raw: bytes) -> Iterator[tuple[int, str, bytes]]:
         key = raw[at + 1 : end].decode()
         at = end + 1
         size = _FIXED.get(kind)
+        if kind == 0x0B:
+            size = raw.index(b"\0", raw.index(b"\0", at) + 1) + 1 - at
         if size is None:
             (stated,) = struct.unpack_from("<i", raw, at)
-            if kind == 0x0B:
-                size = raw.index(b"\0", raw.index(b"\0", at) + 1) + 1 - at
-            elif kind in (0x02, 0x0D, 0x0E):
+            if kind in (0x02, 0x0D, 0x0E):
                 size = 4 + stated
             elif kind in (0x03, 0x04, 0x0F):
                 size = stated
@@ -266,7 +266,7 @@ def _elements(raw: bytes) -> Iterator[tuple[int, str, bytes]]:
                 size = 4 + stated + 12
             else:
                 raise Unreadable
-            if stated < 0 and kind != 0x0B:
+            if stated < 0:
                 raise Unreadable
         if at + size > len(raw) - 1:
             raise Unreadable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,9 @@ from mongo2pg.values import Filled, bson_type, extended_json, fill
 EMPTY: dict[str, Any] = {}
 # Marks a key that `_keep_undeclared` passes over: ignored by the declaration, or read elsewhere.
 NOT_EXTRA = object()
+# Undeclared fields told apart per collection and chunk; whatever comes beyond is counted together.
+MOST_DRIFT = 500
+OTHER_FIELDS = "(other fields)"
 
 
 @dataclass
@@ -30,6 +33,15 @@ class ArrayCount:
 
 
 @dataclass
+class Drift:
+    """A field that nobody declared: how often it occurred, with which BSON types, and the first document that had it."""
+
+    first_id: str
+    count: int = 0
+    bson_types: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
 class Counts:
     """What became of the documents: read = rows + rejected documents, and the same for each array path."""
 
@@ -39,6 +51,7 @@ class Counts:
     misfits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     conversions: Counter[str] = field(default_factory=Counter)
     arrays: dict[str, ArrayCount] = field(default_factory=dict)
+    drift: dict[str, Drift] = field(default_factory=dict)
 
 
 class Rows:
@@ -48,9 +61,15 @@ class Rows:
     """
 
     def __init__(
-        self, documents: list[Any], tree: dict[str, Any], columns: Sequence[Column], counts: Counts, prefix: str = ""
+        self,
+        documents: list[Any],
+        tree: dict[str, Any],
+        columns: Sequence[Column],
+        counts: Counts,
+        id_of: Callable[[int], str],
+        prefix: str = "",
     ) -> None:
-        self.documents, self._tree, self._counts, self._prefix = documents, tree, counts, prefix
+        self.documents, self._tree, self._counts, self._id_of, self._prefix = documents, tree, counts, id_of, prefix
         self._order = {column.name: rank for rank, column in enumerate(columns)}
         self.arrays: dict[str, pa.Array] = {}
         self.held: dict[str, list[Any]] = {}
@@ -83,6 +102,16 @@ class Rows:
         for index, document in enumerate(documents):
             for key in unknown[tuple(document)]:
                 self.keep(index, [*path.split("."), key] if path else [key], document[key])
+                self._note_drift(index, self._full(f"{path}.{key}" if path else key), document[key])
+
+    def _note_drift(self, index: int, path: str, value: Any) -> None:
+        drift = self._counts.drift
+        if path not in drift:
+            if len(drift) >= MOST_DRIFT:  # a map that nobody declared: its keys are endless
+                path = OTHER_FIELDS
+            drift.setdefault(path, Drift(self._id_of(index)))
+        drift[path].count += 1
+        drift[path].bson_types[bson_type(value)] += 1
 
     def _subdocuments(self, values: list[Any], path: str) -> list[dict[str, Any]]:
         if set(map(type, values)) <= {dict, type(None)}:

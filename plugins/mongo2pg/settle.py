@@ -8,6 +8,7 @@ indexes are built here. Everything happens in one transaction: a settle that is 
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
 import uuid
@@ -350,4 +351,7 @@ def in_reference_order(domain: Domain) -> list[Collection]:
 
 
 def _bson_order(document_id: str) -> tuple[Any, ...]:
-    return identity.bson_order(from_extended_json(document_id, json_options=_READ_IDS))
+    value = from_extended_json(document_id, json_options=_READ_IDS)
+    if isinstance(value, dict) and list(value) == ["$utf8"]:
+        value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `values.extended_json` writes it
+    return identity.bson_order(value)

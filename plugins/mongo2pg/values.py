@@ -448,9 +448,7 @@ _JSON: dict[type, Callable[[Any, bool], JsonValue]] = {
     bytes: _json_binary,
     Binary: _json_binary,
     Regex: _json_regex,
-    OddRegex: lambda value, keep_nul: {
-        "$regularExpression": {"pattern": _json(value.pattern, keep_nul), "options": value.options}
-    },
+    OddRegex: lambda value, keep_nul: {"$regularExpression": {"pattern": _json(value.pattern, keep_nul), "options": value.options}},
     Code: _json_code,
     Timestamp: lambda value, _: {"$timestamp": {"t": value.time, "i": value.inc}},
     MinKey: lambda value, _: {"$minKey": 1},

@@ -15,8 +15,14 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
+from bson import json_util
+from bson.codec_options import DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+from bson.objectid import ObjectId
 from psycopg import sql
 
 from mongo2pg import books, schema
@@ -33,6 +39,8 @@ log = logging.getLogger(__name__)
 SETTLED = ("orphan", "duplicate_key")
 # Differences shown in the log; all of them are in migration.differences.
 SHOWN = 20
+
+_IDS = json_util.RELAXED_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 class Difference(NamedTuple):
@@ -163,7 +171,7 @@ class _Expected:
                 if reason == "orphan" and (column is None or not self._is_orphan(row, column)):
                     faults.append(self._fault(reject, "is rejected although the row it refers to is there"))
                 if reason == "duplicate_key" and not self._slot_is_taken(root, row, path, document_id):
-                    faults.append(self._fault(reject, "is rejected although nobody else holds its key"))
+                    faults.append(self._fault(reject, "is rejected although no smaller _id holds its key"))
         for projection in self.by_document.values():
             if projection.root_id:
                 self.ids.add(projection.root_id)
@@ -200,19 +208,17 @@ class _Expected:
 
     def _slot_is_taken(self, root: Table, row: Row, path: str, document_id: str) -> bool:
         if path == "_id":
-            others = sql.SQL("SELECT migration.document_id(id, extra) <> %s::jsonb FROM {} WHERE id = %s::uuid").format(
-                target(root.name)
-            )
-            found = self.conn.execute(others, (document_id, row.values["id"])).fetchone()
-            return found == (True,)
-        key = next((key for key in root.unique if ",".join(c.path for c in root.columns if c.name in key) == path), ())
-        if not key:
-            return False
-        types = {column.name: column.type for column in root.columns}
-        same = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(sql.Identifier(n), sql.SQL(types[n])) for n in key)
-        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} AND id <> %s::uuid)").format(target(root.name), same)
-        found = self.conn.execute(query, [*(row.values[n] for n in key), row.values["id"]]).fetchone()
-        return found == (True,)
+            query = sql.SQL("SELECT migration.document_id(id, extra)::text FROM {} WHERE id = %s::uuid").format(target(root.name))
+            holder = self.conn.execute(query, (row.values["id"],)).fetchone()
+        else:
+            key = next((key for key in root.unique if ",".join(c.path for c in root.columns if c.name in key) == path), ())
+            if not key:
+                return False
+            types = {column.name: column.type for column in root.columns}
+            same = sql.SQL(" AND ").join(sql.SQL("{} = %s::{}").format(sql.Identifier(n), sql.SQL(types[n])) for n in key)
+            query = sql.SQL("SELECT migration.document_id(id, extra)::text FROM {} WHERE {}").format(target(root.name), same)
+            holder = self.conn.execute(query, [row.values[name] for name in key]).fetchone()
+        return holder is not None and _sorted(holder[0]) < _sorted(document_id)
 
     def clear_dangling_options(self) -> None:
         """An optional reference to a row that is not there must have become NULL, its original in `extra`."""
@@ -288,6 +294,30 @@ def _booked_rejects(conn: Connection, run: RunKey, collection: Collection, chunk
 
 def _compact(extended_json: str) -> str:
     return dump(json.loads(extended_json))
+
+
+def _sorted(document_id: str) -> tuple[Any, ...]:
+    """Where MongoDB sorts an `_id`: the rank of its type, then its value (MongoDB manual, "Comparison/Sort Order")."""
+    return _order(json_util.loads(document_id, json_options=_IDS))
+
+
+def _order(value: Any) -> tuple[Any, ...]:
+    if value is None or isinstance(value, bool):
+        return (1,) if value is None else (8, value)
+    if isinstance(value, int | float | Decimal128):
+        number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
+        return (2, not number.is_nan(), Decimal(0) if number.is_nan() else number)
+    if isinstance(value, dict) and list(value) == ["$utf8"]:
+        return (3, base64.b64decode(value["$utf8"]))  # a string with U+0000, as `project.to_json` writes it
+    if isinstance(value, str):
+        return (3, value.encode())
+    if isinstance(value, dict):
+        return (4, *((_order(item)[0], key.encode(), _order(item)) for key, item in value.items()))
+    if isinstance(value, bytes):
+        return (6, len(value), getattr(value, "subtype", 0), bytes(value))
+    if isinstance(value, ObjectId):
+        return (7, value.binary)
+    return (9, int(value)) if isinstance(value, DatetimeMS) else (10, type(value).__name__, repr(value))
 
 
 # --- comparison ------------------------------------------------------------------------------------------------------

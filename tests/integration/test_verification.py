@@ -27,6 +27,8 @@ USERS = [
     user(4, roles=["reader", 5, "reader", "writer"]),  # one element that is no text, one that is repeated
     user(5, email=...),  # rejected: required
     user(6, email="user2@example.com", roles=["ghost"]),  # rejected: Bob came first
+    user(7, email="twice@example.com", roles=[], refreshTokens=[]),
+    {**user(7, email="twice@example.com", roles=[], refreshTokens=[]), "_id": oid(8)},  # rejected, the same but for its id
 ]
 SKILL_TREES = [skill_tree(101, ANN), skill_tree(102, BOB), skill_tree(103, NOBODY)]  # the last one is an orphan
 CONNECTIONS = [connection(201, ANN, BOB), connection(202, BOB, CLEO)]
@@ -355,9 +357,9 @@ def test_a_settled_reject_that_is_gone_from_the_books_is_a_missing_row(
     [
         ("users", 1, "email", "required", False, "is rejected without that cause"),
         ("users", 1, "roles.0", "type_mismatch", True, "is rejected without that cause"),
-        ("users", 1, "email", "duplicate_key", False, "is rejected although nobody else holds its key"),
-        ("users", 1, "_id", "duplicate_key", False, "is rejected although nobody else holds its key"),
-        ("users", 1, "name", "duplicate_key", False, "is rejected although nobody else holds its key"),
+        ("users", 1, "email", "duplicate_key", False, "is rejected although no smaller _id holds its key"),
+        ("users", 1, "_id", "duplicate_key", False, "is rejected although no smaller _id holds its key"),
+        ("users", 1, "name", "duplicate_key", False, "is rejected although no smaller _id holds its key"),
         ("users", 1, "roles.0", "orphan", True, "is rejected although the row it refers to is there"),
         ("users", 1, "refreshTokens.0.token", "orphan", True, "is rejected although the row it refers to is there"),
         ("users", 1, "refreshTokens.7.token", "orphan", True, "is rejected although the row it refers to is there"),
@@ -392,6 +394,16 @@ def test_a_reject_without_a_cause_is_found(
     assert ("rejects", collection) in failed
     (check,) = [check for check in checks if check.check == "rejects" and check.verdict == "failed"]
     assert f"{path} ({reason}) {said}" in str(check.detail)
+
+
+def test_a_duplicate_that_won_although_its_id_is_larger_is_found(loaded: Run, conn: psycopg.Connection[Any]) -> None:
+    smaller, larger = (json.dumps({"$oid": str(oid(number))}) for number in (7, 8))
+    assert conn.execute("UPDATE users SET id = %s WHERE id = %s", (uuid_of(8), uuid_of(7))).rowcount == 1
+    assert conn.execute("UPDATE migration.rejects SET document_id = %s WHERE document_id = %s", (smaller, larger)).rowcount == 1
+    checks, _, failed = verify(loaded)
+    assert failed == {("rejects", "users")}
+    (check,) = [check for check in checks if check.verdict == "failed"]
+    assert check.detail == f'{{"$oid":"{oid(7)}"}} email (duplicate_key) is rejected although no smaller _id holds its key'
 
 
 def test_rejecting_everything_does_not_verify(loaded: Run, conn: psycopg.Connection[Any]) -> None:

@@ -47,6 +47,7 @@ CREATE TABLE IF NOT EXISTS migration.passes (
     misfits       jsonb NOT NULL DEFAULT '[]',  -- [{path, bson_type, reason, count}]
     conversions   jsonb NOT NULL DEFAULT '{}',  -- path → values
     arrays        jsonb NOT NULL DEFAULT '{}',  -- path → {elements, rows, rejected, of_parents_not_loaded}
+    drift         jsonb NOT NULL DEFAULT '{}',  -- undeclared path → {count, bson_types, first_id}
     inserted_ids  uuid[],                       -- of a merge: what settle needs to take an outcome back
     updated_ids   uuid[],
     bytes         bigint NOT NULL DEFAULT 0,
@@ -96,6 +97,16 @@ CREATE TABLE IF NOT EXISTS migration.rejects (
 CREATE UNIQUE INDEX IF NOT EXISTS rejects_open_key
     ON migration.rejects (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS rejects_document_idx ON migration.rejects (document);
+
+-- Rows whose document has a newer version that was rejected: the last good version stays, and is no longer the source's.
+CREATE TABLE IF NOT EXISTS migration.stale (
+    domain        text NOT NULL,
+    collection    text NOT NULL,
+    root_id       uuid NOT NULL,
+    run_id        text NOT NULL,               -- the run that read the newer version
+    since         timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (domain, collection, root_id)
+);
 
 CREATE TABLE IF NOT EXISTS migration.checks (
     domain        text NOT NULL,
