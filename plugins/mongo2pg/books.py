@@ -232,6 +232,14 @@ def mark_stale(conn: Connection, run: RunKey, collection: str, table: sql.Identi
     ).rowcount
 
 
+def forget_stale(conn: Connection, run: RunKey, collection: str, root_ids: Iterable[str] | None = None) -> None:
+    """Takes the marks of these rows, or of all of the collection, away: the rows themselves are gone."""
+    conn.execute(
+        "DELETE FROM migration.stale WHERE domain = %s AND collection = %s AND (%s::uuid[] IS NULL OR root_id = ANY(%s::uuid[]))",
+        (run.domain, collection, *[None if root_ids is None else list(root_ids)] * 2),
+    )
+
+
 def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
     """The collection's rows whose document has a newer version in the rejects."""
     rows = conn.execute(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import bson
@@ -33,8 +34,24 @@ log = logging.getLogger(__name__)
 ARRAY_COUNTS = ("elements", "rows", "rejected", "of_parents_not_loaded")
 
 
-def count_domain(database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> list[Check]:
-    """Checks `accounting` of every collection and array path and `row_counts` of every table, written to the books."""
+@dataclass(frozen=True)
+class Limits:
+    """Shares beyond which dirt is called a broken declaration. Up to `tolerated` of a kind nothing is said.
+
+    Rejected documents of all documents, orphans apart (their parents may still come); misfits of a field of all documents,
+    or of all elements of its array; rejected elements of all elements.
+    """
+
+    max_reject_ratio: float = 0.01
+    max_orphan_ratio: float = 0.05
+    max_misfit_ratio: float = 0.10
+    tolerated: int = 20
+
+
+def count_domain(
+    database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, limits: Limits | None = None
+) -> list[Check]:
+    """Checks `accounting` of every collection and array path, `limits` of every collection and `row_counts` of every table."""
     checks: list[Check] = []
     with conn.transaction():
         conn.execute(
@@ -43,6 +60,7 @@ def count_domain(database: Database[Any], conn: Connection, run: RunKey, domain:
         )
         for collection in domain.collections:
             checks += _count_collection(database, conn, run, collection, staging.collection(run.plan_id, collection.name))
+            checks.append(check_limits(collection, books.totals(conn, run, collection.name), limits or Limits()))
         books.write_checks(conn, run, checks)
     for check in checks:
         level = logging.INFO if check.verdict == "passed" else logging.ERROR
@@ -88,6 +106,31 @@ def _check(
     name: str, subject: str, passed: bool, expected: dict[str, Any], actual: dict[str, Any], detail: str | None = None
 ) -> Check:
     return Check(name, subject, "passed" if passed else "failed", expected, actual, detail)
+
+
+def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits) -> Check:
+    """Whether rejects and misfits stay within the shares that pass as dirt."""
+    orphans = booked["rejected"].get("orphan", 0)
+    found: list[tuple[str, int, int, float]] = [
+        ("rejected documents", sum(booked["rejected"].values()) - orphans, booked["read"], limits.max_reject_ratio),
+        ("orphaned documents", orphans, booked["read"], limits.max_orphan_ratio),
+    ]
+    elements = {path: counts["elements"] for path, counts in booked["arrays"].items()}
+    for path, counts in booked["arrays"].items():
+        found.append((f"rejected elements of {path}", counts["rejected"], counts["elements"], limits.max_misfit_ratio))
+    for path, count in booked["misfits"].items():
+        holder = next((array for array in elements if path.startswith(f"{array}.")), None)
+        whole = elements[holder] if holder else booked["read"]
+        found.append((f"misfits of {path}", count, whole, limits.max_misfit_ratio))
+    broken = [
+        f"{count:,} {what} are {count / whole:.1%} of {whole:,}, more than {ratio:.1%}: look at the declaration before the data"
+        for what, count, whole, ratio in found
+        if count > limits.tolerated and count > ratio * whole
+    ]
+    shares = {what: count for what, count, _, _ in found if count}
+    expected = {"max_reject_ratio": limits.max_reject_ratio, "max_orphan_ratio": limits.max_orphan_ratio}
+    expected["max_misfit_ratio"] = limits.max_misfit_ratio
+    return _check("limits", collection.name, not broken, expected, shares, "; ".join(broken) or None)
 
 
 # --- the server ------------------------------------------------------------------------------------------------------
@@ -179,14 +222,18 @@ def _ids(database: Database[Any], name: str) -> Iterator[dict[str, Any]]:
 def _count_table(
     conn: Connection, run: RunKey, collection: Collection, table: Table, rows: int, staging: CollectionStaging
 ) -> Check:
-    row = conn.execute(sql.SQL("SELECT count(*) FROM {}").format(target(table.name))).fetchone()
-    count = row[0] if row else 0
+    count, stale = conn.execute(
+        sql.SQL("SELECT count(*), count(*) FILTER (WHERE {} = ANY(%s::uuid[])) FROM {}").format(
+            sql.Identifier(table.parent_key or "id"), target(table.name)
+        ),
+        (books.stale_ids(conn, run, collection.name),),
+    ).fetchone() or (0, 0)
     differences: list[Difference] = []
-    if count != rows and table.child is None:
+    if count - stale != rows and table.child is None:
         differences = _extra_rows(conn, collection, staging)
         write_differences(conn, run, "row_counts", -1, differences)
     detail = "; ".join(describe(difference) for difference in differences[:SHOWN]) or None
-    return _check("row_counts", table.name, count == rows, {"rows": rows}, {"rows": count}, detail)
+    return _check("row_counts", table.name, count - stale == rows, {"rows": rows}, {"rows": count - stale, "stale": stale}, detail)
 
 
 def _extra_rows(conn: Connection, collection: Collection, staging: CollectionStaging) -> list[Difference]:

@@ -70,7 +70,7 @@ def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check
     there = {(check.check, check.subject, check.chunk) for check in found}
     expected: list[tuple[str, str, int]] = []
     for collection in domain.collections:
-        expected.append(("accounting", collection.name, -1))
+        expected += [("accounting", collection.name, -1), ("limits", collection.name, -1)]
         expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
         expected += [("row_counts", table.name, -1) for table in collection.tables]
         plan = staging.collection(run.plan_id, collection.name).plan

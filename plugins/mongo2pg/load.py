@@ -22,14 +22,14 @@ from pgpq.schema import Jsonb
 from psycopg import sql
 from psycopg.types.numeric import DecimalBinaryDumper
 
-from mongo2pg import books, schema
+from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD, RAW_ROW
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
-from mongo2pg.rejects import compact, documents_at
+from mongo2pg.rejects import compact, documents_at, value_at
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 from mongo2pg.values import ARROW_TYPES, uuid_text
 
@@ -52,6 +52,7 @@ def claim(conn: Connection, run: RunKey, domain: Domain) -> None:
             if (owner_run, owner_plan) not in ((None, None), (run.run_id, run.plan_id)):
                 log.info("%s: the first load of run %s did not finish; its rows are removed", collection.name, owner_run)
             conn.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(target(table.name) for table in collection.tables)))
+            books.forget_stale(conn, run, collection.name)
             books.set_phase(conn, run, collection.name, "bulk")
 
 
@@ -114,7 +115,7 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
     for question in _questions_for_settle(conn, collection):
         conn.execute(sql.SQL("INSERT INTO pg_temp.mongo2pg_hold {}").format(question))
     held = hold(conn, run, collection)
-    inserted, updated, unchanged = merge(conn, collection)
+    inserted, updated, unchanged = merge(conn, run, collection)
     return {
         "inserted": len(inserted),
         "updated": len(updated),
@@ -281,6 +282,10 @@ def _book_rejects(
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
+    lost = {r["row"] for r in rejects if not r["element"] and r["reason"] != "malformed"}
+    root_ids = [str(identity.id_from_value(value_at(documents[row][1], "_id"))) for row in sorted(lost)]
+    if books.mark_stale(conn, run, collection.name, target(collection.table), root_ids):
+        log.warning("%s %s: rows whose newer version is rejected stay as they are and are marked stale", collection.name, chunk)
     books.add_rejects(
         conn,
         run,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from psycopg import sql
 
-from mongo2pg.books import Connection
+from mongo2pg.books import Connection, RunKey
 from mongo2pg.model import Collection, Table
 from mongo2pg.queries import incoming, names, same_image, target
 
@@ -24,7 +24,7 @@ class Merged(NamedTuple):
     unchanged: int
 
 
-def merge(conn: Connection, collection: Collection) -> Merged:
+def merge(conn: Connection, run: RunKey, collection: Collection) -> Merged:
     """Makes the target's rows those of the incoming documents, child rows as sets: absent ones go, the others stay."""
     root, *children = collection.tables
     for table in collection.tables:
@@ -48,6 +48,14 @@ def merge(conn: Connection, collection: Collection) -> Merged:
     for child in children:
         _update(conn, child, "")
         _insert(conn, child, "")
+    # What was read again and fits is stale no longer.
+    conn.execute(
+        """
+        DELETE FROM migration.stale
+        WHERE domain = %s AND collection = %s AND root_id IN (SELECT id FROM pg_temp.mongo2pg_merge)
+        """,
+        (run.domain, collection.name),
+    )
     row = conn.execute(
         """
         SELECT coalesce(array_agg(id::text) FILTER (WHERE is_new), '{}'),

@@ -103,7 +103,7 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         ],
         "conversions": dict(counts.conversions),
         "arrays": {path: asdict(count) for path, count in counts.arrays.items()},
-        "drift": {path: asdict(drift) for path, drift in sorted(counts.drift.items())},
+        "drift": {path: vars(drift) for path, drift in sorted(counts.drift.items())},
         "seconds": {"extract": extracted["seconds"], "normalise": round(time.monotonic() - started, 3)},
     }
     write_json(mark, manifest)

@@ -140,10 +140,11 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="row_counts")
         @permanent
         def count_rows() -> None:
-            from mongo2pg.count import count_domain
+            from mongo2pg.count import Limits, count_domain
 
+            limits = Limits(param("max_reject_ratio"), param("max_orphan_ratio"), param("max_misfit_ratio"))
             with source() as database, target() as conn:
-                checks = count_domain(database, conn, _current_run(domain), domain, _staging(domain))
+                checks = count_domain(database, conn, _current_run(domain), domain, _staging(domain), limits)
             _conclude("row_counts", domain, checks)
 
         @task(task_id="checksums", map_index_template="{{ task.op_kwargs['lot']['label'] }}")

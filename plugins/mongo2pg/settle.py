@@ -315,9 +315,9 @@ class _Settler(Settlement):
                 break
             name_held(self.conn, waiting)
             hold(self.conn, self.run, collection)
-            place.outcome.add(merge(self.conn, collection))
+            place.outcome.add(merge(self.conn, self.run, collection))
             self.open_held([place])
-        place.outcome.add(merge(self.conn, collection))
+        place.outcome.add(merge(self.conn, self.run, collection))
 
     def _waiting(self, place: Place) -> list[str]:
         found: set[str] = set()

@@ -105,12 +105,15 @@ class Settlement:
         loaded = side == target(root.name)
         if loaded:
             self.take_back(place, ids)
+            books.forget_stale(self.conn, place.run, place.collection.name, ids)
             self._release_dependents(root.name, ids)
         for table in children:
             gone = self._delete(target(table.name) if loaded else incoming(table.name), table.parent_key, ids)
             if table.child:
                 place.outcome.move_elements(table.child.path, "of_parents_not_loaded", gone)
         self._delete(side, "id", ids)
+        if not loaded:
+            books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), ids)
         return len(ids)
 
     def reject_elements(self, place: Place, table: Table, column: Column, side: sql.Identifier, ids: list[str]) -> None:

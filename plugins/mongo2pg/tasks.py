@@ -41,7 +41,7 @@ def refuse_unknown_params() -> None:
     known = common_params()
     unknown = sorted(set(get_current_context()["dag_run"].conf or {}) - set(known))
     if unknown:
-        raise PrepareError([f"unknown parameter {name!r}: the parameters are {' and '.join(known)}" for name in unknown])
+        raise PrepareError([f"unknown parameter {name!r}: the parameters are {', '.join(known)}" for name in unknown])
 
 
 def param(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""What measures the pipeline: a source that is never the bottleneck, and the peers that move the same documents."""
