@@ -13,11 +13,9 @@ import argparse
 import itertools
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,15 +25,14 @@ import bson
 
 from benchmarks import pipeline
 from benchmarks.documents import FIRST_BATCH, Collection, Documents, read_folder
+from benchmarks.listener import Faults, Listener
 from benchmarks.query import CommandError, Found, matches, plain, select
-from benchmarks.raw_values import Value, elements, field, is_true, items
+from benchmarks.raw_values import Value, elements, is_true, items
 from benchmarks.raw_values import document as make_document
-from benchmarks.wire import Buffer, Request, WireError, cursor_reply, read_request, reply, send
+from benchmarks.wire import Buffer, Request, cursor_reply, reply
 
 VERSION = "7.0.0"
 MAX_WIRE_VERSION = 21  # of that version
-# The kernel's buffer for a connection: a batch leaves in few pieces.
-SEND_BUFFER = 4 << 20
 
 # Error codes of mongod: src/mongo/base/error_codes.yml.
 BAD_VALUE, UNAUTHORIZED, FAILED_TO_PARSE, CURSOR_NOT_FOUND, COMMAND_NOT_FOUND, INVALID_OPTIONS = 2, 13, 9, 43, 59, 72
@@ -46,18 +43,6 @@ _WITHOUT_EFFECT = frozenset(
     b" apiVersion apiStrict apiDeprecationErrors txnNumber authorizedCollections".split()
 )
 _WRITES = frozenset("insert update delete findAndModify create drop dropDatabase createIndexes bulkWrite renameCollection".split())
-
-
-@dataclass
-class Faults:
-    """What goes wrong on purpose. `kill_cursors_after` and `close_after` strike once and are None then."""
-
-    # Batches after which all cursors are gone, as after a fail-over.
-    kill_cursors_after: int | None = None
-    # Bytes of replies after which the connection ends in the middle of a message.
-    close_after: int | None = None
-    # Seconds before each batch.
-    delay: float = 0
 
 
 @dataclass
@@ -86,11 +71,8 @@ class ReplayServer:
         self._numbers = itertools.count(1)
         self._chance = random.Random(0)
         self._lock = threading.Lock()
-        self._connections: dict[socket.socket, threading.Thread] = {}
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
-        self.port: int = self._listener.getsockname()[1]
-        self._acceptor = threading.Thread(target=self._accept, name="replay server", daemon=True)
-        self._acceptor.start()
+        self._listener = Listener(self._answer, self.faults, port)
+        self.port = self._listener.port
 
     def __enter__(self) -> ReplayServer:
         return self
@@ -108,53 +90,8 @@ class ReplayServer:
 
     def close(self) -> None:
         """Ends the listener and all connections."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._acceptor.join()
-        with self._lock:
-            open_now = dict(self._connections)
-        for connection in open_now:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in open_now.values():
-            thread.join()
 
-    # --- connections -------------------------------------------------------------------------------------------------
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            thread = threading.Thread(target=self._serve, args=(connection,), name="replay connection", daemon=True)
-            with self._lock:
-                self._connections[connection] = thread
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        # A peer that goes away, or talks nonsense, ends its connection and nothing else.
-        with connection, connection.makefile("rb") as stream, suppress(OSError, WireError, ValueError):
-            while request := read_request(stream):
-                parts = self._answer(request)
-                if request.wants_reply and not self._send(connection, parts):
-                    break
-        with self._lock:
-            self._connections.pop(connection, None)
-
-    def _send(self, connection: socket.socket, parts: list[Buffer]) -> bool:
-        size = sum(map(len, parts))
-        if self.faults.close_after is not None:
-            if size > self.faults.close_after:
-                send(connection, [b"".join(parts)[: self.faults.close_after]])
-                self.faults.close_after = None
-                return False
-            self.faults.close_after -= size
-        send(connection, parts)
-        return True
 
     def _answer(self, request: Request) -> list[Buffer]:
         command = COMMANDS.get(request.name)
@@ -167,13 +104,19 @@ class ReplayServer:
         except CommandError as fault:
             return _document(request, ok=0.0, errmsg=str(fault), code=fault.code, codeName=fault.name)
         except Exception as fault:  # a request that this code cannot follow must not look like an answer
-            return _document(request, ok=0.0, errmsg=f"{type(fault).__name__}: {fault}", code=FAILED_TO_PARSE, codeName="FailedToParse")
+            return _document(
+                request, ok=0.0, errmsg=f"{type(fault).__name__}: {fault}", code=FAILED_TO_PARSE, codeName="FailedToParse"
+            )
 
     # --- cursors -----------------------------------------------------------------------------------------------------
 
-    def _open(self, request: Request, found: Found, namespace: str, batch_size: int | None, *, single: bool = False) -> list[Buffer]:
+    def _open(
+        self, request: Request, found: Found, namespace: str, batch_size: int | None, *, single: bool = False
+    ) -> list[Buffer]:
         cursor = Cursor(found, 0, batch_size, namespace.encode())
-        return self._batch(request, b"firstBatch", cursor, FIRST_BATCH if batch_size is None else batch_size, next(self._numbers), single)
+        return self._batch(
+            request, b"firstBatch", cursor, FIRST_BATCH if batch_size is None else batch_size, next(self._numbers), single
+        )
 
     def _batch(self, request: Request, name: bytes, cursor: Cursor, most: int, number: int, single: bool = False) -> list[Buffer]:
         time.sleep(self.faults.delay)
@@ -225,7 +168,7 @@ class ReplayServer:
             sort=_content(arguments.get(b"sort")),
             low=bounds[b"min"],
             high=bounds[b"max"],
-            by_id=b"hint" in arguments,
+            by_id=_hinted(arguments.get(b"hint")),
         ).cut(int(plain(arguments.get(b"skip"), 0)), int(plain(arguments.get(b"limit"), 0)))
         projection = arguments.get(b"projection")
         if projection is not None and items(projection):
@@ -249,7 +192,7 @@ class ReplayServer:
         cached = collection.cache.get(stages.content)
         if cached is None:
             found = pipeline.run(collection, items(stages), f"{database}.{name}".encode(), self._chance)
-            if found.documents is not collection.natural and b"$sample" not in stages.content:
+            if b"$group" in stages.content and b"$sample" not in stages.content:
                 collection.cache[stages.content] = [found.documents[at] for at in found.positions]
         else:
             found = Found(Documents(cached), range(len(cached)))
@@ -321,7 +264,9 @@ class ReplayServer:
         return _document(request, featureCompatibilityVersion={"version": VERSION.rpartition(".")[0]})
 
     def connection_status(self, request: Request) -> list[Buffer]:
-        return _document(request, authInfo={"authenticatedUsers": [], "authenticatedUserRoles": [], "authenticatedUserPrivileges": []})
+        return _document(
+            request, authInfo={"authenticatedUsers": [], "authenticatedUserRoles": [], "authenticatedUserPrivileges": []}
+        )
 
     def nothing(self, request: Request) -> list[Buffer]:
         return _document(request)
@@ -376,8 +321,17 @@ def _bound(value: Value | None) -> Value | None:
     return pairs[0][1] if pairs else None
 
 
+def _hinted(hint: Value | None) -> bool:
+    """Whether the index on `_id` is asked for."""
+    if hint is None or plain(hint) == {"$natural": 1}:
+        return False
+    if plain(hint) not in ("_id_", {"_id": 1}):
+        raise CommandError(BAD_VALUE, "BadValue", "hint provided does not correspond to an existing index")
+    return True
+
+
 def _projected(collection: Collection, found: Found, projection: Value) -> Found:
-    if projection.content == field(bson.encode({"": {"_id": 1}}), b"").content and found.documents is collection.natural:  # type: ignore[union-attr]
+    if [key for key, value in elements(projection.content) if is_true(value)] == [b"_id"] and found.documents is collection.natural:
         return Found(collection.ids, found.positions)
     made = pipeline.project(found, projection.content)
     return Found(Documents(made), range(len(made)))

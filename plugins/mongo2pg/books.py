@@ -191,7 +191,7 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
     sums: dict[str, Any] = dict.fromkeys((*names, "bytes"), 0)
     rejected: dict[str, int] = {}
     misfits: dict[str, int] = {}
-    conversions: dict[str, int] = {}
+    conversions: dict[str, dict[str, dict[str, Any]]] = {}
     arrays: dict[str, dict[str, int]] = {}
     drift: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -199,7 +199,10 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
             sums[name] += value
         sums["bytes"] += row[9]
         _add(rejected, row[5])
-        _add(conversions, row[7])
+        for path, rules in row[7].items():
+            for rule, tally in rules.items():
+                total = conversions.setdefault(path, {}).setdefault(rule, {"count": 0, "samples": tally["samples"]})
+                total["count"] += tally["count"]
         for misfit in row[6]:
             misfits[misfit["path"]] = misfits.get(misfit["path"], 0) + misfit["count"]
         for path, counts in row[8].items():

@@ -73,7 +73,7 @@ def id_from_value(value: Any) -> uuid.UUID:
     """The UUID of anything that may be an `_id` in MongoDB, as an `_id` and as a reference alike."""
     if isinstance(value, ObjectId):
         return uuid_from_objectid(value)
-    if isinstance(value, str) and HEX_OBJECT_ID.fullmatch(value):
+    if type(value) is str and HEX_OBJECT_ID.fullmatch(value):  # code is a subclass of str
         return uuid_from_objectid(ObjectId(value))
     if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
         # Subtype 3 has no byte order of its own; Python's legacy order is the plain one (BSON binary subtypes, "UUID Old").
@@ -97,7 +97,7 @@ def may_collide(value: Any) -> bool:
     Two documents share an id only if one of them has such an `_id`: 24 hex digits as a string, a UUID of subtype 3, or
     a UUID made like the ones of this module (version 5 or 8).
     """
-    if isinstance(value, str):
+    if type(value) is str:
         return HEX_OBJECT_ID.fullmatch(value) is not None
     return (
         isinstance(value, Binary) and len(value) == 16 and (value.subtype == 3 or (value.subtype == 4 and value[6] >> 4 in (5, 8)))

@@ -24,6 +24,9 @@ COLUMN_TYPES: frozenset[str] = frozenset(get_args(ColumnType))
 # PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes without a word (manual, 4.1.1 "Identifiers and Key Words").
 MAX_NAME_BYTES = 63
 
+_NUMBERS = ("bigint", "double precision", "integer", "numeric")
+_DEFAULTS: dict[str, tuple[type, ...]] = {"text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float))}
+
 
 def snake_case(path: str) -> str:
     """`lastPRDate` → `last_pr_date`, `daily.canCashIn` → `daily_can_cash_in`: the contract's rule for column names."""
@@ -39,6 +42,10 @@ class Column:
     where a child row comes from an array of scalars. `name` defaults to the path in snake case. `references` names the
     table whose `id` this column holds: such a column takes whatever may be an `_id` in MongoDB. Where the named row may be
     gone for good (a history outlives what it tells of), `judged` is false: then nothing is rejected or cleared for it.
+
+    Conversions, each of which is counted and shown in the report: `nul` says what becomes of U+0000 in text, `parse` reads
+    numbers and ISO 8601 dates out of strings, `aliases` maps old spellings to values of the enum, `default` stands in for
+    a value that is missing or null.
     """
 
     path: str
@@ -49,6 +56,10 @@ class Column:
     enum: tuple[str, ...] = ()
     references: str = ""
     judged: bool = True
+    nul: Literal["misfit", "remove", "replace"] = "misfit"
+    parse: bool = False
+    aliases: tuple[tuple[str, str], ...] = ()
+    default: str | int | float | bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or snake_case(self.path))
@@ -61,9 +72,27 @@ class Column:
             raise DeclarationError(place, f"an enum on a column of type {self.type}", "Only text and text[] take an enum.")
         if self.references and self.type != "uuid":
             raise DeclarationError(place, f"a reference of type {self.type}", "Ids are uuid: declare the type as uuid.")
+        self._check_conversions(place)
         if not self.judged and not self.references:
             raise DeclarationError(place, "judged=False without a reference", "Name the table that it refers to, or leave it out.")
         _check_name(place, self.name)
+
+    @property
+    def converts(self) -> bool:
+        """Whether a conversion is declared."""
+        return self.nul != "misfit" or self.parse or bool(self.aliases) or self.default is not None
+
+    def _check_conversions(self, place: str) -> None:
+        if self.nul not in ("misfit", "remove", "replace"):
+            raise DeclarationError(place, f"unknown policy nul={self.nul!r}", "Use misfit, remove or replace.")
+        if self.nul != "misfit" and self.type not in ("text", "text[]"):
+            raise DeclarationError(place, f"nul={self.nul!r} on a column of type {self.type}", "Only text and text[] hold U+0000.")
+        if self.parse and self.type not in (*_NUMBERS, "timestamptz"):
+            raise DeclarationError(place, f"parse on a column of type {self.type}", "Only numbers and dates are parsed.")
+        if [name for _, name in self.aliases if name not in self.enum]:
+            raise DeclarationError(place, "an alias of a value that the enum lacks", "Map aliases to values of the enum.")
+        if self.default is not None and type(self.default) not in _DEFAULTS.get(self.type, ()):
+            raise DeclarationError(place, f"the default {self.default!r} on a column of type {self.type}", "Give one of that type.")
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
             {"path": path, "bson_type": kind, "reason": reason, "count": count}
             for (path, kind, reason), count in sorted(counts.misfits.items())
         ],
-        "conversions": dict(counts.conversions),
+        "conversions": {path: {rule: asdict(tally) for rule, tally in rules.items()} for path, rules in counts.conversions.items()},
         "arrays": {path: asdict(count) for path, count in counts.arrays.items()},
         "drift": {path: vars(drift) for path, drift in sorted(counts.drift.items())},
         "seconds": {"extract": extracted["seconds"], "normalise": round(time.monotonic() - started, 3)},

@@ -8,6 +8,7 @@ vouch for itself; values leave it as the text that PostgreSQL reads, not in the 
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import json
 import math
@@ -125,7 +126,8 @@ class Projector:
         """Fills the columns; returns path and reason of the first that takes the row along."""
         reject = None
         for column in columns:
-            value = _at(document, column.path)
+            original = _at(document, column.path)
+            value = as_declared(original, column) if column.converts else original
             row.values[column.name] = None
             if value is MISSING or value is None:
                 if column.required:
@@ -138,10 +140,10 @@ class Projector:
                 if column.required:
                     reject = reject or (where, fault.reason)
                 else:
-                    _put(row.extra, column.path, value)
+                    _put(row.extra, column.path, original)
                 continue
-            if keep:
-                _put(row.extra, column.path, value)
+            if keep or (value is not original and original is not MISSING and original is not None):
+                _put(row.extra, column.path, original)
         return reject
 
     def _child_rows(self, result: Projection, child: Child, table: Table, holder: Any) -> None:
@@ -162,10 +164,11 @@ class Projector:
             kind, key = ("key", place) if child.kind == "map" else ("ordinal", int(place))
             if child.kind == "scalars":
                 column = child.columns[0]
+                value = as_declared(element, column) if column.converts else element
                 try:
-                    if element is None:
+                    if value is None:
                         raise Unfit("required")
-                    text, keep = text_of(element, column)
+                    text, keep = text_of(value, column)
                     if child.unique_value:
                         if text in seen:
                             raise Unfit("duplicate_key")
@@ -175,7 +178,7 @@ class Projector:
                     result.rejects.append((f"{child.path}.{place}", fault.reason, True))
                     continue
                 row.values[column.name] = text
-                if keep:
+                if keep or (value is not element and element is not None):
                     row.extra["value"] = element
             else:
                 if type(element) is not dict:
@@ -381,6 +384,51 @@ def _keep_broken(row: Row, document: dict[str, Any], subdocuments: set[str]) -> 
         value = _at(document, path)
         if value is not MISSING and value is not None and type(value) is not dict:
             _put(row.extra, path, value)
+
+
+# --- declared conversions --------------------------------------------------------------------------------------------
+
+
+def as_declared(value: Any, column: Column) -> Any:
+    """The value after the conversions that the column declares; the very same object where none applies."""
+    if value is MISSING or value is None:
+        return value if column.default is None else column.default
+    if isinstance(value, list) and column.nul != "misfit":
+        cured = [_cured(item, column.nul) if type(item) is str else item for item in value]
+        return value if cured == value else cured
+    if type(value) is not str:
+        return value
+    if chr(0) in value and column.nul != "misfit":
+        return _cured(value, column.nul)
+    if value in dict(column.aliases):
+        return dict(column.aliases)[value]
+    if column.parse and column.type == "timestamptz":
+        return _parsed_date(value)
+    if column.parse and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
+        if column.type == "double precision":
+            return float(value)
+        exact = Decimal(value)
+        if len(exact.as_tuple().digits) > 34 or not -6176 <= exact.adjusted() <= 6144:
+            return value
+        if column.type == "numeric":
+            return Decimal128(exact)
+        return int(exact) if exact == exact.to_integral_value() and abs(exact) < 2**63 else float(value)
+    return value
+
+
+def _cured(text: str, policy: str) -> str:
+    return "".join(text.split(chr(0))) if policy == "remove" else text.replace(chr(0), chr(0xFFFD))
+
+
+def _parsed_date(text: str) -> Any:
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    microseconds = (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
+    return text if microseconds % 1000 else DatetimeMS(microseconds // 1000)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mongo2pg.conversions import MASK, Tally
 from mongo2pg.model import Child, Column
 from mongo2pg.values import Filled, bson_type, extended_json, fill
 
@@ -49,7 +50,7 @@ class Counts:
     rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     misfits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    conversions: Counter[str] = field(default_factory=Counter)
+    conversions: dict[str, dict[str, Tally]] = field(default_factory=dict)
     arrays: dict[str, ArrayCount] = field(default_factory=dict)
     drift: dict[str, Drift] = field(default_factory=dict)
 
@@ -70,6 +71,7 @@ class Rows:
         prefix: str = "",
     ) -> None:
         self.documents, self._tree, self._counts, self._id_of, self._prefix = documents, tree, counts, id_of, prefix
+        self._sensitive = {column.name for column in columns if column.sensitive}
         self._order = {column.name: rank for rank, column in enumerate(columns)}
         self.arrays: dict[str, pa.Array] = {}
         self.held: dict[str, list[Any]] = {}
@@ -141,11 +143,18 @@ class Rows:
                 self.misfit(row, path, values[row], reason, where, value)
         for row in filled.originals:
             self.keep(row, path.split("."), values[row])
-        if filled.conversions:
-            self._counts.conversions[self._full(path)] += filled.conversions
+        self._count_conversions(filled, path, name)
         if required and filled.array.null_count:
             for row in np.flatnonzero(np.asarray(filled.array.is_null())).tolist():
                 self._take_along(row, name, (path, values[row], "required"))
+
+    def _count_conversions(self, filled: Filled, path: str, column: str) -> None:
+        for change in filled.conversions:
+            tally = self._counts.conversions.setdefault(self._full(path), {}).setdefault(change.rule, Tally())
+            if column in self._sensitive:
+                tally.add(MASK, MASK)
+            else:
+                tally.add(extended_json(change.before, keep_nul=True), extended_json(change.after, keep_nul=True))
 
     def _take_along(self, row: int, column: str, what: tuple[str, Any, str]) -> None:
         # The tree is read sub-document by sub-document; the declaration may name their columns in another order.
@@ -161,6 +170,7 @@ class Rows:
             self.unfit[row] = ("", value, reason)
         for row in filled.originals:
             self._extra[row] = {"value": values[row]}
+        self._count_conversions(filled, "", column.name)
         for row, value in enumerate(values):
             if value is None:
                 self.unfit[row] = ("", None, "required")

@@ -32,6 +32,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from mongo2pg import identity
+from mongo2pg.conversions import Conversion, apply
 from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 from mongo2pg.model import Column
 
@@ -69,12 +70,12 @@ class Misfit(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """One column of a batch: the values, what did not fit, and the rows whose original form is kept in `extra`."""
+    """One column of a batch: the values, what did not fit, the rows whose original is kept in `extra`, and what was changed."""
 
     array: pa.Array
     misfits: list[Misfit]
     originals: list[int]
-    conversions: int
+    conversions: list[Conversion]
 
 
 class UnfitError(Exception):
@@ -96,16 +97,25 @@ class Converted:
 
 def fill(values: Sequence[Any], column: Column) -> Filled:
     """The column for these values, None where one is missing, null or unfit; never raises for a value."""
+    values, declared = apply(values, column)
+    filled = _fill(values, column)
+    if not declared:
+        return filled
+    kept = [change.row for change in declared if change.rule != "default"]
+    return filled._replace(conversions=declared + filled.conversions, originals=sorted({*filled.originals, *kept}))
+
+
+def _fill(values: Sequence[Any], column: Column) -> Filled:
     types = set(map(type, values))
     types.discard(type(None))
     if not types:
-        return Filled(pa.nulls(len(values), ARROW_TYPES[column.type]), [], [], 0)
+        return Filled(pa.nulls(len(values), ARROW_TYPES[column.type]), [], [], [])
     fast = _FAST.get(column.type)
     array = fast(values, types) if fast else None
     if array is not None and column.enum and not _all_in(array, column.enum):
         array = None
     if array is not None:
-        return Filled(array, [], [], 0)
+        return Filled(array, [], [], [])
     return _fill_one_by_one(values, column)
 
 
@@ -113,7 +123,7 @@ def _fill_one_by_one(values: Sequence[Any], column: Column) -> Filled:
     stored: list[Any] = [None] * len(values)
     misfits: list[Misfit] = []
     originals: list[int] = []
-    conversions = 0
+    conversions: list[Conversion] = []
     for index, value in enumerate(values):
         if value is None:
             continue
@@ -125,7 +135,8 @@ def _fill_one_by_one(values: Sequence[Any], column: Column) -> Filled:
         if isinstance(result, Converted):
             if result.original:
                 originals.append(index)
-            conversions += result.changed
+            if result.changed:
+                conversions.append(Conversion(index, "decimal", value, result.stored))
             result = result.stored
         stored[index] = result
     return Filled(pa.array(stored, ARROW_TYPES[column.type]), misfits, originals, conversions)

@@ -36,10 +36,16 @@ SOURCE = {
 for document in SOURCE["users"][:5]:
     document["refreshTokens"][0]["token"] = f"{PLANTED}-token"
 
-REPORT = {"domain": str, "run_id": str, "passed": bool, "failures": list, "failed_tasks": list}
+# The last three are more than was agreed: which run it was, and what a person wants to know of a red one.
+REPORT = {
+    **{"domain": str, "passed": bool, "collections": list, "tables": list, "checks": list},
+    **{"run_id": str, "failures": list, "failed_tasks": list},
+}
 COLLECTION = {
     **dict.fromkeys(("source_before", "source_after", "read", "inserted", "updated", "unchanged", "superseded", "stale"), int),
-    **{"collection": str, "rejected": dict, "misfits": dict, "arrays": list, "conversions": dict, "bytes": int},
+    **{"collection": str, "rejected": dict, "misfits": dict, "arrays": list},
+    # More than was agreed: how many values a conversion changed, fields that nobody declared, and the size of what was read.
+    **{"conversions": dict, "drift": dict, "bytes": int},
 }
 ARRAY = {"path": str, "elements": int, "rows": int, "rejected": int, "of_parents_not_loaded": int}
 TABLE = {"table": str, "rows": int, "source_checksum": str, "target_checksum": str}
@@ -154,9 +160,8 @@ def test_an_unknown_param_is_refused_by_prepare_before_anything_is_written(empty
     assert set().union(*(found[task] for task in found if task not in ("prepare", "gate"))) == {"upstream_failed"}
     text = log(empty, refused, "prepare")
     assert "nothing was written, because:" in text
-    assert "unknown parameter 'chunk_md': the parameters are mode and chunk_mb" in text
+    assert "unknown parameter 'chunk_md': the parameters are mode, chunk_mb" in text
     assert left_by_refused == []
-    assert rows(empty, "SELECT to_regnamespace('migration')") == [(None,)] or left_by_refused == []
 
 
 def test_the_report_of_a_run_that_could_not_begin_says_that_nothing_ran(empty, refused: Ran) -> None:
@@ -170,7 +175,7 @@ def test_the_report_of_a_run_that_could_not_begin_says_that_nothing_ran(empty, r
 def test_a_bad_value_is_refused_when_the_run_is_triggered(empty, conf: dict[str, Any]) -> None:
     from demo.rest import ApiError
 
-    with pytest.raises(ApiError, match="is not one of|is less than|is not of type") as refusal:
+    with pytest.raises(ApiError, match=r"is not one of|is less than|is not of type") as refusal:
         empty.client.trigger("auth", conf)
     assert refusal.value.status == 400
 
@@ -205,7 +210,7 @@ def test_each_mapped_task_bears_the_name_of_its_chunks(empty, green: Ran) -> Non
 
 def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
     found = report(empty, green)
-    assert_shape(found, {**REPORT, "collections": list, "tables": list, "checks": list})
+    assert_shape(found, REPORT)
     for collection in found["collections"]:
         assert_shape(collection, COLLECTION)
         assert_kinds(collection["rejected"], int)
@@ -217,7 +222,7 @@ def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
     for check in found["checks"]:
         assert_shape(check, CHECK)
     assert {check["verdict"] for check in found["checks"]} == {"passed"}
-    assert {check["check"] for check in found["checks"]} == {"accounting", "row_counts", "checksums", "rejects"}
+    assert {check["check"] for check in found["checks"]} == {"accounting", "limits", "row_counts", "checksums", "rejects"}
     assert [collection["collection"] for collection in found["collections"]] == [c.name for c in AUTH.collections]
     assert [table["table"] for table in found["tables"]] == [t.name for t in AUTH.tables]
 
@@ -297,8 +302,8 @@ def test_tampering_is_found_by_tasks_that_are_cleared_and_named(empty, green: Ra
         "success"
     }
     counted = log(empty, green, "row_counts")
-    assert f"progress_points: expected {{'rows': 3}}, found {{'rows': 2}}" in counted
-    assert f"user_sessions: expected {{'rows': {USERS - 2}}}, found {{'rows': {USERS - 1}}}" in counted
+    assert "progress_points: expected {'rows': 3}, found {'rows': 2" in counted
+    assert f"user_sessions: expected {{'rows': {USERS - 2}}}, found {{'rows': {USERS - 1}" in counted
     compared = "\n".join(log(empty, green, "checksums", at) for at in range(len(LABELS)))
     assert f"users {changed}: column name should be 'User 5', is 'USER 5'" in compared
     assert f"users {changed}: column password should be 'hmac:" in compared

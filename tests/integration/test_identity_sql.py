@@ -130,8 +130,13 @@ def test_the_document_s_sql_is_right(connection: psycopg.Connection[Any]) -> Non
 
 @pytest.mark.parametrize(
     ("path", "kind", "key"),
-    [("refreshTokens", "id", "65b0c1d2e3f40516273849aa"), ("refreshTokens", "ordinal", 7), ("skills", "key", 'a"b\\c\té'), ("roles", "value", "😀")],
-)  # fmt: skip
+    [
+        ("refreshTokens", "id", "65b0c1d2e3f40516273849aa"),
+        ("refreshTokens", "ordinal", 7),
+        ("skills", "key", 'a"b\\c\té'),
+        ("roles", "value", "😀"),
+    ],
+)
 def test_child_ids_are_what_the_document_says(path: str, kind: str, key: str | int) -> None:
     described = re.search(r"^>>> (def child_id.*?)\n>>> user", DOCUMENT, re.MULTILINE | re.DOTALL)
     assert described

@@ -170,7 +170,7 @@ def test_a_root_row_that_nobody_read_is_extra(loaded: Run, conn: psycopg.Connect
     assert got == [Named("row_counts", "progress_points", uuid_of(777), None, "extra")]
     assert failed == {("row_counts", "progress_points")}
     (check,) = [check for check in checks if check.verdict == "failed"]
-    assert (check.expected, check.actual) == ({"rows": POINTS}, {"rows": POINTS + 1})
+    assert (check.expected["rows"], check.actual["rows"]) == (POINTS, POINTS + 1)
     assert f"progress_points {uuid_of(777)}" in str(check.detail)
 
 

@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS migration.passes (
     held          bigint NOT NULL DEFAULT 0,
     rejected      jsonb NOT NULL DEFAULT '{}',  -- reason → documents
     misfits       jsonb NOT NULL DEFAULT '[]',  -- [{path, bson_type, reason, count}]
-    conversions   jsonb NOT NULL DEFAULT '{}',  -- path → values
+    conversions   jsonb NOT NULL DEFAULT '{}',  -- path → rule → {count, samples}
     arrays        jsonb NOT NULL DEFAULT '{}',  -- path → {elements, rows, rejected, of_parents_not_loaded}
     drift         jsonb NOT NULL DEFAULT '{}',  -- undeclared path → {count, bson_types, first_id}
     inserted_ids  uuid[],                       -- of a merge: what settle needs to take an outcome back
