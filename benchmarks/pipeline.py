@@ -39,7 +39,7 @@ def run(collection: Collection, stages: list[Value], name: bytes, chance: random
     """What the stages leave of the collection's documents."""
     found = Found(collection.natural, range(len(collection.natural)))
     source = collection
-    for at, stage in enumerate(stages):
+    for stage in stages:
         ((key, value),) = elements(stage.content)
         operator = key.decode()
         if operator == "$match":
@@ -57,7 +57,7 @@ def run(collection: Collection, stages: list[Value], name: bytes, chance: random
                 "$project": lambda value=value, found=found: project(found, value.content),
                 "$group": lambda value=value, found=found: _group(found, value.content),
                 "$count": lambda value=value, found=found: _count(found, plain(value)),
-                "$collStats": lambda: [_statistics(collection, name)] if at == 0 else [],
+                "$collStats": lambda: [_statistics(collection, name)],
             }[operator]()
             source = Collection(made)
             found = Found(source.natural, range(len(made)))
@@ -91,6 +91,7 @@ def _count(found: Found, name: str) -> list[bytes]:
 
 
 def project(found: Found, spec: bytes) -> list[bytes]:
+    """The fields that the projection includes or computes, of each document."""
     fields = list(elements(spec))
     with_id = all(key != b"_id" or is_true(value) for key, value in fields)
     made: list[tuple[bytes, Expression]] = [(b"_id", lambda raw: field(raw, b"_id"))] if with_id else []

@@ -96,6 +96,8 @@ def _matching(found: Found, conditions: list[tuple[list[bytes], Test]]) -> Posit
 
 def _sorted(collection: Collection, found: Found, sort: bytes) -> Found:
     order = [(key.split(b"."), number(value)) for key, value in elements(sort)]
+    if not order:
+        return found
     if any(direction not in (1, -1) for _, direction in order):
         raise CommandError(BAD_VALUE, "BadValue", "a sort goes by 1 or by -1")
     if [path for path, _ in order] == [[b"_id"]]:

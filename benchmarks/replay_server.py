@@ -42,7 +42,20 @@ _WITHOUT_EFFECT = frozenset(
     b"$db lsid $readPreference $clusterTime readConcern comment maxTimeMS hint noCursorTimeout allowPartialResults allowDiskUse"
     b" apiVersion apiStrict apiDeprecationErrors txnNumber authorizedCollections".split()
 )
-_WRITES = frozenset("insert update delete findAndModify create drop dropDatabase createIndexes bulkWrite renameCollection".split())
+_WRITES = frozenset(
+    (
+        "insert",
+        "update",
+        "delete",
+        "findAndModify",
+        "bulkWrite",
+        "create",
+        "createIndexes",
+        "drop",
+        "dropDatabase",
+        "renameCollection",
+    )
+)
 
 
 @dataclass
@@ -91,7 +104,6 @@ class ReplayServer:
     def close(self) -> None:
         """Ends the listener and all connections."""
         self._listener.close()
-
 
     def _answer(self, request: Request) -> list[Buffer]:
         command = COMMANDS.get(request.name)

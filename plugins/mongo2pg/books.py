@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import psycopg
@@ -262,15 +262,19 @@ def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_i
     )
 
 
-def resolve_gone(conn: Connection, run: RunKey, collection: str) -> None:
-    """Closes the open rejects of documents that a full run did not find any more: whatever it read it closed or reopened."""
-    conn.execute(
+def resolve_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Sequence[str] | None = None) -> int:
+    """Closes open rejects that this run and plan did not confirm, of these documents or of all; returns how many.
+
+    After a full run they belong to documents that are gone; after a replay of these documents, to what fits now.
+    """
+    return conn.execute(
         """
         UPDATE migration.rejects SET state = 'resolved', closed_at = now()
         WHERE state = 'open' AND domain = %s AND collection = %s AND (run_id, plan_id) <> (%s, %s)
+          AND (%s::jsonb[] IS NULL OR document_id = ANY(%s::jsonb[]))
         """,
-        (run.domain, collection, run.run_id, run.plan_id),
-    )
+        (run.domain, collection, run.run_id, run.plan_id, *[None if document_ids is None else list(document_ids)] * 2),
+    ).rowcount
 
 
 def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:

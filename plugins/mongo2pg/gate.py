@@ -9,6 +9,7 @@ from typing import Any
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.model import Domain
+from mongo2pg.plan import FULL, scope
 from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)
@@ -69,15 +70,20 @@ def faults(report: Mapping[str, Any]) -> list[str]:
 def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check]) -> list[Check]:
     there = {(check.check, check.subject, check.chunk) for check in found}
     expected: list[tuple[str, str, int]] = []
+    planned = run.plan_id and staging.collection(run.plan_id, domain.collections[0].name).plan.exists()
+    whole = not planned or scope(staging, run.plan_id, domain) == FULL
     for collection in domain.collections:
-        expected += [("accounting", collection.name, -1), ("limits", collection.name, -1)]
-        expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
-        expected += [("row_counts", table.name, -1) for table in collection.tables]
+        expected.append(("accounting", collection.name, -1))
         plan = staging.collection(run.plan_id, collection.name).plan
         chunks = len(read_json(plan)["bounds"]) if run.plan_id and plan.exists() else 1
         for chunk in range(chunks):
             expected.append(("rejects", collection.name, chunk))
             expected += [("checksums", table.name, chunk) for table in collection.tables]
+        if not whole:
+            continue
+        expected.append(("limits", collection.name, -1))
+        expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
+        expected += [("row_counts", table.name, -1) for table in collection.tables]
     return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
 
 

@@ -275,10 +275,11 @@ def _book_rejects(
     conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int, manifest: dict[str, Any]
 ) -> None:
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
-        reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
-        if reopened:
-            read = set(raw.read(columns=["_id"]).column(0).to_pylist())
-            books.supersede_rejects(conn, run, collection.name, reopened & set(map(compact, read)))
+        if manifest["query"] == {}:  # a replay reads nothing anew: settle closes what it resolved
+            reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
+            if reopened:
+                read = set(raw.read(columns=["_id"]).column(0).to_pylist())
+                books.supersede_rejects(conn, run, collection.name, reopened & set(map(compact, read)))
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from airflow.sdk import DAG, TriggerRule, get_current_context, task, task_group
 from mongo2pg.connections import source, target
 from mongo2pg.lineage import markdown
 from mongo2pg.model import Domain
-from mongo2pg.tasks import audit_task, common_params, param, permanent, refuse_unknown_params, started_by, task_states
+from mongo2pg.tasks import REPLAY, audit_task, common_params, param, permanent, refuse_unknown_params, started_by, task_states
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from mongo2pg.books import RunKey
     from mongo2pg.plan import Lot
     from mongo2pg.staging import RunStaging
@@ -49,7 +52,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.prepare import prepare
 
             refuse_unknown_params()
-            with source() as database, target() as conn:
+            with _source_if_read() as database, target() as conn:
                 from mongo2pg import books
 
                 prepare(database, conn, domain, _staging(domain).root)
@@ -62,9 +65,13 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg import books
             from mongo2pg.load import claim
             from mongo2pg.plan import plan_domain
+            from mongo2pg.replay import plan_replay
 
-            with source() as database, target() as conn:
-                lots = plan_domain(database, domain, _staging(domain), param("chunk_mb") << 20)
+            with _source_if_read() as database, target() as conn:
+                if database is None:
+                    lots = plan_replay(conn, domain, _staging(domain))
+                else:
+                    lots = plan_domain(database, domain, _staging(domain), param("chunk_mb") << 20)
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
                 claim(conn, run, domain)
@@ -79,11 +86,15 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             @permanent
             def extract_lot(lot: Lot) -> Lot:
                 from mongo2pg.extract import extract_chunk
+                from mongo2pg.replay import extract_rejects
 
-                with source() as database:
+                with _source_if_read() as database, target() as conn:
                     for collection, chunk in lot["chunks"]:
                         staged = _staging(domain).collection(lot["plan_id"], collection)
-                        manifest = extract_chunk(database, staged, chunk)
+                        if database is None:
+                            manifest = extract_rejects(conn, _run(domain, lot["plan_id"]), staged)
+                        else:
+                            manifest = extract_chunk(database, staged, chunk)
                         audit_task(
                             log,
                             "extract",
@@ -143,7 +154,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.count import Limits, count_domain
 
             limits = Limits(param("max_reject_ratio"), param("max_orphan_ratio"), param("max_misfit_ratio"))
-            with source() as database, target() as conn:
+            with _source_if_read() as database, target() as conn:
                 checks = count_domain(database, conn, _current_run(domain), domain, _staging(domain), limits)
             _conclude("row_counts", domain, checks)
 
@@ -171,6 +182,11 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         checks = [count_rows(), compare_lot.expand(lot=lots)]
         settled >> checks >> judge_run()
     return dag
+
+
+def _source_if_read() -> AbstractContextManager[Database[Any] | None]:
+    """The source, or None for a run that does not touch it."""
+    return nullcontext() if param("mode") == REPLAY else source()
 
 
 def _gate(domain: Domain) -> None:

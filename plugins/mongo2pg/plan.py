@@ -33,6 +33,10 @@ SAMPLES_PER_CHUNK = 32
 SIZE_SAMPLES = 200
 
 
+# What a plan reads: every document of the source, or the documents of open rejects.
+FULL, REJECTS = "full", "rejects"
+
+
 class Lot(TypedDict):
     """Chunks that one mapped task handles one after another: small collections share a task's fixed cost."""
 
@@ -77,6 +81,7 @@ def plan_collection(database: Database[Any], collection: Collection, plan_id: st
         "plan_id": plan_id,
         "collection": collection.name,
         "fingerprint": collection.fingerprint,
+        "scope": FULL,
         "query": {},
         "read_concern": "local",
         "planned_at": server_time(database),
@@ -84,6 +89,12 @@ def plan_collection(database: Database[Any], collection: Collection, plan_id: st
         "estimated_bytes": size,
         "bounds": bounds,
     }
+
+
+def scope(staging: RunStaging, plan_id: str, domain: Domain) -> str:
+    """What the plan reads: FULL or REJECTS."""
+    read: str = read_json(staging.collection(plan_id, domain.collections[0].name).plan)["scope"]
+    return read
 
 
 def exists(database: Database[Any], name: str) -> bool:

@@ -29,9 +29,16 @@ SERVER_SECONDS = 10
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
 
-def prepare(database: Database[Any], conn: Connection, domain: Domain, staging_root: Path) -> None:
-    """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns."""
-    faults = source_faults(database, domain) + staging_faults(staging_root) + target_faults(conn, domain)
+def prepare(database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: Path) -> None:
+    """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns.
+
+    A run that does not read the source has no `database`.
+    """
+    faults = (
+        (source_faults(database, domain) if database is not None else [])
+        + staging_faults(staging_root)
+        + target_faults(conn, domain)
+    )
     if faults:
         raise PrepareError(faults)
     with conn.transaction():

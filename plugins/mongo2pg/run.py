@@ -17,6 +17,7 @@ from mongo2pg.model import Domain
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain
 from mongo2pg.prepare import prepare
+from mongo2pg.replay import extract_rejects, plan_replay
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging
 from mongo2pg.verify import verify_chunk
@@ -38,6 +39,7 @@ class Run:
         self.staging = RunStaging(staging_root, domain.name, run_id)
         self.key = RunKey(domain.name, run_id)
         self.lots: list[Lot] = []
+        self.replaying = False
 
     def prepare(self) -> None:
         books.open_session(self.conn)
@@ -49,6 +51,21 @@ class Run:
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         books.forget_checks(self.conn, self.key)
         claim(self.conn, self.key, self.domain)
+
+    def replay(self) -> None:
+        """The documents of open rejects instead of the source's, from the stored bytes to settled rows."""
+        books.open_session(self.conn)
+        prepare(None, self.conn, self.domain, self.staging.root)
+        books.start_run(self.conn, self.key, "replay", {"mode": "replay"}, None)
+        self.lots = plan_replay(self.conn, self.domain, self.staging)
+        self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
+        claim(self.conn, self.key, self.domain)
+        self.replaying = True
+        for name, _ in self.chunks():
+            extract_rejects(self.conn, self.key, self.staging.collection(self.key.plan_id, name))
+        self.normalise()
+        self.load()
+        self.settle()
 
     def chunks(self) -> Iterable[tuple[str, int]]:
         return ((name, chunk) for lot in self.lots for name, chunk in lot["chunks"])
@@ -78,7 +95,7 @@ class Run:
         self.settle()
 
     def row_counts(self) -> list[Check]:
-        return count_domain(self.database, self.conn, self.key, self.domain, self.staging)
+        return count_domain(None if self.replaying else self.database, self.conn, self.key, self.domain, self.staging)
 
     def checksums(self) -> list[Check]:
         return [

@@ -27,10 +27,11 @@ from mongo2pg.errors import PermanentError
 from mongo2pg.load import hold, name_held
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
+from mongo2pg.plan import FULL, REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, target
 from mongo2pg.rejects import compact, value_at
 from mongo2pg.settlement import Loser, Outcome, Place, Settlement
-from mongo2pg.staging import RunStaging
+from mongo2pg.staging import RunStaging, open_parquet, read_json
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +61,10 @@ def settle_domain(
         for each in everyone:
             if each is domain or settler.knows(each):
                 schema.build_post_data(conn, each)
-        for collection in domain.collections:
-            books.resolve_gone(conn, run, collection.name)
+        settler.resolve_rejects()
         settler.record(time.monotonic() - started)
-        books.complete(conn, run, domain)
+        if scope(staging, run.plan_id, domain) == FULL:
+            books.complete(conn, run, domain)
     with conn.transaction():
         for place in settler.own:
             for table in place.collection.tables if place.bulk else ():
@@ -75,7 +76,7 @@ class _Settler(Settlement):
     """One settling of one domain; the public methods are its steps, in the order in which `settle_domain` calls them."""
 
     def __init__(self, conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> None:
-        self.run = run
+        self.run, self.domain, self.staging = run, domain, staging
         places = []
         for each in everyone:
             for collection in in_reference_order(each):
@@ -92,6 +93,17 @@ class _Settler(Settlement):
     def knows(self, domain: Domain) -> bool:
         """Whether all collections of a domain are complete."""
         return all(collection.table in self.places for collection in domain.collections)
+
+    def resolve_rejects(self) -> None:
+        """Closes the rejects that are none any more: of documents that are gone, or that fit the present declaration."""
+        for place in self.own:
+            replayed = None
+            if scope(self.staging, self.run.plan_id, self.domain) == REJECTS:
+                with open_parquet(place.staging.raw(0), read_json(place.staging.manifest(0))["raw"]["sha256"]) as raw:
+                    replayed = [compact(text) for text in raw.read(columns=["_id"]).column(0).to_pylist()]
+            count = books.resolve_rejects(self.conn, self.run, place.collection.name, replayed)
+            if count:
+                log.info("%s: %s rejects resolved", place.collection.name, count)
 
     # --- ids that two documents share ---
 

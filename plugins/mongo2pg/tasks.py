@@ -13,7 +13,8 @@ from airflow.sdk.exceptions import AirflowFailException
 from mongo2pg.audit import audit
 from mongo2pg.errors import PermanentError, PrepareError
 
-MODES = ("full",)
+FULL, REPLAY = "full", "replay"
+MODES = {FULL: "full: every document of every collection", REPLAY: "replay: the documents of open rejects, from the stored bytes"}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +34,15 @@ def common_params() -> dict[str, Param]:
             title="Chunk size in MB",
             description="BSON bytes that one chunk holds, about",
         ),
+        "max_reject_ratio": _share(0.01, "Rejected documents", "of all documents of a collection, orphans apart"),
+        "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),
+        "max_misfit_ratio": _share(0.10, "Misfits", "of all values of a field; rejected elements of all elements of an array"),
     }
+
+
+def _share(default: float, title: str, of_what: str) -> Param:
+    """A share beyond which the run fails; `count.Limits` says how it is judged."""
+    return Param(default, type="number", minimum=0, maximum=1, title=f"{title} at most", description=f"A share {of_what}")
 
 
 def refuse_unknown_params() -> None:

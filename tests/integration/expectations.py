@@ -75,13 +75,14 @@ class Moved:
         """The rows in the order of their arrays, of their maps' keys, or of their ids."""
         (described,) = [described for described in self.domain.tables if described.name == table]
         names = [column.name for column in described.columns]
-        place = ["ordinal"] if "ordinal" in names else [described.child.key] if described.child else ["id"]
-        conditions = [sql.SQL("{}::text = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in where.items()]
-        query = sql.SQL("SELECT {} FROM public.{} WHERE {} ORDER BY {}").format(
-            sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in names),
+        key = described.child.key if described.child else ""
+        place = sql.SQL('t.{} COLLATE "C"').format(sql.Identifier(key)) if key else sql.SQL("t.ordinal" if "ordinal" in names else "t.id")
+        conditions = [sql.SQL("t.{}::text = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in where.items()]
+        query = sql.SQL("SELECT {} FROM public.{} t WHERE {} ORDER BY {}").format(
+            sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names),
             sql.Identifier(table),
             sql.SQL(" AND ").join([sql.SQL("true"), *conditions]),
-            sql.SQL(", ").join(sql.SQL('{} COLLATE "C"').format(sql.Identifier(n)) if n not in ("ordinal", "id") else sql.Identifier(n) for n in place),
+            place,
         )
         return [
             {name: text for name, text in zip(names, values, strict=True) if text is not None}
@@ -116,7 +117,8 @@ class Moved:
         return {a["path"]: (a["elements"], a["rows"], a["rejected"], a["of_parents_not_loaded"]) for a in found["arrays"]}
 
     def failed_checks(self) -> list[dict[str, Any]]:
-        return [failure for failure in self.report["failures"]]
+        """The failures of the report; empty where the run's own checks passed."""
+        return list(self.report["failures"])
 
 
 def fill(database: Database[Any], collections: Mapping[str, Iterable[Mapping[str, Any] | bytes]]) -> None:

@@ -1,0 +1,112 @@
+"""Rejects go once more through the present declaration, from the bytes that were kept; MongoDB is not asked.
+
+An open reject is the newest reading of its document: a newer one would have closed it. So a replay may write what it
+makes of the document, and a full run that comes later wins over it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+import pyarrow as pa
+
+from mongo2pg import books
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.errors import PermanentError
+from mongo2pg.extract import RAW_SCHEMA, ROW_GROUP_BYTES, id_text
+from mongo2pg.model import Domain
+from mongo2pg.plan import CHUNK_BYTES, REJECTS, Lot, make_lots
+from mongo2pg.staging import CollectionStaging, RunStaging, parquet_writer, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+
+def plan_replay(conn: Connection, domain: Domain, staging: RunStaging) -> list[Lot]:
+    """One chunk per collection: the documents of its open rejects. PermanentError before the first full run is complete."""
+    plan_id = uuid.uuid4().hex[:12]
+    run = RunKey(domain.name, staging.run_id, plan_id)
+    sizes = []
+    for collection in domain.collections:
+        if books.phase(conn, run, collection.name)[0] != "complete":
+            raise PermanentError(f"{collection.name} has no complete first run: run {domain.name} with mode full before a replay")
+        documents, size = _extent(conn, run, collection.name)
+        plan = {
+            "plan_id": plan_id,
+            "collection": collection.name,
+            "fingerprint": collection.fingerprint,
+            "scope": REJECTS,
+            "query": {"rejects": "open"},
+            "read_concern": "none",
+            "source_before": documents,
+            "estimated_bytes": size,
+            "bounds": [{"min": None, "max": None}],
+        }
+        write_json(staging.collection(plan_id, collection.name).plan, plan)
+        sizes.append((collection.name, 0, size))
+        log.info("%s: %s documents with open rejects", collection.name, f"{documents:,}")
+    lots = make_lots(plan_id, sizes, CHUNK_BYTES)
+    write_json(staging.folder / "plan.json", {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "lots": lots})
+    return lots
+
+
+def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -> dict[str, Any]:
+    """Writes the raw file of the collection's rejected documents and its commit mark, as `extract_chunk` does of a chunk."""
+    mark = staging.raw_manifest(0)
+    if mark.exists():
+        return read_json(mark)
+    started = time.monotonic()
+    plan = read_json(staging.plan)
+    documents = size = 0
+    waiting: list[bytes] = []
+    with conn.transaction(), parquet_writer(staging.raw(0), RAW_SCHEMA) as (writer, file), conn.cursor("mongo2pg_replay") as cursor:
+        cursor.execute(
+            """
+            SELECT d.bson FROM migration.reject_documents d WHERE d.sha256 IN (
+                SELECT document FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)
+            ORDER BY d.sha256
+            """,
+            (run.domain, staging.collection),
+        )
+        for (bson,) in cursor:
+            waiting.append(bytes(bson))
+            documents, size = documents + 1, size + len(bson)
+            if sum(map(len, waiting)) >= ROW_GROUP_BYTES:
+                writer.write_table(_raw_table(waiting))
+                waiting = []
+        if waiting:
+            writer.write_table(_raw_table(waiting))
+        read_time = conn.execute(
+            "SELECT min(rejected_at) FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s",
+            (run.domain, staging.collection),
+        ).fetchone()
+    manifest = {
+        **{key: plan[key] for key in ("plan_id", "collection", "query", "read_concern")},
+        "chunk": 0,
+        "bounds": plan["bounds"][0],
+        "read_time": read_time[0].isoformat() if read_time and read_time[0] else None,
+        "documents": documents,
+        "bytes": size,
+        "seconds": round(time.monotonic() - started, 3),
+        "raw": {"sha256": file.sha256, "rows": documents, "bytes": file.size},
+    }
+    write_json(mark, manifest)
+    return manifest
+
+
+def _raw_table(documents: list[bytes]) -> pa.Table:
+    # Malformed documents are among them: nothing can be read off their bytes, not even their length.
+    return pa.table({"_id": [id_text(document) for document in documents], "bson": documents}, schema=RAW_SCHEMA)
+
+
+def _extent(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
+    row = conn.execute(
+        """
+        SELECT count(*), coalesce(sum(length(bson)), 0)::bigint FROM migration.reject_documents WHERE sha256 IN (
+            SELECT document FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)
+        """,
+        (run.domain, collection),
+    ).fetchone()
+    return row or (0, 0)

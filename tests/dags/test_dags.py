@@ -1,0 +1,223 @@
+"""The DAGs as Airflow reads them: which there are, what follows what, and what reading them does to Python."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepiri.registry import DOMAINS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DAGS = REPOSITORY / "dags"
+
+DOMAIN_IDS = {
+    "auth",
+    "task_orchestrator",
+    "engagement",
+    "notification",
+    "external_bridge",
+    "challenge",
+    "platform_analytics",
+}
+DAG_IDS = DOMAIN_IDS | {"platform"}
+
+# task → what must have ended before it.
+DOMAIN_GRAPH = {
+    "prepare": set(),
+    "plan": {"prepare"},
+    "move.extract": {"plan"},
+    "move.normalise": {"move.extract"},
+    "move.load": {"move.normalise"},
+    "settle": {"move.load"},
+    "row_counts": {"settle"},
+    "checksums": {"settle", "plan"},
+    "gate": {"row_counts", "checksums"},
+}
+PLATFORM_GRAPH = {
+    "unpaused": set(),
+    "auth": {"unpaused"},
+    **{domain: {"auth"} for domain in DOMAIN_IDS - {"auth"}},
+    "references": DOMAIN_IDS - {"auth"},
+    "gate": {"references"},
+}
+# Every other task waits until all before it succeeded.
+ALL_DONE = {"gate", "references"}
+PARAMS = {"mode": "full", "chunk_mb": 64, "max_reject_ratio": 0.01, "max_orphan_ratio": 0.05, "max_misfit_ratio": 0.1}
+
+
+@pytest.fixture(scope="module")
+def bag():
+    from airflow.dag_processing.dagbag import DagBag
+
+    return DagBag(DAGS)
+
+
+# --------------------------------------------------------------------------------------------------------- the DAGs
+
+
+def test_every_dag_file_loads_and_these_are_the_dags(bag) -> None:
+    assert bag.import_errors == {}
+    assert set(bag.dags) == DAG_IDS
+    assert {domain.name for domain in DOMAINS} == DOMAIN_IDS
+    assert {Path(dag.fileloc).name for dag in bag.dags.values()} == {f"{dag_id}.py" for dag_id in DAG_IDS}
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_what_follows_what(bag, dag_id: str) -> None:
+    graph = {task.task_id: set(task.upstream_task_ids) for task in bag.dags[dag_id].tasks}
+    assert graph == (PLATFORM_GRAPH if dag_id == "platform" else DOMAIN_GRAPH)
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_only_what_judges_runs_after_a_failure(bag, dag_id: str) -> None:
+    rules = {task.task_id: task.trigger_rule.value for task in bag.dags[dag_id].tasks}
+    assert rules == {task: "all_done" if task in ALL_DONE else "all_success" for task in rules}
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_the_gate_is_the_one_end_and_is_not_tried_again(bag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert [task.task_id for task in dag.leaves] == ["gate"]
+    assert [task.task_id for task in dag.roots] == ["unpaused" if dag_id == "platform" else "prepare"]
+    assert dag.get_task("gate").retries == 0
+    # A domain's run that failed is red by its own gate; the platform does not run it again.
+    tried_once = {"gate", *(DOMAIN_IDS if dag_id == "platform" else ())}
+    assert {task.task_id: task.retries for task in dag.tasks if task.task_id not in tried_once} == {
+        task.task_id: 2 for task in dag.tasks if task.task_id not in tried_once
+    }
+
+
+@pytest.mark.parametrize("dag_id", sorted(DOMAIN_IDS))
+def test_what_is_mapped_is_named_after_its_chunks(bag, dag_id: str) -> None:
+    templates = {
+        task.task_id: task.map_index_template
+        for task in bag.dags[dag_id].tasks
+        if task.is_mapped or task.get_closest_mapped_task_group()
+    }
+    mapped = ("move.extract", "move.normalise", "move.load", "checksums")
+    assert templates == dict.fromkeys(mapped, "{{ task.op_kwargs['lot']['label'] }}")
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_a_run_starts_by_hand_alone_and_one_at_a_time(bag, dag_id: str) -> None:
+    dag = bag.dags[dag_id]
+    assert (dag.schedule, dag.catchup, dag.max_active_runs) == (None, False, 1)
+    assert {task.pool for task in dag.tasks} == {"default_pool"}
+    assert "mongo2pg" in dag.tags
+    assert dag.description
+    assert dag.doc_md
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_the_params_have_these_defaults_and_are_explained(bag, dag_id: str) -> None:
+    params = bag.dags[dag_id].params
+    assert {name: params[name] for name in params} == PARAMS
+    params.validate()
+    for name in params:
+        schema = params.get_param(name).schema
+        assert schema["type"] in ("string", "integer", "number")
+        assert params.get_param(name).description
+        assert schema["title"]
+    assert params.get_param("mode").schema["enum"] == ["full", "replay"]
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_a_dag_goes_through_the_database_and_comes_back(bag, dag_id: str) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    written = DagSerialization.to_dict(bag.dags[dag_id])
+    back = DagSerialization.from_dict(json.loads(json.dumps(written)))
+    assert {task.task_id: set(task.upstream_task_ids) for task in back.tasks} == {
+        task.task_id: set(task.upstream_task_ids) for task in bag.dags[dag_id].tasks
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.name)
+def test_a_dag_file_is_a_docstring_its_imports_and_one_call(path: Path) -> None:
+    module = ast.parse(path.read_text())
+    docstring = ast.get_docstring(module)
+    # Airflow looks for the two words "dag" and "airflow" in a file's text before it reads it, and passes over it in silence.
+    assert docstring
+    assert "Airflow" in docstring
+    _, *imports, call = module.body
+    assert imports
+    assert {type(statement) for statement in imports} == {ast.ImportFrom}
+    assert isinstance(call, ast.Expr)
+    assert isinstance(call.value, ast.Call)
+    imported = [name.name for statement in imports for name in statement.names]
+    used = [node.id for node in ast.walk(call) if isinstance(node, ast.Name)]
+    assert sorted(used) == sorted(imported)
+
+
+# ------------------------------------------------------------------------- what loading does to Python, apart from ours
+
+LOAD = """
+import json, sys
+from pathlib import Path
+
+def files():
+    return {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+
+import airflow
+from airflow import plugins_manager
+from airflow.dag_processing.dagbag import DagBag
+
+before = files()
+plugins_manager.ensure_plugins_loaded()
+after = files()
+bag = DagBag(sys.argv[2])
+parsed = files()
+print(json.dumps({
+    "plugin_errors": plugins_manager.get_import_errors(),
+    "dag_errors": bag.import_errors,
+    "replaced": {name: after.get(name) for name, file in before.items() if after.get(name) != file},
+    "ours": {name: file for name, file in after.items() if file.startswith(sys.argv[1])},
+    "packages": sorted({name.split(".")[0] for name, file in parsed.items() if file.startswith(sys.argv[1])}),
+    "parsed": sorted(set(parsed) - set(before)),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """What a fresh interpreter holds after Airflow loaded its plugins and our DAGs."""
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("home")),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(REPOSITORY / "plugins"), str(DAGS)],
+        env=environment,
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_loading_plugins_leaves_the_standard_library_alone(loaded) -> None:
+    assert loaded["replaced"] == {}
+    assert loaded["plugin_errors"] == {}
+
+
+def test_loading_plugins_imports_no_module_of_ours_and_reading_dags_none_under_a_bare_name(loaded) -> None:
+    assert loaded["ours"] == {}
+    assert loaded["dag_errors"] == {}
+    assert loaded["packages"] == ["deepiri", "mongo2pg"]
+
+
+def test_reading_all_dag_files_imports_nothing_heavy(loaded) -> None:
+    heavy = {"bson", "numpy", "orjson", "pandas", "pgpq", "psycopg", "pyarrow", "pymongo"}
+    assert heavy & set(loaded["parsed"]) == set()
