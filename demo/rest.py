@@ -13,6 +13,7 @@ import httpx
 # One line of a task's log.
 Line = dict[str, Any]
 
+NOT_FOUND = 404
 FINISHED_RUN = frozenset({"success", "failed"})
 FAILED_TASK = frozenset({"failed", "upstream_failed"})
 
@@ -100,8 +101,19 @@ class AirflowClient:
         return str(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """The run; ApiError with status NOT_FOUND where there is none."""
         answer: dict[str, Any] = self.request("GET", _run(dag_id, run_id))
         return answer
+
+    def started(self, dag_id: str, run_id: str) -> bool:
+        """Whether there is such a run."""
+        try:
+            self.run(dag_id, run_id)
+        except ApiError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return False
+        return True
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Every task instance of the run, each mapped one by itself."""

@@ -16,7 +16,7 @@ from demo.postgres import Postgres
 from demo.processes import Child, Children, DemoError, write_private
 from demo.progress import Progress, label
 from demo.report import describe, merge, read_domain
-from demo.rest import FINISHED_RUN, AirflowClient
+from demo.rest import FINISHED_RUN, NOT_FOUND, AirflowClient, ApiError
 from demo.sample import DOMAINS
 from demo.seed import Seeding
 
@@ -24,6 +24,9 @@ DATABASE = "deepiri"
 
 # The domains that have a DAG, in the order of the sample data.
 DAGS = tuple(domain for domain in DOMAINS if (REPOSITORY / "dags" / f"{domain}.py").exists())
+
+# The DAG that runs them, each in a run of its own DAG under one run id.
+PLATFORM = "platform"
 
 # The end of a failed task's log that says why.
 LOG_LINES = 12
@@ -76,21 +79,21 @@ class Demo:
         return self.airflow
 
     def run(self, client: AirflowClient) -> bool:
-        """Run every domain's DAG, show and write the report; True if everything passed."""
+        """Run the platform, and with it every domain's DAG; show and write the report; True if everything passed."""
         run_id = f"demo-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        for domain in DAGS:
-            client.wait_for_dag(domain)
-            client.unpause(domain)
-            client.trigger(domain, {"mode": "full"}, run_id)
+        for dag_id in (*DAGS, PLATFORM):
+            client.wait_for_dag(dag_id)
+            client.unpause(dag_id)
+        client.trigger(PLATFORM, {"mode": "full"}, run_id)
         states = self._watch(client, run_id)
         reports = {domain: read_domain(self.folder.staging, domain, run_id) for domain in DAGS}
         merged = merge(reports, states)
         self.folder.write_report(merged)
         for domain in merged["domains"]:
             say(f"\n{describe(domain)}")
-        for domain, state in states.items():
+        for dag_id, state in states.items():
             if state != "success":
-                explain_failure(client, domain, run_id)
+                explain_failure(client, dag_id, run_id)
         say(f"\nThe same as a file: {self.folder.report}")
         return bool(merged["passed"])
 
@@ -114,18 +117,24 @@ class Demo:
         remove(self.mongo.data)
 
     def _watch(self, client: AirflowClient, run_id: str) -> dict[str, str]:
-        """Show all runs until each has ended; the state in which each did."""
-        width = max(map(len, DAGS))
-        shown = {domain: Progress(domain, width) for domain in DAGS}
-        states: dict[str, str] = {}
-        while len(states) < len(DAGS):
-            for domain in DAGS:
-                if domain not in states:
+        """Show all runs until the platform's has ended; the state in which each did, or "not started"."""
+        width = max(map(len, (*DAGS, PLATFORM)))
+        shown = {dag_id: Progress(dag_id, width) for dag_id in (*DAGS, PLATFORM)}
+        states = dict.fromkeys(shown, "not started")
+        while states[PLATFORM] not in FINISHED_RUN:
+            # The platform last: when it has ended, so have the runs that it started.
+            for dag_id in shown:
+                if states[dag_id] in FINISHED_RUN:
+                    continue
+                try:
                     # The state first: what the tasks show after it has ended is then complete.
-                    state = client.run(domain, run_id)["state"]
-                    shown[domain].show(client.tasks(domain, run_id))
-                    if state in FINISHED_RUN:
-                        states[domain] = state
+                    state = client.run(dag_id, run_id)["state"]
+                except ApiError as error:
+                    if error.status != NOT_FOUND:
+                        raise
+                    continue
+                shown[dag_id].show(client.tasks(dag_id, run_id))
+                states[dag_id] = state
             if self.airflow and (child := self.airflow.dead()):
                 raise ended_by_itself(child)
             time.sleep(0.5)
@@ -142,6 +151,8 @@ def step(what: str) -> Iterator[None]:
 
 def explain_failure(client: AirflowClient, domain: str, run_id: str) -> None:
     """Name the tasks that failed, with what their logs say at the end."""
+    if not client.started(domain, run_id):
+        return
     for task in client.tasks(domain, run_id):
         if task["state"] == "failed":
             say(f"\n{domain}: task {label(task)} failed. The end of its log:")
