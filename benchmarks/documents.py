@@ -148,11 +148,14 @@ class IdIndex:
         side: Callable[..., Any] = np.searchsorted
         return int(side(self._object_ids, np.array(key[1], "S12"), "right" if after else "left"))
 
-    def of_rank(self, rank: int) -> range:
-        """The documents whose `_id` a range of that type may find ("type bracketing")."""
+    def within(self, beginning: tuple[Any, ...]) -> range:
+        """The documents whose keys begin so ("type bracketing"); all for no beginning."""
+        if not beginning:
+            return range(len(self.documents))
         if self._object_ids is not None:
-            return range(len(self._object_ids) if rank == 35 else 0)
-        return range(bisect_left(self._keys, (rank,)), bisect_left(self._keys, (rank + 1,)))
+            return range(len(self._object_ids) if beginning == (35,) else 0)
+        following = (*beginning[:-1], beginning[-1] + 1)
+        return range(bisect_left(self._keys, beginning), bisect_left(self._keys, following))
 
 
 def id_key(raw: bytes) -> tuple[Any, ...]:

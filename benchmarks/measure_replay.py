@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -36,10 +37,10 @@ def measure() -> None:
         server.start()
         port = ours.recv()
         with MongoClient[Any]("127.0.0.1", port, directConnection=True) as client:
-            driver = [_rate(lambda client=client: _read_with_driver(client)) for _ in range(ROUNDS)]
+            driver = [_rate(partial(_read_with_driver, client)) for _ in range(ROUNDS)]
         ours.send("cpu")
         before = ours.recv()
-        bare = [_rate(lambda port=port: _read_with_socket(port)) for _ in range(ROUNDS)]
+        bare = [_rate(partial(_read_with_socket, port)) for _ in range(ROUNDS)]
         ours.send("cpu")
         cpu = (ours.recv() - before) / ROUNDS
         ours.send("")

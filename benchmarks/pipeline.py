@@ -50,20 +50,26 @@ def run(collection: Collection, stages: list[Value], name: bytes, chance: random
             count = int(plain(value))
             found = found.cut(0, count) if operator == "$limit" else found.cut(count, 0)
         elif operator == "$sample":
-            picked = chance.sample(found.positions, min(int(plain(field(value.content, b"size"))), len(found.positions)))
+            size = min(int(plain(field(value.content, b"size"))), len(found.positions))
+            picked = [found.positions[at] for at in chance.sample(range(len(found.positions)), size)]
             found = Found(found.documents, np.array(picked, np.int64))
-        elif operator in ("$project", "$group", "$count", "$collStats"):
-            made = {
-                "$project": lambda value=value, found=found: project(found, value.content),
-                "$group": lambda value=value, found=found: _group(found, value.content),
-                "$count": lambda value=value, found=found: _count(found, plain(value)),
-                "$collStats": lambda: [_statistics(collection, name)],
-            }[operator]()
-            source = Collection(made)
-            found = Found(source.natural, range(len(made)))
         else:
-            raise CommandError(NO_SUCH_STAGE, "Location40324", f"this server does not know the stage {operator}")
+            source = Collection(_made(operator, value, found, collection, name))
+            found = Found(source.natural, range(len(source.natural)))
     return found
+
+
+def _made(operator: str, value: Value, found: Found, collection: Collection, name: bytes) -> list[bytes]:
+    """The new documents that a stage makes."""
+    if operator == "$project":
+        return project(found, value.content)
+    if operator == "$group":
+        return _group(found, value.content)
+    if operator == "$count":
+        return _count(found, plain(value))
+    if operator == "$collStats":
+        return [_statistics(collection, name)]
+    raise CommandError(NO_SUCH_STAGE, "Location40324", f"this server does not know the stage {operator}")
 
 
 _EMPTY = document([])
@@ -101,11 +107,11 @@ def project(found: Found, spec: bytes) -> list[bytes]:
         if value.kind in (0x01, 0x08, 0x10, 0x12):
             if not is_true(value) or b"." in key:
                 raise CommandError(2, "BadValue", "this server projects by inclusion of whole fields, and by expressions")
-            made.append((key, lambda raw, key=key: field(raw, key)))  # type: ignore[misc]
+            made.append((key, _path(key)))
         else:
             made.append((key, expression(value)))
     raws = (found.documents[at] for at in found.positions)
-    return [document((key, value) for key, make in made if (value := make(raw)) is not None) for raw in raws]
+    return [document((key, got) for key, make in made if (got := make(raw)) is not None) for raw in raws]
 
 
 def _group(found: Found, spec: bytes) -> list[bytes]:

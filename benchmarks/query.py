@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.documents import Collection, Documents, Positions
-from benchmarks.raw_values import ARRAY, DOCUMENT, MISSING, Value, decode, elements, field, items, number, order_key
+from benchmarks.raw_values import ARRAY, DOCUMENT, MISSING, Value, bracket, decode, elements, field, items, number, order_key
 
 Test = Callable[[list[Value]], bool]
 
@@ -69,7 +69,7 @@ def _range(collection: Collection, conditions: list[tuple[str, Value]], low: Val
             here = {at for place in places for at in place}
             wanted = here if wanted is None else wanted & here
             continue
-        allowed = index.of_rank(order_key(value)[0])
+        allowed = index.within(bracket(value))
         before, behind = index.position(value), index.position(value, after=True)
         first, last = {
             "$eq": (before, behind),
@@ -177,15 +177,13 @@ def _test(operator: str, operand: Value) -> Test:
         return lambda values: bool(values) == wanted
     if operator in ("$in", "$nin"):
         keys = {order_key(each) for each in items(operand)}
-        found = lambda values: any(order_key(each) in keys for each in values) or (MISSING in keys and not values)  # noqa: E731
-        return found if operator == "$in" else lambda values: not found(values)
+        return lambda values: _any_of(keys, values) == (operator == "$in")
     if operator == "$regex":
         pattern = re.compile(operand.content.split(b"\0")[0] if operand.kind == 0x0B else operand.content[4:-1])
         return lambda values: any(each.kind == 0x02 and pattern.search(each.content[4:-1]) for each in values)
     key = order_key(operand)
     if operator in ("$eq", "$ne"):
-        equal = lambda values: any(order_key(each) == key for each in values) or (key == MISSING and not values)  # noqa: E731
-        return equal if operator == "$eq" else lambda values: not equal(values)
+        return lambda values: _any_of({key}, values) == (operator == "$eq")
     compare: dict[str, Callable[[Any], bool]] = {
         "$gt": lambda other: other > key,
         "$gte": lambda other: other >= key,
@@ -194,8 +192,12 @@ def _test(operator: str, operand: Value) -> Test:
     }
     if operator not in compare:
         raise CommandError(BAD_VALUE, "BadValue", f"this server does not know {operator} in a filter")
-    fits = compare[operator]
-    return lambda values: any(other[0] == key[0] and fits(other) for other in map(order_key, values))
+    fits, within = compare[operator], bracket(operand)
+    return lambda values: any(other[: len(within)] == within and fits(other) for other in map(order_key, values))
+
+
+def _any_of(keys: set[tuple[Any, ...]], values: list[Value]) -> bool:
+    return any(order_key(each) in keys for each in values) or (MISSING in keys and not values)
 
 
 def values_at(raw: bytes, path: list[bytes]) -> list[Value]:

@@ -206,3 +206,11 @@ def order_key(value: Value) -> tuple[Any, ...]:
             code_end = 8 + _int(content, 4)[0]
             return (65, content[8:code_end], order_key(Value(DOCUMENT, content[code_end:])))
     return (127,)
+
+
+def bracket(value: Value) -> tuple[Any, ...]:
+    """How the keys begin that a range with this bound may find: those of its type, NaN apart, and of all types for an end of all."""
+    key = order_key(value)
+    if value.kind in (0x7F, 0xFF):
+        return ()
+    return key[:2] if key[0] == 10 else key[:1]

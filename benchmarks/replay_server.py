@@ -10,13 +10,11 @@ listens on 127.0.0.1 only, knows no users, and refuses what it does not understa
 from __future__ import annotations
 
 import argparse
-import itertools
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,18 +22,19 @@ from typing import Any
 import bson
 
 from benchmarks import pipeline
-from benchmarks.documents import FIRST_BATCH, Collection, Documents, read_folder
+from benchmarks.cursors import Cursors
+from benchmarks.documents import Collection, Documents, read_folder
 from benchmarks.listener import Faults, Listener
 from benchmarks.query import CommandError, Found, matches, plain, select
 from benchmarks.raw_values import Value, elements, is_true, items
 from benchmarks.raw_values import document as make_document
-from benchmarks.wire import Buffer, Request, cursor_reply, reply
+from benchmarks.wire import Buffer, Request, reply
 
 VERSION = "7.0.0"
 MAX_WIRE_VERSION = 21  # of that version
 
 # Error codes of mongod: src/mongo/base/error_codes.yml.
-BAD_VALUE, UNAUTHORIZED, FAILED_TO_PARSE, CURSOR_NOT_FOUND, COMMAND_NOT_FOUND, INVALID_OPTIONS = 2, 13, 9, 43, 59, 72
+BAD_VALUE, FAILED_TO_PARSE, UNAUTHORIZED, COMMAND_NOT_FOUND, INVALID_OPTIONS = 2, 9, 13, 59, 72
 
 # Arguments that change nothing of what a read-only server answers.
 _WITHOUT_EFFECT = frozenset(
@@ -58,16 +57,6 @@ _WRITES = frozenset(
 )
 
 
-@dataclass
-class Cursor:
-    """What is left of a result."""
-
-    found: Found
-    position: int
-    batch_size: int | None
-    namespace: bytes
-
-
 class ReplayServer:
     """Serves databases → collections → documents until `close`; a context manager.
 
@@ -80,10 +69,8 @@ class ReplayServer:
         self.databases = {name: {each: _collection(given) for each, given in held.items()} for name, held in databases.items()}
         self.replica_set = replica_set
         self.faults = Faults()
-        self._cursors: dict[int, Cursor] = {}
-        self._numbers = itertools.count(1)
+        self._cursors = Cursors(self.faults)
         self._chance = random.Random(0)
-        self._lock = threading.Lock()
         self._listener = Listener(self._answer, self.faults, port)
         self.port = self._listener.port
 
@@ -120,49 +107,17 @@ class ReplayServer:
                 request, ok=0.0, errmsg=f"{type(fault).__name__}: {fault}", code=FAILED_TO_PARSE, codeName="FailedToParse"
             )
 
-    # --- cursors -----------------------------------------------------------------------------------------------------
-
-    def _open(
-        self, request: Request, found: Found, namespace: str, batch_size: int | None, *, single: bool = False
-    ) -> list[Buffer]:
-        cursor = Cursor(found, 0, batch_size, namespace.encode())
-        return self._batch(
-            request, b"firstBatch", cursor, FIRST_BATCH if batch_size is None else batch_size, next(self._numbers), single
-        )
-
-    def _batch(self, request: Request, name: bytes, cursor: Cursor, most: int, number: int, single: bool = False) -> list[Buffer]:
-        time.sleep(self.faults.delay)
-        documents, positions = cursor.found
-        parts, cursor.position = documents.batch(positions, cursor.position, most)
-        if single or cursor.position >= len(positions):
-            self._cursors.pop(number, None)
-            number = 0
-        else:
-            self._cursors[number] = cursor
-        with self._lock:
-            if self.faults.kill_cursors_after is not None:
-                self.faults.kill_cursors_after -= 1
-                if self.faults.kill_cursors_after <= 0:
-                    self.faults.kill_cursors_after = None
-                    self._cursors.clear()
-        return cursor_reply(request, name, parts, number, cursor.namespace)
+    # --- reading -----------------------------------------------------------------------------------------------------
 
     def get_more(self, request: Request) -> list[Buffer]:
         arguments = _known(request, b"getMore", b"collection", b"batchSize")
-        number = int(plain(arguments[b"getMore"]))
-        cursor = self._cursors.get(number)
-        if cursor is None:
-            raise CommandError(CURSOR_NOT_FOUND, "CursorNotFound", f"cursor id {number} not found")
-        most = int(plain(arguments.get(b"batchSize"), 0)) or len(cursor.found.positions)
-        return self._batch(request, b"nextBatch", cursor, most, number)
+        return self._cursors.next(request, int(plain(arguments[b"getMore"])), int(plain(arguments.get(b"batchSize"), 0)))
 
     def kill_cursors(self, request: Request) -> list[Buffer]:
         numbers = [int(plain(item)) for item in items(request.arguments[b"cursors"])]
-        killed = [number for number in numbers if self._cursors.pop(number, None)]
+        killed = [number for number in numbers if self._cursors.kill(number)]
         gone = [number for number in numbers if number not in killed]
         return _document(request, cursorsKilled=killed, cursorsNotFound=gone, cursorsAlive=[], cursorsUnknown=[])
-
-    # --- reading -----------------------------------------------------------------------------------------------------
 
     def _at(self, request: Request) -> tuple[str, str, Collection]:
         database, name = _text(request.arguments[b"$db"]), _text(next(iter(request.arguments.values())))
@@ -187,7 +142,9 @@ class ReplayServer:
             found = _projected(collection, found, projection)
         batch_size = plain(arguments.get(b"batchSize"))
         single = is_true(arguments.get(b"singleBatch"))
-        return self._open(request, found, f"{database}.{name}", None if batch_size is None else int(batch_size), single=single)
+        return self._cursors.first(
+            request, found, f"{database}.{name}", None if batch_size is None else int(batch_size), single=single
+        )
 
     def count(self, request: Request) -> list[Buffer]:
         arguments = _known(request, b"count", b"query", b"limit", b"skip", b"fields")
@@ -209,7 +166,7 @@ class ReplayServer:
         else:
             found = Found(Documents(cached), range(len(cached)))
         batch_size = plain(arguments.get(b"cursor"), {}).get("batchSize")
-        return self._open(request, found, f"{database}.{name}", batch_size)
+        return self._cursors.first(request, found, f"{database}.{name}", batch_size)
 
     def coll_stats(self, request: Request) -> list[Buffer]:
         database, name, collection = self._at(request)
@@ -244,7 +201,7 @@ class ReplayServer:
 
     def _listing(self, request: Request, listed: list[bytes], namespace: str) -> list[Buffer]:
         batch_size = plain(request.arguments.get(b"cursor"), {}).get("batchSize")
-        return self._open(request, Found(Documents(listed), range(len(listed))), namespace, batch_size)
+        return self._cursors.first(request, Found(Documents(listed), range(len(listed))), namespace, batch_size)
 
     # --- the server itself -------------------------------------------------------------------------------------------
 

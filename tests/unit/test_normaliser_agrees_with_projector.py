@@ -6,7 +6,6 @@ no BSON at all. MONGO2PG_FUZZ_EXAMPLES sets how many are tried: a few hundred by
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import Any, NamedTuple
@@ -30,7 +29,8 @@ from deepiri.registry import DOMAINS
 from mongo2pg.decode import DBPointer, Symbol, Undefined
 from mongo2pg.model import COLUMN_TYPES, Child, Collection, Column, Table
 from mongo2pg.normalise import Batch, Normaliser
-from mongo2pg.project import Projection, Projector, dump, timestamp_text, to_json
+from mongo2pg.project import Projection, Projector, dump, to_json
+from tests.unit.column_text import json_form, plain, text_of_stored
 from tests.unit.raw_bson import Pairs, Raw, document
 
 EXAMPLES = int(os.environ.get("MONGO2PG_FUZZ_EXAMPLES", "300"))
@@ -246,39 +246,12 @@ def moved(collection: Collection, raws: list[bytes]) -> Outcome:
 def rows_of(collection: Collection, batch: Batch) -> dict[str, list[dict[str, str | None]]]:
     return {
         table.name: [
-            {column.name: moved_text(row[column.name], column) for column in table.columns}
+            {column.name: text_of_stored(row[column.name], column) for column in table.columns}
             for row in [dict(zip(frame.column_names, values, strict=True)) for values in zip(*map(plain, frame.columns), strict=True)]
         ]
         for table in collection.tables
         for frame in [batch.frames[table.name]]
     }
-
-
-def plain(array: Any) -> list[Any]:
-    return (array.cast("int64") if str(array.type).startswith("timestamp") else array).to_pylist()
-
-
-def moved_text(value: Any, column: Column) -> str | None:
-    if value is None:
-        return None
-    match column.type:
-        case "boolean":
-            return "t" if value else "f"
-        case "bytea":
-            return "\\x" + value.hex()
-        case "double precision":
-            return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(repr(value), repr(value))
-        case "jsonb":
-            return json_form(value)
-        case "text[]":
-            return "{" + ",".join('"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in value) + "}"
-        case "timestamptz":
-            return timestamp_text(value)
-        case "uuid":
-            digits = value.hex()
-            return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-        case _:
-            return str(value)
 
 
 def projected(collection: Collection, raws: list[bytes]) -> Outcome:
@@ -299,10 +272,6 @@ def projected_rows(projection: Projection, table: Table) -> list[dict[str, str |
         json_columns = {column.name for column in table.columns if column.type == "jsonb"}
         made.append({c.name: json_form(text) if (text := texts[c.name]) and c.name in json_columns else text for c in table.columns})
     return made
-
-
-def json_form(text: str) -> str:
-    return json.dumps(json.loads(text), sort_keys=True)
 
 
 def agree(collection: Collection, raws: list[bytes]) -> None:
