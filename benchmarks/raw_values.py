@@ -209,7 +209,7 @@ def order_key(value: Value) -> tuple[Any, ...]:
 
 
 def bracket(value: Value) -> tuple[Any, ...]:
-    """How the keys begin that a range with this bound may find: those of its type, NaN apart, and of all types for an end of all."""
+    """How the keys begin that a range with this bound may find: of its type, NaN apart; anyhow where the bound ends all types."""
     key = order_key(value)
     if value.kind in (0x7F, 0xFF):
         return ()

@@ -1,4 +1,4 @@
-"""The stages as an Airflow DAG; the only module of the engine that imports Airflow.
+"""The stages as an Airflow DAG. The engine knows Airflow here, in `platform_pipeline`, `tasks` and `connections`, nowhere else.
 
 A task is a thin wrapper: it opens connections and calls the function of its stage. Stage modules are imported inside
 task bodies, for what a DAG file imports is paid at every parse.

@@ -8,8 +8,7 @@
     <root>/<domain>/<run>/<plan>/<collection>/rejects/<chunk>.parquet
     <root>/<domain>/<run>/<plan>/<collection>/<chunk>.json            the manifest, written last: the commit mark
 
-A file appears under its name when it is complete, never before; what a manifest does not name does not exist. Paths are
-`pathlib.Path` or Airflow's `ObjectStoragePath`, which has the same methods.
+A file appears under its name when it is complete, never before; what a manifest does not name does not exist.
 """
 
 from __future__ import annotations
@@ -125,10 +124,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _open_private(path: Path) -> IO[bytes]:
-    if isinstance(path, Path):
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-    file: IO[bytes] = path.open("wb")
-    return file
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 @contextmanager
@@ -165,7 +161,7 @@ def open_parquet(path: Path, sha256: str) -> pq.ParquetFile:
             digest.update(block)
     if digest.hexdigest() != sha256:
         raise StagingError(f"{path} is not the file that its manifest describes; clear the task `plan` to read the source again")
-    return pq.ParquetFile(path if isinstance(path, Path) else path.open("rb"), pre_buffer=False)
+    return pq.ParquetFile(path, pre_buffer=False)
 
 
 def safe_name(run_id: str) -> str:
@@ -175,8 +171,10 @@ def safe_name(run_id: str) -> str:
 
 
 def default_root() -> Path:
-    """`MONGO2PG_STAGING`, else the folder `staging` below AIRFLOW_HOME, where both are local folders."""
+    """`MONGO2PG_STAGING` (a folder, or a file:// URI), else the folder `staging` below AIRFLOW_HOME. StagingError."""
     configured = os.environ.get("MONGO2PG_STAGING", "")
+    if "://" in configured and not configured.startswith("file://"):
+        raise StagingError(f"MONGO2PG_STAGING is {configured}: staging lies in a folder that all workers share; give its path")
     if configured:
         return Path(configured.removeprefix("file://"))
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "staging"

@@ -45,7 +45,9 @@ ENUM = ("red", "green", "")
 TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(
-        [OID, OID.upper(), "red", "green", "", "a\0b", "\0", '\\ " \n \t \r \b', "\\N", "\\.", "{}", "NULL", "🦜‍🔥", "مرحبا", "null"]
+        ["5", "-1.50", "+.5e3", "1e400", "9223372036854775808", "2024-02-29", "2024-02-29T12:34:56.789+02:00", "0001-01-01"]
+        + ["1e-400", "٣", "12 ", "2024-W09-4", "20240229T1234Z", "2024-02-30", "2024-02-29T12:34:56.7891", "-0", "NaN", "1_000"]
+        + [OID, OID.upper(), "red", "green", "", "a\0b", "\0", '\\ " \n \t \r \b', "\\N", "\\.", "{}", "NULL", "🦜‍🔥", "مرحبا", "null"]
     ),
 )
 NUMBERS = st.one_of(
@@ -112,16 +114,16 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 LIKELY: dict[str, st.SearchStrategy[Any]] = {
-    "bigint": NUMBERS,
+    "bigint": st.one_of(NUMBERS, NUMBERS, TEXTS),
     "boolean": st.booleans(),
     "bytea": BINARIES,
-    "double precision": NUMBERS,
-    "integer": NUMBERS,
+    "double precision": st.one_of(NUMBERS, NUMBERS, TEXTS),
+    "integer": st.one_of(NUMBERS, NUMBERS, TEXTS),
     "jsonb": VALUES,
-    "numeric": st.one_of(NUMBERS, DECIMALS),
+    "numeric": st.one_of(NUMBERS, DECIMALS, TEXTS),
     "text": TEXTS,
     "text[]": st.lists(st.one_of(TEXTS, st.sampled_from(ENUM)), max_size=3),
-    "timestamptz": DATES,
+    "timestamptz": st.one_of(DATES, DATES, TEXTS),
     "uuid": st.one_of(OBJECT_IDS, BINARIES, TEXTS),
 }
 
@@ -129,24 +131,46 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
 # --- declarations ---------------------------------------------------------------------------------------------------
 
 
+DEFAULTS: dict[str, Any] = {
+    "text": st.sampled_from(["red", ""]),
+    "boolean": st.booleans(),
+    "integer": st.integers(-5, 5),
+    "bigint": st.integers(-(2**63), 2**63 - 1),
+    "double precision": st.floats(-1, 1),
+    "numeric": st.integers(-5, 5),
+}
+
+
+@st.composite
+def column_of(draw: st.DrawFn, kind: str, path: str, name: str) -> Column:
+    """A column of this type with anything that a declaration may say of it."""
+    options: dict[str, Any] = {}
+    if kind in ("text", "text[]"):
+        options["enum"] = draw(st.sampled_from([(), ENUM]))
+        options["nul"] = draw(st.sampled_from(["misfit", "misfit", "remove", "replace"]))
+        options["aliases"] = draw(st.sampled_from([(), (("null", "red"), ("\\N", ""))])) if options["enum"] else ()
+    if kind in ("bigint", "double precision", "integer", "numeric", "timestamptz"):
+        options["parse"] = draw(st.booleans())
+    if kind in DEFAULTS and draw(st.integers(0, 3)) == 3:
+        options["default"] = draw(DEFAULTS[kind])
+    if kind == "uuid":
+        options["references"] = draw(st.sampled_from(["", "users"]))
+    return Column(path, kind, name, required=draw(st.integers(0, 5)) == 5, **options)
+
+
 @st.composite
 def columns(draw: st.DrawFn, prefix: str) -> tuple[Column, ...]:
     """A column of each type, at a path of one to three keys, in any order."""
-    made = []
-    for number, kind in enumerate(draw(st.permutations(sorted(COLUMN_TYPES)))):
-        path = draw(st.sampled_from(["", "s.", "s.t.", "u."])) + f"c{number}"
-        enum = draw(st.sampled_from([(), ENUM])) if kind in ("text", "text[]") else ()
-        references = draw(st.sampled_from(["", "users"])) if kind == "uuid" else ""
-        required = draw(st.integers(0, 5)) == 5
-        made.append(Column(path, kind, f"{prefix}{number}", required=required, enum=enum, references=references))
-    return tuple(made)
+    return tuple(
+        draw(column_of(kind, draw(st.sampled_from(["", "s.", "s.t.", "u."])) + f"c{number}", f"{prefix}{number}"))
+        for number, kind in enumerate(draw(st.permutations(sorted(COLUMN_TYPES))))
+    )
 
 
 @st.composite
 def collections(draw: st.DrawFn) -> Collection:
     values = [
-        Column("", kind, "value", enum=ENUM if kind == "text" and draw(st.booleans()) else ())
-        for kind in draw(st.lists(st.sampled_from(sorted(COLUMN_TYPES)), min_size=1, max_size=2))
+        draw(column_of(kind, "", "value")) for kind in draw(st.lists(st.sampled_from(sorted(COLUMN_TYPES)), min_size=1, max_size=2))
     ]
     return Collection(
         "things",

@@ -1,6 +1,13 @@
 -- Functions over the ids that the pipeline gives out. Pure, so that indexes and generated columns may use them.
 
-CREATE SCHEMA IF NOT EXISTS migration;
+-- CREATE SCHEMA IF NOT EXISTS asks for CREATE on the database even where the schema is there already.
+DO $$
+BEGIN
+    IF to_regnamespace('migration') IS NULL THEN
+        CREATE SCHEMA migration;
+    END IF;
+END
+$$;
 
 -- The UUID of an ObjectId given as 24 hex digits: its 12 bytes inside an RFC 9562 version 8 UUID (see docs/identity.md).
 -- NULL where the text is no ObjectId.

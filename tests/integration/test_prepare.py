@@ -1,0 +1,381 @@
+"""Whatever is wrong outside is found before anything is written, and the message says what to do without a password."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from deepiri.auth import AUTH
+from demo.processes import free_port
+from mongo2pg import books, connections
+from mongo2pg.errors import PrepareError, TransientError
+from mongo2pg.model import Domain
+from mongo2pg.prepare import prepare
+from tests.documents import COLLECTIONS, fill, user
+from tests.mover import Mover
+
+OPTIONAL = replace(AUTH, collections=tuple(replace(collection, optional=True) for collection in AUTH.collections))
+
+
+class Outside:
+    """Everything that a run meets outside: two servers, two connections and a folder. `fault` runs prepare as the task does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, source: Any, target: Any, staging: Path) -> None:
+        self._monkeypatch, self.source, self.target, self.staging = monkeypatch, source, target, staging
+        self.login = target
+        self.passwords = {source.password, target.password}
+        self.connect_mongo()
+        self.connect_postgres()
+
+    def connect_mongo(self, **changes: Any) -> None:
+        self._set("AIRFLOW_CONN_DEEPIRI_MONGO", self.source.airflow_connection(), changes)
+
+    def connect_postgres(self, **changes: Any) -> None:
+        self._set("AIRFLOW_CONN_DEEPIRI_POSTGRES", self.target.airflow_connection(), changes)
+
+    def _set(self, name: str, value: str, changes: dict[str, Any]) -> None:
+        if "password" in changes:
+            self.passwords.add(changes["password"])
+        self._monkeypatch.setenv(name, json.dumps(json.loads(value) | changes))
+
+    def unset(self, name: str) -> None:
+        self._monkeypatch.delenv(name)
+
+    def fault(self, domain: Domain = AUTH, *, shows_form: bool = False) -> str:
+        """What prepare says; the target and the staging folder are as before. `shows_form`: of a URI, with nothing of ours."""
+        before = self.written()
+        with (
+            pytest.raises((PrepareError, TransientError)) as refusal,
+            connections.source() as database,
+            connections.target() as conn,
+        ):
+            prepare(database, conn, domain, self.staging)
+        assert self.written() == before
+        said = str(refusal.value)
+        assert refusal.value.__cause__ is None
+        for password in self.passwords:
+            for form in {password, quote(password), quote_plus(password)}:
+                assert form not in said
+        assert "://" not in said or shows_form
+        return said
+
+    def passes(self, domain: Domain = AUTH) -> None:
+        with connections.source() as database, connections.target() as conn:
+            prepare(database, conn, domain, self.staging)
+
+    def written(self) -> tuple[list[Any], list[str]]:
+        """Everything that stands in the target, row counts apart, and the files below the staging folder."""
+        with self.login.connect() as conn:
+            names = conn.execute(
+                """
+                SELECT n.nspname::text, c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull
+                FROM pg_namespace n LEFT JOIN pg_class c ON c.relnamespace = n.oid
+                LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1, 2, 3
+                """
+            ).fetchall()
+        staged = sorted(str(path) for path in self.staging.rglob("*")) if self.staging.is_dir() else []
+        return names, staged
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch, source, target, mongo_database, tmp_path: Path) -> Outside:
+    """Nothing wrong yet."""
+    fill(mongo_database, users=[user(1)])
+    for name in ("MONGO_URI", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return Outside(monkeypatch, source, target, tmp_path / "staging")
+
+
+def test_when_nothing_is_wrong_books_and_empty_tables_are_made(outside: Outside) -> None:
+    outside.passes()
+    made = {(schema, table) for schema, table, *_ in outside.written()[0] if table}
+    assert made >= {("public", table.name) for table in AUTH.tables} | {("migration", "passes"), ("migration", "rejects")}
+    with outside.target.connect() as conn:
+        for table in AUTH.tables:
+            assert conn.execute(f"SELECT count(*) FROM public.{table.name}".encode()).fetchone() == (0,)
+    outside.passes()
+
+
+# ------------------------------------------------------------------------------------------------------ connections
+
+
+def test_a_mongodb_that_is_not_there(outside: Outside) -> None:
+    outside.connect_mongo(port=free_port(), extra={"authSource": "admin", "serverSelectionTimeoutMS": 500})
+    said = outside.fault()
+    assert "MongoDB cannot be reached" in said
+    assert "Connection refused" in said
+    assert "check host and port of the connection, and the server" in said
+
+
+def test_a_postgresql_that_is_not_there(outside: Outside) -> None:
+    outside.connect_postgres(port=free_port())
+    said = outside.fault()
+    assert "PostgreSQL cannot be reached" in said
+    assert "Connection refused" in said
+    assert "check host, port, user, password and database of the connection" in said
+
+
+@pytest.mark.parametrize("password", ["wrong-password", "p@ss/w:rd%+ ü", ""])
+def test_a_wrong_password_for_mongodb(outside: Outside, password: str) -> None:
+    outside.connect_mongo(password=password or "x")
+    said = outside.fault()
+    assert "MongoDB refuses the user or the password: correct the connection" in said
+    assert "authSource" in said
+
+
+@pytest.mark.parametrize("password", ["wrong-password", "p@ss/w:rd%+ ü"])
+def test_a_wrong_password_for_postgresql(outside: Outside, password: str) -> None:
+    outside.connect_postgres(password=password)
+    said = outside.fault()
+    assert "password authentication failed" in said
+    assert "check host, port, user, password and database" in said
+
+
+def test_a_mongodb_database_that_does_not_exist(outside: Outside, mongo) -> None:
+    name = f"nowhere_{secrets.token_hex(4)}"
+    login = mongo.create_user(name, "read", name)
+    outside.passwords.add(login.password)
+    outside.connect_mongo(login=login.user, password=login.password, schema=name)
+    said = outside.fault()
+    assert f"the MongoDB database '{name}' does not exist, is empty, or shows nothing to this user" in said
+    assert "check the connection's schema and grant the role read" in said
+    mongo.drop_user(name)
+
+
+def test_a_postgresql_database_that_does_not_exist(outside: Outside) -> None:
+    outside.connect_postgres(schema="nowhere")
+    said = outside.fault()
+    assert 'database "nowhere" does not exist' in said
+    assert "check host, port, user, password and database" in said
+
+
+def test_a_mongodb_database_that_the_connection_does_not_name(outside: Outside) -> None:
+    outside.connect_mongo(schema="")
+    assert "the connection deepiri_mongo names no database: set its schema" in outside.fault()
+
+
+def test_a_postgresql_database_that_the_connection_does_not_name(outside: Outside) -> None:
+    outside.connect_postgres(schema="")
+    assert "the connection deepiri_postgres names no database: set its schema" in outside.fault()
+
+
+@pytest.mark.parametrize("variable", ["AIRFLOW_CONN_DEEPIRI_MONGO", "AIRFLOW_CONN_DEEPIRI_POSTGRES"])
+def test_a_variable_that_is_not_set(outside: Outside, variable: str) -> None:
+    outside.unset(variable)
+    assert f"define {variable}" in outside.fault(shows_form=True)
+
+
+# ------------------------------------------------------------------------------------------------------- the source
+
+
+@pytest.mark.parametrize("missing", [("users",), ("skilltrees", "progresspoints")])
+def test_a_missing_collection_is_named(outside: Outside, mongo_database, missing: tuple[str, ...]) -> None:
+    for name in missing:
+        mongo_database.drop_collection(name)
+    said = outside.fault()
+    for name in COLLECTIONS:
+        line = f"the collection {mongo_database.name}.{name} is missing, or this user may not see it: grant read, or declare it optional"
+        assert (line in said) == (name in missing)
+
+
+def test_an_optional_collection_may_be_missing(outside: Outside, mongo_database) -> None:
+    mongo_database.drop_collection("skilltrees")
+    outside.passes(OPTIONAL)
+
+
+def test_a_run_without_an_optional_collection_passes(mongo_database, target, tmp_path: Path) -> None:
+    fill(mongo_database, users=[user(1)])
+    mongo_database.drop_collection("skilltrees")
+    with target.connect() as conn:
+        moved = Mover(mongo_database, conn, tmp_path, OPTIONAL).passed("run")
+    assert (moved["users"]["inserted"], moved["skilltrees"]["read"]) == (1, 0)
+
+
+def test_a_user_who_may_not_read_the_database(outside: Outside, mongo) -> None:
+    login = mongo.create_user("stranger", "read", "another_database")
+    outside.passwords.add(login.password)
+    outside.connect_mongo(login=login.user, password=login.password)
+    said = outside.fault()
+    assert "grant the role read" in said or "grant read" in said
+    mongo.drop_user("stranger")
+
+
+# ------------------------------------------------------------------------------------------------------- the target
+
+
+@pytest.fixture
+def clerk(postgres, target, outside: Outside) -> Iterator[str]:
+    """A role that may connect to the target and nothing else; the connection is its own."""
+    name = f"clerk_{secrets.token_hex(4)}"
+    password = postgres.server.create_role(name)
+    outside.connect_postgres(login=name, password=password)
+    yield name
+    with postgres.server.login(target.dbname, "postgres", postgres.server.superuser.password).connect(autocommit=True) as conn:
+        conn.execute(f"DROP OWNED BY {name} CASCADE".encode())
+        conn.execute(f"DROP ROLE {name}".encode())
+
+
+def execute(login: Any, *statements: str) -> None:
+    with login.connect(autocommit=True) as conn:
+        for statement in statements:
+            conn.execute(statement.encode())
+
+
+def test_a_role_that_may_create_nothing(outside: Outside, target, clerk: str) -> None:
+    said = outside.fault()
+    assert f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}" in said
+    assert f"GRANT CREATE ON SCHEMA public TO {clerk}" in said
+
+
+def test_a_role_that_may_create_no_table(outside: Outside, target, clerk: str) -> None:
+    execute(target, f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}")
+    said = outside.fault()
+    assert f"{clerk} may not create tables: GRANT CREATE ON SCHEMA public TO {clerk}" in said
+    assert "ON DATABASE" not in said
+
+
+def test_a_role_that_may_not_use_the_books(outside: Outside, target, clerk: str) -> None:
+    execute(target, "CREATE SCHEMA migration", f"GRANT CREATE ON SCHEMA public TO {clerk}")
+    assert f"{clerk} may not create in the schema migration: GRANT ALL ON SCHEMA migration TO {clerk}" in outside.fault()
+
+
+def test_the_grants_that_the_messages_ask_for_are_enough(outside: Outside, target, clerk: str) -> None:
+    execute(target, f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}", f"GRANT CREATE ON SCHEMA public TO {clerk}")
+    outside.passes()
+
+
+def test_a_table_that_the_role_may_not_write(outside: Outside, target, clerk: str) -> None:
+    execute(target, f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}", f"GRANT CREATE ON SCHEMA public TO {clerk}")
+    execute(target, "CREATE TABLE public.users (id uuid NOT NULL)", f"GRANT SELECT ON public.users TO {clerk}")
+    assert f"{clerk} may not write public.users: make {clerk} its owner" in outside.fault()
+
+
+def test_a_table_that_the_role_may_write_but_does_not_own(outside: Outside, target, clerk: str) -> None:
+    """Keys and indexes are built by the owner of a table alone: that must not come to light after the load."""
+    execute(target, f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}", f"GRANT CREATE ON SCHEMA public TO {clerk}")
+    pre_data = Path(__file__).resolve().parents[2] / "include" / "sql" / "auth" / "pre_data.sql"
+    execute(target, pre_data.read_text(), f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {clerk}")
+    said = outside.fault()
+    for table in AUTH.tables:
+        assert f"public.{table.name}: make {clerk} its owner" in said
+
+
+def test_books_that_belong_to_another_role(outside: Outside, target, clerk: str) -> None:
+    with target.connect() as conn:
+        books.open_session(conn)
+        with conn.transaction():
+            books.install(conn)
+    execute(target, f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}", f"GRANT CREATE ON SCHEMA public TO {clerk}")
+    execute(target, f"GRANT ALL ON SCHEMA migration TO {clerk}")
+    said = outside.fault()
+    assert "migration" in said
+    assert f"make {clerk} " in said
+
+
+# --------------------------------------------------------------------------------------- a schema changed by hand
+
+BY_HAND = [
+    ("a column is missing", "ALTER TABLE users DROP COLUMN bio", "column public.users.bio is missing: add it as text"),
+    ("a column has another type", "ALTER TABLE users ALTER bio TYPE varchar(10)", "column public.users.bio is character varying(10), the declaration says text"),
+    ("a column is narrower", "ALTER TABLE skills ALTER xp TYPE integer", "column public.skills.xp is integer, the declaration says bigint"),
+    ("a date has no zone", "ALTER TABLE users ALTER created_at DROP DEFAULT, ALTER created_at TYPE timestamp", "column public.users.created_at is timestamp without time zone, the declaration says timestamp with time zone"),
+    ("a column is required", "ALTER TABLE users ALTER name SET NOT NULL", "column public.users.name is NOT NULL, the declaration says the opposite"),
+    ("a column is optional", "ALTER TABLE users ALTER email DROP NOT NULL", "column public.users.email is nullable, the declaration says the opposite"),
+    ("a column is new", "ALTER TABLE users ADD COLUMN age integer", "column public.users.age is not declared: drop it or declare it"),
+    ("a column has another name", "ALTER TABLE users RENAME bio TO biography", "column public.users.biography is not declared: drop it or declare it"),
+    ("a column is generated", "ALTER TABLE users DROP COLUMN bio, ADD COLUMN bio text GENERATED ALWAYS AS (email) STORED", "public.users.bio"),
+    ("a CHECK is new", "ALTER TABLE users ADD CONSTRAINT short CHECK (length(password) < 3)", "short"),
+    ("a UNIQUE is new", "ALTER TABLE users ADD CONSTRAINT one_name UNIQUE (name)", "one_name"),
+    ("a unique index is new", "CREATE UNIQUE INDEX one_bio ON users (bio)", "one_bio"),
+    ("a foreign key is new", "ALTER TABLE users ADD CONSTRAINT themselves FOREIGN KEY (id) REFERENCES other (id)", "themselves"),
+    ("a CHECK allows less", "ALTER TABLE social_connections DROP CONSTRAINT social_connections_status_check, ADD CONSTRAINT social_connections_status_check CHECK (status = 'x')", "social_connections_status_check"),
+    ("a trigger is new", "CREATE TRIGGER rewrite BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", "rewrite"),
+    ("a trigger changes what comes", "CREATE TRIGGER later BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", "later"),
+    ("rows are hidden by a policy", "ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", "public.users"),
+    ("a view stands in the place of a table", "DROP TABLE skills; CREATE VIEW skills AS SELECT 1 AS id", "public.skills"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "said"), [case[1:] for case in BY_HAND], ids=[case[0] for case in BY_HAND])
+def test_a_schema_changed_by_hand_is_found_before_the_first_load(outside: Outside, target, change: str, said: str) -> None:
+    outside.passes()
+    execute(target, "CREATE TABLE other (id uuid PRIMARY KEY)", *change.split("; "))
+    assert said in outside.fault()
+
+
+def test_every_change_is_said_at_once(outside: Outside, target, mongo_database) -> None:
+    outside.passes()
+    execute(target, "ALTER TABLE users DROP COLUMN bio", "ALTER TABLE skills ADD COLUMN more text")
+    mongo_database.drop_collection("progresspoints")
+    said = outside.fault()
+    assert said.splitlines()[0] == "nothing was written, because:"
+    assert [line[:20] for line in said.splitlines()[1:]] == [
+        "- the collection " + mongo_database.name[:3],
+        *["- column public.user", "- column public.skil"],
+    ]
+
+
+def test_keys_that_somebody_dropped_are_built_again_by_the_next_run(mongo_database, target, tmp_path: Path) -> None:
+    fill(mongo_database, users=[user(1), user(2)])
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path)
+        mover.passed("first")
+        query = "SELECT conname::text FROM pg_constraint WHERE connamespace = 'public'::regnamespace ORDER BY 1"
+        before = mover.column(query)
+        execute(target, "ALTER TABLE users DROP CONSTRAINT users_email_key", "ALTER TABLE users DROP CONSTRAINT users_pkey CASCADE")
+        mover.passed("second")
+        assert mover.column(query) == before
+
+
+def test_rows_that_no_run_loaded_are_not_mixed_with(outside: Outside, target) -> None:
+    outside.passes()
+    execute(target, "INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'a@x')", "DELETE FROM migration.collections")
+    said = outside.fault()
+    assert "public.users holds rows that no run of this pipeline loaded: move them away or empty the table first" in said
+
+
+# ---------------------------------------------------------------------------------------------------------- staging
+
+
+def test_a_staging_folder_that_cannot_be_written(outside: Outside, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    outside.staging = tmp_path / "file" / "staging"
+    said = outside.fault()
+    assert f"the staging folder {outside.staging} cannot be written (Not a directory)" in said
+    assert "set MONGO2PG_STAGING to one that this user owns" in said
+
+
+def test_the_staging_folder_is_private_and_empty(outside: Outside) -> None:
+    outside.passes()
+    assert outside.staging.stat().st_mode & 0o777 == 0o700
+    assert list(outside.staging.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------------------- what fails later all the same
+
+
+def test_a_constraint_that_appears_during_a_run_shows_no_secret(
+    mongo_database, target, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL's own message for it has the whole row, password and all, in its details."""
+    caplog.set_level(logging.DEBUG)
+    fill(mongo_database, users=[user(1, password="planted-secret")])
+    with target.connect() as conn:
+        run = Mover(mongo_database, conn, tmp_path).staged("run")
+        execute(target, "ALTER TABLE public.users ADD CONSTRAINT short CHECK (length(password) < 3)")
+        with pytest.raises(Exception, match="short") as failure:
+            run.load()
+    error: BaseException | None = failure.value
+    while error:
+        assert "planted-secret" not in str(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    assert not any("planted-secret" in line for line in caplog.messages)
