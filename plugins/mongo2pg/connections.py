@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, unquote_plus
 
-from mongo2pg.errors import PrepareError, TransientError
+from mongo2pg.errors import PermanentError, PrepareError, TransientError
 
 if TYPE_CHECKING:
+    import psycopg
     from pymongo.database import Database
 
     from mongo2pg.books import Connection
@@ -65,7 +66,9 @@ def source() -> Iterator[Database[Any]]:
 
 @contextmanager
 def target() -> Iterator[Connection]:
-    """A session on the database to write, with the settings that every stage relies on. Raises PrepareError, TransientError."""
+    """A session on the database to write, with the settings that every stage relies on. Raises PrepareError, TransientError,
+    and a PermanentError or TransientError for what PostgreSQL refuses meanwhile.
+    """
     import psycopg
 
     from mongo2pg import books
@@ -79,7 +82,10 @@ def target() -> Iterator[Connection]:
         raise TransientError(_without(secrets, target_fault(error))) from None
     with session:
         books.open_session(session)
-        yield session
+        try:
+            yield session
+        except psycopg.Error as error:
+            raise _without_rows(error).with_traceback(error.__traceback__) from None
 
 
 # --- Airflow's connections -------------------------------------------------------------------------------------------
@@ -188,6 +194,19 @@ def _unreadable(variable: str, reason: str = "") -> PrepareError:
     why = f" ({reason})" if reason else ""
     form = f"write it as {FORMS[variable]}, with / ? # @ : % and spaces in user and password percent-encoded"
     return PrepareError([f"{variable} cannot be read{why}: {form}"])
+
+
+def _without_rows(error: psycopg.Error) -> PermanentError | TransientError:
+    """PostgreSQL's error without its details: in them stand whole rows, sensitive columns and all."""
+    import psycopg
+
+    facts = error.diag
+    places = [facts.table_name, facts.column_name, facts.constraint_name]
+    where = ", ".join(f"{kind} {name}" for kind, name in zip(("table", "column", "constraint"), places, strict=True) if name)
+    said = f"PostgreSQL: {facts.message_primary or error}" + (f" ({where})" if where else "")
+    # What a retry may cure (a lost connection, a deadlock, a full disk) is an OperationalError to psycopg.
+    again = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return TransientError(said) if again else PermanentError(said)
 
 
 # --- secrets ---------------------------------------------------------------------------------------------------------

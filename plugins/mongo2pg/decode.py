@@ -148,7 +148,7 @@ def _value(raw: bytes, kind: int, at: int, end: int, depth: int) -> tuple[Any, i
         case 0x06:
             return Undefined(), at
         case 0x07:
-            return ObjectId(raw[at : at + 12]), at + 12
+            return _object_id(raw, at, end), at + 12
         case 0x08:
             if raw[at] > 1:
                 raise ValueError("a boolean is 0 or 1")
@@ -164,7 +164,7 @@ def _value(raw: bytes, kind: int, at: int, end: int, depth: int) -> tuple[Any, i
             return Regex(pattern, options) if known else OddRegex(pattern, options), at
         case 0x0C:
             name, at = _string(raw, at)
-            return DBPointer(name, ObjectId(raw[at : at + 12])), at + 12
+            return DBPointer(name, _object_id(raw, at, end)), at + 12
         case 0x0D:
             code, at = _string(raw, at)
             return Code(code), at
@@ -214,6 +214,12 @@ def _string(raw: bytes, at: int) -> tuple[str, int]:
     if size < 1 or at + 4 + size > len(raw) or raw[at + 3 + size] != 0:
         raise ValueError("a string's length is wrong")
     return _utf8(raw[at + 4 : at + 3 + size]), at + 4 + size
+
+
+def _object_id(raw: bytes, at: int, end: int) -> ObjectId:
+    if at + 12 > end:
+        raise ValueError("an ObjectId has 12 bytes")
+    return ObjectId(raw[at : at + 12])
 
 
 def _binary(raw: bytes, at: int) -> tuple[Any, int]:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 # A chunk is what a retry repeats and what travels between tasks at once: large enough that its fixed costs (queries,
 # files, a transaction) vanish, small enough that a worker holds several.
 CHUNK_BYTES = 64 << 20
+# Airflow maps a task at most 1,024 times ([core] max_map_length); lots that are not full leave room.
+MOST_LOTS = 500
 # Keys sampled per chunk: chunk sizes then stay within about a fifth of each other.
 SAMPLES_PER_CHUNK = 32
 # Documents sampled for their size where the server keeps no statistics of it.
@@ -64,7 +66,7 @@ def plan_domain(database: Database[Any], domain: Domain, staging: RunStaging, ch
             plan["estimated_bytes"] / 1e6,
             len(plan["bounds"]),
         )
-    lots = make_lots(plan_id, sizes, chunk_bytes)
+    lots = make_lots(plan_id, sizes, max(chunk_bytes, sum(size for _, _, size in sizes) // MOST_LOTS))
     write_json(staging.folder / "plan.json", {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "lots": lots})
     return lots
 

@@ -114,11 +114,17 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
         SELECT current_user, current_database(), current_setting('server_version_num')::int,
                has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
                to_regnamespace('migration') IS NOT NULL,
-               to_regnamespace('migration') IS NULL OR has_schema_privilege('migration', 'CREATE')
+               to_regnamespace('migration') IS NULL OR has_schema_privilege('migration', 'CREATE'),
+               has_database_privilege(current_database(), 'TEMPORARY')
         """,
         (TARGET,),
     ).fetchone()
-    user, database, version, may_create_schema, may_create_table, has_books, may_book = row or ("", "", 0, True, True, True, True)
+    user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary = row or (
+        "",
+        "",
+        0,
+        *[True] * 5,
+    )
     faults = []
     if version < 140000:
         faults.append(f"PostgreSQL {version // 10000} is too old: the pipeline needs 14 or newer")
@@ -128,13 +134,22 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
         faults.append(f"{user} may not create in the schema migration: GRANT ALL ON SCHEMA migration TO {user}")
     if not may_create_table and not _all_tables_exist(conn, domain):
         faults.append(f"{user} may not create tables: GRANT CREATE ON SCHEMA {TARGET} TO {user}")
-    for table in domain.tables:
-        may = conn.execute(
-            "SELECT has_table_privilege(c.oid, 'SELECT, INSERT, UPDATE, DELETE') FROM pg_class c WHERE c.oid = to_regclass(%s)",
-            (f"{TARGET}.{table.name}",),
-        ).fetchone()
-        if may == (False,):
-            faults.append(f"{user} may not write {TARGET}.{table.name}: make {user} its owner")
+    if not may_use_temporary:
+        faults.append(f"{user} may not make temporary tables: GRANT TEMPORARY ON DATABASE {database} TO {user}")
+    # Whoever may write a table but does not own it would find out after the load, when keys and indexes are to be built.
+    foreign = conn.execute(
+        """
+        SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE NOT pg_has_role(c.relowner, 'USAGE')
+          AND (n.nspname = %s AND c.relname = ANY(%s) OR n.nspname = 'migration' AND c.relkind = 'r')
+        UNION ALL
+        SELECT p.oid::regprocedure::text FROM pg_proc p
+        WHERE p.pronamespace = to_regnamespace('migration') AND NOT pg_has_role(p.proowner, 'USAGE')
+        ORDER BY 1
+        """,
+        (TARGET, [table.name for table in domain.tables]),
+    )
+    faults += [f"{user} may not change {name}: make {user} its owner" for (name,) in foreign]
     return faults + schema.differences(conn, domain)
 
 

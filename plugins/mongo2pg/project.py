@@ -246,7 +246,7 @@ _FIXED = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 
 
 
 def _elements(raw: bytes) -> Iterator[tuple[int, str, bytes]]:
-    if raw[-1:] != b"\0":
+    if len(raw) < 5 or raw[-1:] != b"\0":
         raise Unreadable
     at = 4
     while at < len(raw) - 1:

@@ -8,7 +8,7 @@ import re
 from psycopg import sql
 
 from mongo2pg.books import Connection
-from mongo2pg.model import Domain
+from mongo2pg.model import Domain, Table
 from mongo2pg.queries import INCLUDE, TARGET, statements
 
 log = logging.getLogger(__name__)
@@ -18,6 +18,8 @@ MAINTENANCE_MEMORY = "256MB"
 
 _CONSTRAINT = re.compile(r"ALTER TABLE (?:ONLY )?(?:\w+\.)?(\w+)\s+ADD CONSTRAINT (\w+)\s+(PRIMARY|UNIQUE|FOREIGN)", re.IGNORECASE)
 _INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+)\s+ON (?:\w+\.)?(\w+)", re.IGNORECASE)
+_NAMED = re.compile(r"(?:CONSTRAINT|INDEX)(?: IF NOT EXISTS)? (\w+)", re.IGNORECASE)
+_LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _REFERENCED = re.compile(r"REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
 
 
@@ -118,7 +120,62 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
             elif got[1] != wanted[1]:
                 faults.append(f"column {where} is {'NOT NULL' if got[1] else 'nullable'}, the declaration says the opposite")
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
+        faults += _altered_enums(conn, domain, table)
+    return faults + _strangers(conn, domain)
+
+
+def _altered_enums(conn: Connection, domain: Domain, table: Table) -> list[str]:
+    """The CHECKs of the table's enums that are gone, or that let other values pass than the declaration."""
+    faults = []
+    for column in table.columns:
+        name = f"{table.name}_{column.name}_check"
+        row = conn.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s AND conrelid = to_regclass(%s)",
+            (name, f"{TARGET}.{table.name}"),
+        ).fetchone()
+        if column.enum and (row is None or set(_LITERAL.findall(row[0])) != set(column.enum)):
+            faults.append(
+                f"the constraint {name} of {TARGET}.{table.name} is missing or lets other values pass than the declaration: "
+                f"make it as it stands in include/sql/{domain.name}/pre_data.sql"
+            )
     return faults
+
+
+def _strangers(conn: Connection, domain: Domain) -> list[str]:
+    """What somebody else added to the domain's tables and what could refuse, change or hide rows."""
+    texts = [(INCLUDE / domain.name / f"{part}_data.sql").read_text() for part in ("pre", "post")]
+    rows = conn.execute(
+        """
+        WITH ours AS (
+            SELECT oid, relname::text AS name, relrowsecurity AND relforcerowsecurity AS secured FROM pg_class
+            WHERE relnamespace = to_regnamespace(%(schema)s) AND relname = ANY(%(tables)s)
+        )
+        SELECT o.name, 'the constraint ' || c.conname FROM ours o JOIN pg_constraint c ON c.conrelid = o.oid
+        WHERE c.contype <> 'n' AND NOT c.conname = ANY(%(known)s)
+        UNION ALL
+        SELECT o.name, 'the unique index ' || x.relname
+        FROM ours o JOIN pg_index i ON i.indrelid = o.oid JOIN pg_class x ON x.oid = i.indexrelid
+        WHERE i.indisunique AND NOT x.relname = ANY(%(known)s)
+          AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype IN ('p', 'u', 'x'))
+        UNION ALL
+        SELECT o.name, 'the trigger ' || t.tgname FROM ours o JOIN pg_trigger t ON t.tgrelid = o.oid
+        WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+        UNION ALL
+        SELECT o.name, 'the rule ' || r.rulename FROM ours o JOIN pg_rewrite r ON r.ev_class = o.oid WHERE r.rulename <> '_RETURN'
+        UNION ALL
+        SELECT o.name, 'the generated column ' || a.attname FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid
+        WHERE a.attgenerated <> '' AND NOT a.attisdropped
+        UNION ALL
+        SELECT o.name, 'row-level security' FROM ours o WHERE o.secured
+        ORDER BY 1, 2
+        """,
+        {
+            "schema": TARGET,
+            "tables": [table.name for table in domain.tables],
+            "known": [name for text in texts for name in _NAMED.findall(text)],
+        },
+    )
+    return [f"{what} of {TARGET}.{table} is not in include/sql/{domain.name}: drop it" for table, what in rows]
 
 
 def _present(conn: Connection) -> set[str]:

@@ -76,7 +76,11 @@ class Moved:
         (described,) = [described for described in self.domain.tables if described.name == table]
         names = [column.name for column in described.columns]
         key = described.child.key if described.child else ""
-        place = sql.SQL('t.{} COLLATE "C"').format(sql.Identifier(key)) if key else sql.SQL("t.ordinal" if "ordinal" in names else "t.id")
+        place = (
+            sql.SQL('t.{} COLLATE "C"').format(sql.Identifier(key))
+            if key
+            else sql.SQL("t.ordinal" if "ordinal" in names else "t.id")
+        )
         conditions = [sql.SQL("t.{}::text = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in where.items()]
         query = sql.SQL("SELECT {} FROM public.{} t WHERE {} ORDER BY {}").format(
             sql.SQL(", ").join(sql.SQL("t.{}::text").format(sql.Identifier(name)) for name in names),

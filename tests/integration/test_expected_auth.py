@@ -757,7 +757,12 @@ WANT_ELEMENTS: list[tuple[str, str, str, list[Row]]] = [
             {"skill_name": "writing", "xp": "-9223372036854775808", "extra": '{"note": {"by": "coach"}}'},
         ],
     ),
-    ("the largest bigint fits", "skills", uid(216), [{"skill_name": "coding", "xp": "9223372036854775807", "extra": '{"level": true}'}]),
+    (
+        "the largest bigint fits",
+        "skills",
+        uid(216),
+        [{"skill_name": "coding", "xp": "9223372036854775807", "extra": '{"level": true}'}],
+    ),
 ]
 
 WANT_CHILD_IDS: list[tuple[str, str, str, list[str]]] = [
@@ -911,9 +916,7 @@ def test_the_document_has_become_this_row(auth: Moved, table: str, row_id: str, 
     assert auth.row(table, row_id) == {"id": row_id, **want}
 
 
-@pytest.mark.parametrize(
-    ("table", "parent", "want"), [case[1:] for case in WANT_ELEMENTS], ids=[case[0] for case in WANT_ELEMENTS]
-)
+@pytest.mark.parametrize(("table", "parent", "want"), [case[1:] for case in WANT_ELEMENTS], ids=[case[0] for case in WANT_ELEMENTS])
 def test_the_elements_have_become_these_rows(auth: Moved, table: str, parent: str, want: list[Row]) -> None:
     assert auth.elements(table, parent) == want
 

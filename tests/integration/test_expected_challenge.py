@@ -236,9 +236,7 @@ def test_no_other_document_has_become_a_row(moved: Moved) -> None:
     assert {row["id"] for row in moved.rows("challenges")} == {row_id for _, row_id, _ in WANT}
 
 
-@pytest.mark.parametrize(
-    ("parent", "want"), [case[1:] for case in WANT_PARTICIPANTS], ids=[case[0] for case in WANT_PARTICIPANTS]
-)
+@pytest.mark.parametrize(("parent", "want"), [case[1:] for case in WANT_PARTICIPANTS], ids=[case[0] for case in WANT_PARTICIPANTS])
 def test_the_participants_have_become_these_rows(moved: Moved, parent: str, want: list[Row]) -> None:
     assert moved.elements("challenge_participants", parent) == want
 

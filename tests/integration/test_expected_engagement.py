@@ -150,7 +150,12 @@ OBJECTIVES = [
     },
     {"_id": oid(402), "userId": oid(2), "odysseyId": hexid(501), "seasonId": oid(699), "subtasks": [{"id": 5}, "s", None]},
     {"_id": oid(403), "userId": oid(98), "title": "its user is gone", "subtasks": [{"id": "x"}], "aiSuggestions": []},
-    {"_id": oid(404), "userId": oid(2), "odysseyId": oid(503), "aiSuggestions": [{"type": "guess", "confidence": Decimal128("0.5")}]},
+    {
+        "_id": oid(404),
+        "userId": oid(2),
+        "odysseyId": oid(503),
+        "aiSuggestions": [{"type": "guess", "confidence": Decimal128("0.5")}],
+    },
 ]
 
 ODYSSEYS = [
@@ -775,9 +780,7 @@ def test_no_other_document_has_become_a_row(moved: Moved, table: str) -> None:
     assert {row["id"] for row in moved.rows(table)} == {row_id for _, name, row_id, _ in WANT if name == table}
 
 
-@pytest.mark.parametrize(
-    ("table", "parent", "want"), [case[1:] for case in WANT_ELEMENTS], ids=[case[0] for case in WANT_ELEMENTS]
-)
+@pytest.mark.parametrize(("table", "parent", "want"), [case[1:] for case in WANT_ELEMENTS], ids=[case[0] for case in WANT_ELEMENTS])
 def test_the_elements_have_become_these_rows(moved: Moved, table: str, parent: str, want: list[Row]) -> None:
     assert moved.elements(table, parent) == want
 

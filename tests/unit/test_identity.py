@@ -135,9 +135,7 @@ def test_any_id_has_one_uuid(value: Any, want: str, reversible: bool) -> None:
     assert identity.is_reversible(value) is reversible
 
 
-@pytest.mark.parametrize(
-    "value", [case[0] for case in IDS if not isinstance(case[0], Symbol | DBPointer)], ids=repr
-)
+@pytest.mark.parametrize("value", [case[0] for case in IDS if not isinstance(case[0], Symbol | DBPointer)], ids=repr)
 def test_the_projector_gives_the_same_id(value: Any) -> None:
     assert identify(value) == identity.id_from_value(value)
 

@@ -47,21 +47,39 @@ TEXTS = st.one_of(
     st.sampled_from(
         ["5", "-1.50", "+.5e3", "1e400", "9223372036854775808", "2024-02-29", "2024-02-29T12:34:56.789+02:00", "0001-01-01"]
         + ["1e-400", "٣", "12 ", "2024-W09-4", "20240229T1234Z", "2024-02-30", "2024-02-29T12:34:56.7891", "-0", "NaN", "1_000"]
-        + [OID, OID.upper(), "red", "green", "", "a\0b", "\0", '\\ " \n \t \r \b', "\\N", "\\.", "{}", "NULL", "🦜‍🔥", "مرحبا", "null"]
+        + [
+            OID,
+            OID.upper(),
+            "red",
+            "green",
+            "",
+            "a\0b",
+            "\0",
+            '\\ " \n \t \r \b',
+            "\\N",
+            "\\.",
+            "{}",
+            "NULL",
+            "🦜‍🔥",
+            "مرحبا",
+            "null",
+        ]
     ),
 )
 NUMBERS = st.one_of(
     st.integers(-(2**31), 2**31 - 1),
     st.integers(-(2**63), 2**63 - 1).map(Int64),
     st.floats(),
-    st.sampled_from([0, 1, Int64(2**53 + 1), Int64(-(2**53) - 1), 5.0, 3.5, -0.0, 1e15, 1e300, 5e-324, math.nan, math.inf, 2.0**63]),
+    st.sampled_from(
+        [0, 1, Int64(2**53 + 1), Int64(-(2**53) - 1), 5.0, 3.5, -0.0, 1e15, 1e300, 5e-324, math.nan, math.inf, 2.0**63]
+    ),
     st.sampled_from([Int64(5), Int64(2**31), Int64(-(2**31) - 1), 2.0**31, -(2.0**31), Int64(2**63 - 1), Int64(-(2**63))]),
 )
 DECIMALS = st.one_of(
     st.binary(min_size=16, max_size=16).map(Decimal128.from_bid),
-    st.sampled_from(["0", "-0", "1.10", "1E+3", "1E6144", "1E-6176", "NaN", "sNaN", "-NaN", "Infinity", "-Infinity", "5", "5.0", "0E+5"]).map(
-        Decimal128
-    ),
+    st.sampled_from(
+        ["0", "-0", "1.10", "1E+3", "1E6144", "1E-6176", "NaN", "sNaN", "-NaN", "Infinity", "-Infinity", "5", "5.0", "0E+5"]
+    ).map(Decimal128),
 )
 BINARIES = st.one_of(
     st.binary(max_size=20),
@@ -80,7 +98,9 @@ DATES = st.one_of(
 CSTRINGS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=5)
 OBJECT_IDS = st.one_of(st.just(ObjectId(OID)), st.binary(min_size=12, max_size=12).map(ObjectId))
 KEYS = st.one_of(
-    st.sampled_from(["", "a", "b", "_id", "$oid", "$ref", "$id", "$db", "$numberLong", "a.b", "s", "s.a", "value", "extra", "id", "0"]),
+    st.sampled_from(
+        ["", "a", "b", "_id", "$oid", "$ref", "$id", "$db", "$numberLong", "a.b", "s", "s.a", "value", "extra", "id", "0"]
+    ),
     st.sampled_from(["__v", "__proto__", "é", "‮", '"', "\\", "\n", "$", "."]),
     CSTRINGS,
 )
@@ -271,7 +291,9 @@ def rows_of(collection: Collection, batch: Batch) -> dict[str, list[dict[str, st
     return {
         table.name: [
             {column.name: text_of_stored(row[column.name], column) for column in table.columns}
-            for row in [dict(zip(frame.column_names, values, strict=True)) for values in zip(*map(plain, frame.columns), strict=True)]
+            for row in [
+                dict(zip(frame.column_names, values, strict=True)) for values in zip(*map(plain, frame.columns), strict=True)
+            ]
         ]
         for table in collection.tables
         for frame in [batch.frames[table.name]]
@@ -294,7 +316,9 @@ def projected_rows(projection: Projection, table: Table) -> list[dict[str, str |
     for row in projection.rows.get(table.name, []):
         texts = row.values | {"extra": dump(to_json(row.extra, keep_nul=True)) if row.extra else None}
         json_columns = {column.name for column in table.columns if column.type == "jsonb"}
-        made.append({c.name: json_form(text) if (text := texts[c.name]) and c.name in json_columns else text for c in table.columns})
+        made.append(
+            {c.name: json_form(text) if (text := texts[c.name]) and c.name in json_columns else text for c in table.columns}
+        )
     return made
 
 
