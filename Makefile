@@ -31,6 +31,9 @@ demo: $(VENV)/.installed ## run everything on this machine, show the report, lea
 test: $(VENV)/.installed ## run every test, against real servers that it starts and stops
 	@exec $(BIN)/python -m pytest $(ARGS)
 
+parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG file
+	@$(BIN)/python -m demo.parse_times
+
 check: lint types test ## lint, types and test
 
 lint: $(VENV)/.installed ## look for mistakes and for unformatted code
@@ -95,4 +98,4 @@ $(UV):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $(VENV)/.uv-$(UV_VERSION) '$@'
 
-.PHONY: help demo test check lint types fmt lock lock-check clean
+.PHONY: parse-times help demo test check lint types fmt lock lock-check clean

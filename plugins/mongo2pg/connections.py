@@ -6,6 +6,7 @@ plain and as URLs write them, before anything connects.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -54,6 +55,8 @@ def source() -> Iterator[Database[Any]]:
 
     from mongo2pg.prepare import source_fault
 
+    # At the level DEBUG the driver writes whole documents to the log.
+    logging.getLogger("pymongo").setLevel(logging.INFO)
     connection = _defined(SOURCE)
     connect, secrets = _by_mongo_hook(connection) if connection else _by_mongo_uri()
     try:
@@ -66,8 +69,9 @@ def source() -> Iterator[Database[Any]]:
 
 @contextmanager
 def target() -> Iterator[Connection]:
-    """A session on the database to write, with the settings that every stage relies on. Raises PrepareError, TransientError,
-    and a PermanentError or TransientError for what PostgreSQL refuses meanwhile.
+    """A session on the database to write, with the settings that every stage relies on.
+
+    Raises PrepareError, and for what PostgreSQL refuses, while it lasts too, PermanentError or TransientError.
     """
     import psycopg
 

@@ -174,10 +174,30 @@ USERS = [
 ANN = "64b7f0a1-c2d3-8e4f-85a6-b7c8d9000000"
 ANN_ID = ObjectId("64b7f0a1c2d3e4f5a6b7c8d9")
 
-KNOWN_SKILLS = """
-    timeManagement taskOrganization focus planning coding debugging codeReview architecture writing design ideation storytelling
-    research learning noteTaking knowledgeRetention collaboration communication leadership mentoring selfAwareness adaptability
-""".split()
+KNOWN_SKILLS = [
+    "timeManagement",
+    "taskOrganization",
+    "focus",
+    "planning",
+    "coding",
+    "debugging",
+    "codeReview",
+    "architecture",
+    "writing",
+    "design",
+    "ideation",
+    "storytelling",
+    "research",
+    "learning",
+    "noteTaking",
+    "knowledgeRetention",
+    "collaboration",
+    "communication",
+    "leadership",
+    "mentoring",
+    "selfAwareness",
+    "adaptability",
+]
 
 SKILL_TREES = [
     {

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bson
+import bson.json_util
 import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson.errors import InvalidBSON
 from pymongo import MongoClient
-from pymongo.errors import InvalidBSON
 
 from benchmarks.replay_server import ReplayServer
 from mongo2pg import schema
@@ -580,10 +580,7 @@ def test_every_type_is_kept_at_every_depth_pp_08_pp_09_pp_10_pp_11(hostile: Host
 
 
 def test_every_type_meets_every_column_and_nothing_is_lost_pp_08(hostile: Hostile) -> None:
-    names = [
-        name
-        for name in ("name", "at", "count", "total", "ratio", "price", "active", "owner", "blob", "tags", "meta", "parts", "scores")
-    ]
+    names = ["name", "at", "count", "total", "ratio", "price", "active", "owner", "blob", "tags", "meta", "parts", "scores"]
     values = [(value, want) for value, want in VALUES if value is not None]
     things = [thing(100 * c + v, **{name: value}) for c, name in enumerate(names) for v, (value, _) in enumerate(values)]
     moved = hostile.move([*things], beyond_limits=True)
