@@ -127,8 +127,9 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
         ("rejected documents", sum(booked["rejected"].values()) - orphans, booked["read"], limits.max_reject_ratio),
         ("orphaned documents", orphans, booked["read"], limits.max_orphan_ratio),
     ]
-    elements = {path: counts["elements"] for path, counts in booked["arrays"].items()}
-    for path, counts in booked["arrays"].items():
+    arrays = {path: {**dict.fromkeys(ARRAY_COUNTS, 0), **counts} for path, counts in booked["arrays"].items()}
+    elements = {path: counts["elements"] for path, counts in arrays.items()}
+    for path, counts in arrays.items():
         found.append((f"rejected elements of {path}", counts["rejected"], counts["elements"], limits.max_misfit_ratio))
     for path, count in booked["misfits"].items():
         holder = next((array for array in elements if path.startswith(f"{array}.")), None)

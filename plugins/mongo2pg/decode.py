@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,15 @@ class OddRegex:
 
 class MalformedError(Exception):
     """The bytes break the BSON specification, or hold what no mapping can keep: a key that occurs twice."""
+
+
+def split(joined: bytes) -> Iterator[bytes]:
+    """The documents that lie one behind the other, each by the length that it states."""
+    position, end = 0, len(joined)
+    while position < end:
+        start = position
+        position += struct.unpack_from("<i", joined, position)[0]
+        yield joined[start:position]
 
 
 def decode_batch(raws: list[bytes]) -> list[dict[str, Any] | MalformedError]:

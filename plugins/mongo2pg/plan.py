@@ -12,13 +12,16 @@ import math
 import uuid
 from typing import Any, TypedDict
 
-from bson.json_util import CANONICAL_JSON_OPTIONS
+import bson
+from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
+from bson.json_util import CANONICAL_JSON_OPTIONS, JSONOptions
 from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from mongo2pg.decode import OPTIONS
+from mongo2pg.decode import OPTIONS, split
 from mongo2pg.model import Collection, Domain
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
 
@@ -37,6 +40,10 @@ SIZE_SAMPLES = 200
 
 # What a plan reads: every document of the source, or the documents of open rejects.
 FULL, REJECTS = "full", "rejects"
+
+
+# Bounds may be dates beyond Python's calendar.
+_BOUNDS: JSONOptions = CANONICAL_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 class Lot(TypedDict):
@@ -113,9 +120,7 @@ def server_time(database: Database[Any]) -> str:
 def chunk_bounds(staging: CollectionStaging, chunk: int) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """The chunk's [min, max) as index bounds for a cursor, None where it is open."""
     bounds = read_json(staging.plan)["bounds"][chunk]
-    low, high = (
-        from_extended_json(bounds[end], json_options=CANONICAL_JSON_OPTIONS) if bounds[end] else None for end in ("min", "max")
-    )
+    low, high = (from_extended_json(bounds[end], json_options=_BOUNDS) if bounds[end] else None for end in ("min", "max"))
     return low, high
 
 
@@ -158,11 +163,20 @@ def _estimated_bytes(database: Database[Any], name: str, documents: int) -> int:
 def _cuts(database: Database[Any], name: str, chunks: int) -> list[str]:
     if chunks == 1:
         return []
-    sample = (
-        database[name]
-        .with_options(codec_options=OPTIONS)
-        .aggregate([{"$sample": {"size": chunks * SAMPLES_PER_CHUNK}}, {"$project": {"_id": 1}}, {"$sort": {"_id": 1}}])
+    # Raw, and read one by one: a sampled `_id` that cannot be decoded is no bound, and hinders no other.
+    sample = database[name].aggregate_raw_batches(
+        [{"$sample": {"size": chunks * SAMPLES_PER_CHUNK}}, {"$project": {"_id": 1}}, {"$sort": {"_id": 1}}]
     )
-    texts = list(dict.fromkeys(to_extended_json({"_id": row["_id"]}, json_options=CANONICAL_JSON_OPTIONS) for row in sample))
+    texts = list(dict.fromkeys(text for batch in sample for raw in split(batch) if (text := _bound(raw))))
     picked = [texts[len(texts) * cut // chunks] for cut in range(1, chunks)] if texts else []
     return list(dict.fromkeys(picked))
+
+
+def _bound(raw: bytes) -> str | None:
+    """A sampled `{_id: …}` as canonical Extended JSON; None where nothing can be read, or JSON would not give it back."""
+    try:
+        text = to_extended_json(bson.decode(raw, OPTIONS), json_options=_BOUNDS)
+        again = from_extended_json(text, json_options=_BOUNDS)
+        return text if "_id" in again and bson.encode(again, codec_options=OPTIONS) == raw else None
+    except (BSONError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        return None

@@ -86,7 +86,8 @@ def source_fault(error: PyMongoError) -> str:
 
 def _unreadable(database: Database[Any], name: str) -> str | None:
     try:
-        database[name].find_one({}, {"_id": 1})
+        # Raw: whether the document can be decoded is no matter of access.
+        list(database[name].find_raw_batches({}, {"_id": 1}).limit(-1))
     except OperationFailure as error:
         if error.code == UNAUTHORIZED:
             return f"MongoDB does not let this user read {database.name}.{name}: grant it the role read"

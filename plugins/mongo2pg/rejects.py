@@ -15,7 +15,6 @@ from mongo2pg.model import Collection
 from mongo2pg.normalise import RAW_ROW
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 
-
 # Why a document, an element or a value did not find its place; docs/types.md shows this list.
 REASONS = {
     "type_mismatch": "the column takes no value of this BSON type",
