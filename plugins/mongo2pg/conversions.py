@@ -6,6 +6,7 @@ stands for nothing, so nothing is kept).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -89,14 +90,15 @@ def _without_nul(text: str, policy: str) -> str:
 def _number(text: str, kind: str) -> Any:
     if not NUMBER.fullmatch(text):
         return None
-    if kind == "double precision":
-        return float(text)
     number = Decimal(text)
+    if kind == "double precision":
+        # Beyond what a double reaches it would become infinity or nothing.
+        return float(text) if math.isfinite(float(text)) and (float(text) != 0) == (number != 0) else None
     if len(number.as_tuple().digits) > DIGITS or not -6176 <= number.adjusted() <= 6144:
         return None
     if kind == "numeric":
         return Decimal128(number)
-    return int(number) if abs(number) < 2**63 and number == int(number) else float(text)
+    return int(number) if abs(number) < 2**63 and number == int(number) else float(number)
 
 
 def _date(text: str) -> DatetimeMS | None:

@@ -128,15 +128,16 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
         ("orphaned documents", orphans, booked["read"], limits.max_orphan_ratio),
     ]
     arrays = {path: {**dict.fromkeys(ARRAY_COUNTS, 0), **counts} for path, counts in booked["arrays"].items()}
-    elements = {path: counts["elements"] for path, counts in arrays.items()}
+    elements = {path: counts.get("elements", 0) for path, counts in arrays.items()}
     for path, counts in arrays.items():
-        found.append((f"rejected elements of {path}", counts["rejected"], counts["elements"], limits.max_misfit_ratio))
+        found.append((f"rejected elements of {path}", counts.get("rejected", 0), elements[path], limits.max_misfit_ratio))
     for path, count in booked["misfits"].items():
         holder = next((array for array in elements if path.startswith(f"{array}.")), None)
         whole = elements[holder] if holder else booked["read"]
         found.append((f"misfits of {path}", count, whole, limits.max_misfit_ratio))
     broken = [
-        f"{count:,} {what} are {count / whole:.1%} of {whole:,}, more than {ratio:.1%}: look at the declaration before the data"
+        f"{count:,} {what} are {count / max(whole, 1):.1%} of {whole:,}, more than {ratio:.1%}: "
+        "look at the declaration before the data"
         for what, count, whole, ratio in found
         if count > limits.tolerated and count > ratio * whole
     ]

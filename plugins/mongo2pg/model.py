@@ -127,6 +127,10 @@ class Child:
             raise DeclarationError(place, "an array of scalars without its one value column", 'Give one Column(path="", …).')
         if self.unique_value and self.kind != "scalars":
             raise DeclarationError(place, f"unique_value on a child of kind {self.kind}", "It is for arrays of scalars.")
+        if self.unique_value and self.columns[0].type != "text":
+            raise DeclarationError(
+                place, f"unique_value on a column of type {self.columns[0].type}", "Only text tells elements apart."
+            )
         if self.kind != "scalars":
             _check_paths(place, [column.path for column in self.columns])
 

@@ -405,9 +405,10 @@ def as_declared(value: Any, column: Column) -> Any:
     if column.parse and column.type == "timestamptz":
         return _parsed_date(value)
     if column.parse and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
-        if column.type == "double precision":
-            return float(value)
         exact = Decimal(value)
+        if column.type == "double precision":
+            near = float(value)
+            return value if math.isinf(near) or (near == 0 and exact != 0) else near
         if len(exact.as_tuple().digits) > 34 or not -6176 <= exact.adjusted() <= 6144:
             return value
         if column.type == "numeric":

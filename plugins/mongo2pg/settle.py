@@ -139,6 +139,8 @@ class _Settler(Settlement):
             )
         else:
             self.take_back(place, [loser.root_id])
+            if place.bulk:  # nothing refers to it yet: the winner comes in as a new row
+                self.delete_rows(place, [loser.root_id])
         staged = place.documents([loser.root_id]).get(uuid.UUID(loser.root_id).bytes, [])
         content = next((document.bson for document in staged if document.document_id == loser.document_id), None)
         if content is None:

@@ -224,6 +224,11 @@ class Settlement:
                 "drop its foreign key or declare that table"
             )
 
+    def delete_rows(self, place: Place, ids: list[str]) -> None:
+        """Takes root rows and their child rows out of the target."""
+        for table in reversed(place.collection.tables):
+            self._delete(target(table.name), table.parent_key or "id", ids)
+
     def _delete(self, side: sql.Identifier, column: str, ids: list[str]) -> int:
         query = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s::uuid[])").format(side, sql.Identifier(column))
         return self.conn.execute(query, (ids,)).rowcount

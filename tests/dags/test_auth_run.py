@@ -325,7 +325,7 @@ def test_tampering_is_found_by_tasks_that_are_cleared_and_named(empty, green: Ra
         conn.execute("DELETE FROM user_sessions WHERE id = %s", (copied,))
         conn.execute("INSERT INTO progress_points SELECT * FROM public.kept")
         conn.execute("DROP TABLE public.kept")
-    assert clear(empty, green, "row_counts", "checksums") == "success"
+    assert clear(empty, green, "row_counts", "checksums") == "success", (states(empty, green), log(empty, green, "gate"))
     assert report(empty, green)["passed"] is True
 
 
@@ -335,7 +335,7 @@ def test_whichever_task_fails_the_run_ends_red(empty, green: Ran, task: str) -> 
     with failing(empty, task):
         assert clear(empty, green, task) == "failed"
     found = states(empty, green)
-    assert found[task] == {"failed"}
+    assert found[task] == {"failed"}, empty.client.tasks("auth", green.id)
     assert found["gate"] == {"failed"}
     if task != "gate":
         assert any(line.startswith(f"- the task {task}") for line in log(empty, green, "gate").splitlines())

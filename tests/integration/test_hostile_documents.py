@@ -65,8 +65,7 @@ RICH: dict[str, Any] = {
     "ratio": 0.5,
     "price": Decimal128("1.10"),
     "payload": {"list": [1, {"x": "y"}, [None]], "code": Code("f()", {"a": 1}), "regex": Regex("a", "i")},
-    "parts": [{"label": "one", "size": 1}, {"label": "two"}],
-    "labels": {"x": {"value": 1}},
+    "list": [{"label": "one", "size": 1}, {"label": "two"}],
     "blob": b"\1\2\3",
     "other": DBPointer("db.c", oid(9)),
     "symbol": Symbol("s"),
@@ -133,7 +132,7 @@ def test_broken_bytes_are_rejected_and_never_become_empty_documents_pp_31(hostil
         else:
             kind, content = (0x03, broken) if where == "sub-document" else (0x04, framed(b"\x030\0" + broken))
             raws.append(framed(own_id + bytes([kind]) + b"payload\0" + content))
-    moved = hostile.move([document(SOUND), *raws], beyond_limits=True)
+    moved = hostile.move([document(SOUND), *raws])
     # Without its `_id` the empty one is broken; with it, and inside another, it is a document like any other.
     sound = {list(BROKEN).index("an empty document")}
     # Behind the end of the top level there may be nothing; inside, what follows would be the outer document's.
