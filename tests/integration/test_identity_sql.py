@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from demo.postgres import PostgresLogin
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "identity.md").read_text()
-RANDOM = random.Random(20260101)  # noqa: S311 - the same ids in every run
+RANDOM = random.Random(20260101)
 EDGES = ["0" * 24, "f" * 24, "0" * 12 + "f" * 12, "f" * 12 + "0" * 12, *("0" * at + "f" + "0" * (23 - at) for at in range(24))]
 OBJECT_IDS = EDGES + [RANDOM.randbytes(12).hex() for _ in range(20_000)]
 
