@@ -20,6 +20,10 @@ from demo.processes import Child, Children, DemoError, free_port, write_private
 from demo.rest import AirflowClient
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# `-P`: in the folder of the program lies our own `airflow.py`, which must not be taken for Airflow.
+AIRFLOW = ("-m", "airflow")
+SCHEDULER = ("-P", str(Path(__file__).with_name("scheduler.py")))
+
 COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 ROLES = {"admin": "admin", "engineer": "user", "auditor": "viewer"}
 
@@ -161,15 +165,17 @@ class Airflow:
         title = f"airflow api_server -- host:127.0.0.1 port:{self.port}"
         self.components = [
             self._start("API server", "api-server", title=title),
-            self._start("scheduler", "scheduler", "--skip-serve-logs"),
+            self._start("scheduler", "--skip-serve-logs", program=SCHEDULER),
             self._start("DAG processor", "dag-processor"),
             # It would wait ten seconds for a process of its own that has nothing to do.
             self._start("triggerer", "triggerer", "--skip-serve-logs", patience=2),
         ]
 
-    def _start(self, name: str, *arguments: str, title: str | None = None, patience: float = 5) -> Child:
-        command = [sys.executable, "-m", "airflow", *arguments]
-        log = self.logs / f"airflow-{arguments[0]}.log"
+    def _start(
+        self, name: str, *arguments: str, program: tuple[str, ...] = AIRFLOW, title: str | None = None, patience: float = 5
+    ) -> Child:
+        command = [sys.executable, *program, *arguments]
+        log = self.logs / f"airflow-{name.replace(' ', '-').lower()}.log"
         return self.children.start(f"Airflow {name}", command, log, env=self.environment(), title=title, patience=patience)
 
     def _wait_for_health(self, seconds: float = 180) -> None:

@@ -152,7 +152,10 @@ class Moved:
     def rejected_bytes(self) -> list[bytes]:
         """The stored bytes of rejected documents, those of rejected elements apart."""
         return self.mover.column(
-            "SELECT bson FROM migration.reject_documents WHERE sha256 IN (SELECT document FROM migration.rejects WHERE NOT element)"
+            """
+            SELECT bson FROM migration.reject_documents
+            WHERE sha256 IN (SELECT document FROM migration.rejects WHERE state = 'open' AND NOT element)
+            """
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pymongo.database import Database
 
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, malformed_id
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 RAW_SCHEMA = pa.schema([("_id", pa.string()), ("bson", pa.binary())])
 # A row group is what later stages hold at once, several times over as Python values.
 ROW_GROUP_BYTES = 8 << 20
+
+Offsets = NDArray[np.int64]
 
 
 def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: int) -> dict[str, Any]:
@@ -40,11 +43,11 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     documents = size = 0
     progress = Progress(log, f"extract {staging.collection} {chunk}", plan["source_before"] // len(plan["bounds"]))
     with parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file):
-        for group in _row_groups(_batches(database, staging.collection, low, high)):
-            table = raw_table(group)
+        for joined, offsets in _row_groups(_batches(database, staging.collection, low, high)):
+            table = raw_table(joined, offsets)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
             documents += table.num_rows
-            size += len(group)
+            size += len(joined)
             progress.update(documents)
     seconds = time.monotonic() - started
     manifest = {
@@ -75,31 +78,48 @@ def _batches(database: Database[Any], name: str, low: dict[str, Any] | None, hig
         yield from cursor
 
 
-def _row_groups(batches: Iterator[bytes]) -> Iterator[bytes]:
-    """Whole batches joined up to the size of a row group."""
+def _row_groups(batches: Iterator[bytes]) -> Iterator[tuple[bytes, Offsets]]:
+    """Documents one behind the other, with the offsets of their ends, up to the size of a row group or one document larger."""
     waiting: list[bytes] = []
     size = 0
     for batch in batches:
         waiting.append(batch)
         size += len(batch)
         if size >= ROW_GROUP_BYTES:
-            yield b"".join(waiting)
+            yield from _pieces(b"".join(waiting))
             waiting, size = [], 0
     if size:
-        yield b"".join(waiting)
+        yield from _pieces(b"".join(waiting))
 
 
-def raw_table(joined: bytes) -> pa.Table:
-    """The raw frame of documents that lie one behind the other; their bytes are not copied."""
+def _pieces(joined: bytes) -> Iterator[tuple[bytes, Offsets]]:
+    # A batch of few large documents is a multiple of a row group: 16 MB hold two with 100,000 elements each.
+    offsets = _offsets(joined)
+    first = 0
+    while first < len(offsets) - 1:
+        beyond = int(np.searchsorted(offsets, offsets[first] + ROW_GROUP_BYTES, "right"))
+        last = max(first + 1, beyond - 1)
+        whole = first == 0 and last == len(offsets) - 1
+        yield (joined if whole else joined[offsets[first] : offsets[last]]), offsets[first : last + 1] - offsets[first]
+        first = last
+
+
+def _offsets(joined: bytes) -> Offsets:
+    """Where each document begins, by the length that it states, and where the last one ends."""
     offsets = [0]
     position, end = 0, len(joined)
     unpack = struct.Struct("<i").unpack_from
     while position < end:
         position += unpack(joined, position)[0]
         offsets.append(position)
-    starts = np.array(offsets, np.int32)
+    return np.array(offsets, np.int64)
+
+
+def raw_table(joined: bytes, offsets: Offsets) -> pa.Table:
+    """The raw frame of documents that lie one behind the other; their bytes are not copied."""
+    starts = offsets.astype(np.int32)
     documents = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(starts), pa.py_buffer(joined)])
-    return pa.table({"_id": _id_texts(joined, starts[:-1].astype(np.int64), documents), "bson": documents}, schema=RAW_SCHEMA)
+    return pa.table({"_id": _id_texts(joined, offsets[:-1], documents), "bson": documents}, schema=RAW_SCHEMA)
 
 
 _OBJECT_ID_FIRST = np.frombuffer(b"\x07_id\0", np.uint8)
@@ -107,7 +127,7 @@ _OID_TEXT = np.frombuffer(b'{"$oid":"' + b"0" * 24 + b'"}', np.uint8)
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
-def _id_texts(joined: bytes, starts: np.ndarray[Any, np.dtype[np.int64]], documents: pa.Array) -> pa.Array:
+def _id_texts(joined: bytes, starts: Offsets, documents: pa.Array) -> pa.Array:
     """Each document's `_id` as relaxed Extended JSON, without decoding where it is an ObjectId in front, as nearly always."""
     everything = np.frombuffer(joined, np.uint8)
     if len(joined) >= 21 and starts[-1] + 21 <= len(joined):

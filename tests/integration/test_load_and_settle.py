@@ -661,6 +661,25 @@ def test_a_vanished_user_keeps_an_e_mail_until_somebody_decides(mover: Mover) ->
     assert mover.column("SELECT id::text FROM users") == [uuid_of(2)]
 
 
+@pytest.mark.xfail(strict=True, reason="settle lets a stale row keep its slot, as if nobody had read its document")
+def test_a_stale_row_gives_its_e_mail_to_the_only_document_that_claims_it(mover: Mover) -> None:
+    trees = [skill_tree(11, BOB)]
+    fill(mover.database, users=[user(2, email="a@x"), user(3)], skilltrees=trees)
+    mover.passed("first")
+    fill(mover.database, users=[user(1, email="a@x"), user(2, email=None), user(3)], skilltrees=trees)
+    mover.passed("second")
+    assert mover.rows("SELECT id::text FROM users WHERE email = 'a@x'") == [(uuid_of(1),)]
+
+
+@pytest.mark.xfail(strict=True, raises=PermanentError, reason="the dependant's document is gone, so that no run can ever reject it")
+def test_a_loser_on_whom_a_vanished_document_s_row_hangs_makes_the_run_red_and_not_stuck(mover: Mover) -> None:
+    fill(mover.database, users=[user(3, email="a@x")], skilltrees=[skill_tree(11, CLEO)])
+    mover.passed("first")
+    fill(mover.database, users=[user(1, email="a@x"), user(3, email="a@x")])
+    report = mover.move("second").verify()
+    assert report["passed"] is False
+
+
 # ---------------------------------------------------------------------------------------------------------- the rest
 
 

@@ -110,7 +110,7 @@ def test_when_nothing_is_wrong_books_and_empty_tables_are_made(outside: Outside)
 
 
 def test_a_mongodb_that_is_not_there(outside: Outside) -> None:
-    outside.connect_mongo(port=free_port(), extra={"authSource": "admin", "serverSelectionTimeoutMS": 500})
+    outside.connect_mongo(port=free_port())
     said = outside.fault()
     assert "MongoDB cannot be reached" in said
     assert "Connection refused" in said

@@ -14,13 +14,12 @@ from typing import Any
 
 def task_policy(task: Any) -> None:
     """Called by Airflow for each task of a DAG file that it reads, by workers just before they run one."""
-    if mapped := hasattr(task, "partial_kwargs"):
+    if hasattr(task, "partial_kwargs"):
         task.partial_kwargs["retries"] = 0
     else:
         task.retries = 0
-    settings = task.partial_kwargs if mapped else task.__dict__
-    if "python_callable" in settings:
-        settings["python_callable"] = _breakable(task.task_id, settings["python_callable"])
+    if hasattr(task, "python_callable"):
+        task.python_callable = _breakable(task.task_id, task.python_callable)
 
 
 def _breakable(task_id: str, body: Callable[..., Any]) -> Callable[..., Any]:
