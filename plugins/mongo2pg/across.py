@@ -14,7 +14,7 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.count import count_domain
 from mongo2pg.model import Domain
 from mongo2pg.settle import settle_domain
-from mongo2pg.staging import RunStaging, read_json, write_json
+from mongo2pg.staging import RunStaging, read_json
 from mongo2pg.verify import verify_chunk
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,7 @@ def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain
     states = {}
     if (staging.folder / "report.json").exists():
         states = dict.fromkeys(read_json(staging.folder / "report.json")["failed_tasks"], "failed")
-    report = gate.report_domain(conn, run, domain, staging, states)
-    books.finish_run(conn, run, report["passed"], report)
-    write_json(staging.folder / "report.json", report)
+    gate.conclude(conn, run, domain, staging, states)
 
 
 def report_platform(domains: Sequence[Domain], staging_root: Path, run_id: str, task_states: Mapping[str, str]) -> dict[str, Any]:

@@ -82,11 +82,14 @@ def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any
     )
 
 
-def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str, Any]) -> None:
-    """Notes the run's end with its report."""
+def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str, Any], sha256: str) -> None:
+    """Notes the run's end with its report, and the sha256 of the file that holds it."""
     conn.execute(
-        "UPDATE migration.runs SET state = %s, finished_at = now(), report = %s WHERE domain = %s AND run_id = %s",
-        ("passed" if passed else "failed", Jsonb(dict(report)), run.domain, run.run_id),
+        """
+        UPDATE migration.runs SET state = %s, finished_at = now(), report = %s, report_sha256 = %s
+        WHERE domain = %s AND run_id = %s
+        """,
+        ("passed" if passed else "failed", Jsonb(dict(report)), sha256, run.domain, run.run_id),
     )
 
 

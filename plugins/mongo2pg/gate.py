@@ -6,13 +6,23 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from mongo2pg import books
+from mongo2pg import books, certificate
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.model import Domain
 from mongo2pg.plan import FULL, scope
 from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)
+
+
+def conclude(
+    conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, task_states: Mapping[str, str]
+) -> tuple[dict[str, Any], str]:
+    """Writes the run's report beside its files and into the books; returns it with the sha256 of its file."""
+    report = report_domain(conn, run, domain, staging, task_states)
+    sha256 = certificate.write(staging.folder, report)
+    books.finish_run(conn, run, report["passed"], report, sha256)
+    return report, sha256
 
 
 def report_domain(
@@ -34,11 +44,20 @@ def report_domain(
         "tables": [_table(table.name, found) for table in domain.tables],
         "checks": [{"check": name, "table": subject, "verdict": verdict} for (name, subject), verdict in sorted(verdicts.items())],
         "failures": [
-            {"check": c.check, "table": c.subject, "chunk": c.chunk, "expected": c.expected, "actual": c.actual, "detail": c.detail}
+            {
+                "check": c.check,
+                "table": c.subject,
+                "chunk": c.chunk,
+                "verdict": c.verdict,
+                "expected": c.expected,
+                "actual": c.actual,
+                "detail": c.detail,
+            }
             for c in checks
             if c.verdict != "passed"
         ],
         "failed_tasks": failed_tasks,
+        **certificate.evidence(conn, run, domain),
     }
 
 
@@ -57,6 +76,7 @@ def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str
         "checks": checks,
         "failures": [],
         "failed_tasks": failed_tasks,
+        **certificate.NO_EVIDENCE,
     }
 
 

@@ -190,22 +190,20 @@ def _source_if_read() -> AbstractContextManager[Database[Any] | None]:
 
 
 def _gate(domain: Domain) -> None:
-    from mongo2pg import books, gate
+    from mongo2pg import certificate, gate
     from mongo2pg.errors import GateError
-    from mongo2pg.staging import write_json
 
     staging = _staging(domain)
     states = task_states()
     if states.get("prepare") == "success":
         with target() as conn:
             run = _current_run(domain) if (staging.folder / "plan.json").exists() else _run(domain)
-            report = gate.report_domain(conn, run, domain, staging, states)
-            books.finish_run(conn, run, report["passed"], report)
+            report, sha256 = gate.conclude(conn, run, domain, staging, states)
     else:
         report = gate.report_unprepared(domain, _run(domain), states)
-    write_json(staging.folder / "report.json", report)
-    log.info("the report is %s", staging.folder / "report.json")
-    audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"])
+        sha256 = certificate.write(staging.folder, report)
+    log.info("the report is %s, sha256 %s", staging.folder / "report.json", sha256)
+    audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
     if not report["passed"]:
         raise GateError("\n".join([f"the run of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
 

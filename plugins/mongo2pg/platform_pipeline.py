@@ -63,16 +63,17 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, retries=0)
         @permanent
         def judge_platform() -> None:
+            from mongo2pg import certificate
             from mongo2pg.across import faults, report_platform
             from mongo2pg.errors import GateError
-            from mongo2pg.staging import RunStaging, default_root, write_json
+            from mongo2pg.staging import RunStaging, default_root
 
             run_id = str(get_current_context()["run_id"])
             report = report_platform(domains, default_root(), run_id, task_states())
-            path = RunStaging(default_root(), "platform", run_id).folder / "report.json"
-            write_json(path, report)
-            log.info("the report is %s", path)
-            audit_task(log, "gate", "platform", passed=report["passed"], failed_tasks=report["failed_tasks"])
+            folder = RunStaging(default_root(), "platform", run_id).folder
+            sha256 = certificate.write(folder, report)
+            log.info("the report is %s, sha256 %s", folder / "report.json", sha256)
+            audit_task(log, "gate", "platform", passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
             if not report["passed"]:
                 raise GateError("\n".join(["the run of the platform is red:", *(f"- {fault}" for fault in faults(report))]))
 

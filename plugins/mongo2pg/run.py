@@ -118,4 +118,5 @@ class Run:
         return self.report()
 
     def report(self) -> dict[str, Any]:
-        return gate.report_domain(self.conn, self.key, self.domain, self.staging, {})
+        report, _ = gate.conclude(self.conn, self.key, self.domain, self.staging, {})
+        return report

@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS migration.runs (
     started_at    timestamptz NOT NULL DEFAULT now(),
     finished_at   timestamptz,
     report        jsonb,
+    report_sha256 text,                        -- of report.json in staging
     PRIMARY KEY (domain, run_id)
 );
 

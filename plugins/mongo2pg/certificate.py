@@ -1,0 +1,145 @@
+"""The report of a run as a document that a person can hand to an auditor: `report.json` and `report.html`.
+
+The page says nothing that the JSON does not: it is made from it, and names its sha256, which the log and the books hold too.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.model import Domain
+from mongo2pg.queries import INCLUDE
+from mongo2pg.rejects import REASONS
+from mongo2pg.staging import written
+
+PAGES = INCLUDE.parent / "report"
+# What reads, converts and writes values: whoever repeats the run wants the same.
+LIBRARIES = ("apache-airflow", "pymongo", "pyarrow", "pgpq", "psycopg", "orjson")
+# Differences shown in the report; all of them are in migration.differences.
+SHOWN = 20
+# What a run that could not begin has to show.
+NO_EVIDENCE: Mapping[str, Any] = {
+    "run": {},
+    "versions": {},
+    "readings": [],
+    "rejects": [],
+    "differences": {"total": 0, "by_column": [], "samples": []},
+}
+
+
+def evidence(conn: Connection, run: RunKey, domain: Domain) -> dict[str, Any]:
+    """What the books know of a run besides its counts and checks: who, when, by which versions, rejects and differences."""
+    return {
+        "run": _run(conn, run),
+        "versions": _versions(conn, domain),
+        "readings": _readings(conn, run),
+        "rejects": _rejects(conn, run),
+        "differences": _differences(conn, run),
+    }
+
+
+def write(folder: Path, report: Mapping[str, Any]) -> str:
+    """Writes `report.json` and `report.html` into the folder; returns the sha256 of the first, which the second names."""
+    with written(folder / "report.json") as file:
+        file.write(json.dumps(report, indent=1, sort_keys=True, default=str).encode())
+    with written(folder / "report.html") as page:
+        page.write(render(report, file.sha256).encode())
+    return file.sha256
+
+
+def render(report: Mapping[str, Any], sha256: str) -> str:
+    """The report of a domain, or of a platform of several, as a page without scripts or anything from elsewhere."""
+    pages = Environment(
+        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    pages.filters["grouped"] = lambda number: f"{number:,}"
+    return pages.get_template("certificate.html").render(
+        report=report, domains=report.get("domains", [report]), sha256=sha256, reasons=REASONS
+    )
+
+
+def _run(conn: Connection, run: RunKey) -> dict[str, Any]:
+    row = conn.execute(
+        """
+        SELECT jsonb_build_object('mode', mode, 'params', params, 'started_by', started_by, 'plan_id', %s::text,
+                                  'started_at', started_at, 'reported_at', now())
+        FROM migration.runs WHERE domain = %s AND run_id = %s
+        """,
+        (run.plan_id, run.domain, run.run_id),
+    ).fetchone()
+    return dict(row[0]) if row else {}
+
+
+def _versions(conn: Connection, domain: Domain) -> dict[str, Any]:
+    row = conn.execute("SELECT current_setting('server_version')").fetchone()
+    return {
+        "PostgreSQL": row[0] if row else "",
+        "Python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+        "declarations": {collection.name: collection.fingerprint for collection in domain.collections},
+    }
+
+
+def _readings(conn: Connection, run: RunKey) -> list[dict[str, Any]]:
+    """Per collection: its chunks, when they were read by the source's clock, and one digest over the digests of all raw files."""
+    rows = conn.execute(
+        """
+        SELECT collection, count(*), min(read_time), max(read_time),
+               encode(sha256(convert_to(string_agg(raw_sha256, ',' ORDER BY chunk), 'UTF8')), 'hex')
+        FROM migration.passes WHERE (domain, run_id, plan_id, stage) = (%s, %s, %s, 'load')
+        GROUP BY collection ORDER BY collection
+        """,
+        tuple(run),
+    )
+    readings = [(collection, chunks, _moment(first), _moment(last), digest) for collection, chunks, first, last, digest in rows]
+    return _named(("collection", "chunks", "read_from", "read_to", "raw_sha256"), readings)
+
+
+def _moment(moment: Any) -> str | None:
+    return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+
+
+def _rejects(conn: Connection, run: RunKey) -> list[dict[str, Any]]:
+    """The open rejects of this run by collection, kind, reason and BSON type, each with one document as an example."""
+    rows = conn.execute(
+        """
+        SELECT collection, element, reason, bson_type, count(*), min(document_id::text) FROM migration.rejects
+        WHERE state = 'open' AND (domain, run_id, plan_id) = (%s, %s, %s)
+        GROUP BY collection, element, reason, bson_type ORDER BY collection, element, reason, bson_type
+        """,
+        tuple(run),
+    )
+    return _named(("collection", "element", "reason", "bson_type", "count", "example"), rows.fetchall())
+
+
+def _differences(conn: Connection, run: RunKey) -> dict[str, Any]:
+    """How many differences by table, column and kind, and the first few; values of sensitive columns are digests already."""
+    counted = conn.execute(
+        """
+        SELECT table_name, column_name, kind, count(*) FROM migration.differences WHERE (domain, run_id) = (%s, %s)
+        GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+        """,
+        (run.domain, run.run_id),
+    )
+    by_column = _named(("table", "column", "kind", "count"), counted.fetchall())
+    first = conn.execute(
+        """
+        SELECT table_name, id::text, column_name, kind, left(source, 200), left(target, 200) FROM migration.differences
+        WHERE (domain, run_id) = (%s, %s) ORDER BY table_name, id, column_name LIMIT %s
+        """,
+        (run.domain, run.run_id, SHOWN),
+    )
+    samples = _named(("table", "id", "column", "kind", "source", "target"), first.fetchall())
+    return {"total": sum(each["count"] for each in by_column), "by_column": by_column, "samples": samples}
+
+
+def _named(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,0 +1,108 @@
+"""The report as a document for auditors: complete, bound to its file by a digest, and without anything secret."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepiri.auth import AUTH
+from mongo2pg import certificate, gate
+from mongo2pg.across import report_platform
+from mongo2pg.books import RunKey
+from mongo2pg.run import Run
+from tests.documents import oid, uuid_of
+from tests.mover import Mover
+
+
+@pytest.fixture
+def mover(source: Any, target: Any, mongo_database: Any, tmp_path: Path) -> Iterator[Mover]:
+    mongo_database["users"].insert_many(
+        [
+            {"_id": oid(1), "email": "ada@example.org", "password": "$2b$10$secret-of-ada", "name": "Ada <b>", "nickname": "A"},
+            {"_id": oid(2), "email": 7, "password": "$2b$10$secret-of-bob", "name": "Bob"},
+            {"_id": oid(3), "email": "eve@example.org", "password": "$2b$10$secret-of-eve", "name": "Eve", "isActive": "yes"},
+        ]
+    )
+    for name in ("skilltrees", "socialconnections", "progresspoints"):
+        mongo_database.create_collection(name)
+    with source.connect() as client, target.connect() as conn:
+        yield Mover(client[mongo_database.name], conn, tmp_path / "staging")
+
+
+def pages(run: Run) -> tuple[bytes, str]:
+    return (run.staging.folder / "report.json").read_bytes(), (run.staging.folder / "report.html").read_text()
+
+
+def test_the_page_names_the_digest_of_the_report_and_so_do_the_books(mover: Mover) -> None:
+    run = mover.move("r1")
+    report = run.verify()
+    content, page = pages(run)
+    digest = hashlib.sha256(content).hexdigest()
+    assert json.loads(content) == json.loads(json.dumps(report, default=str))
+    assert digest in page
+    assert mover.rows("SELECT state, report_sha256 FROM migration.runs WHERE run_id = 'r1'") == [("passed", digest)]
+
+
+def test_the_page_says_what_was_rejected_kept_and_compared(mover: Mover) -> None:
+    run = mover.move("r1")
+    report = run.verify()
+    assert report["rejects"] == [
+        {
+            "collection": "users",
+            "element": False,
+            "reason": "type_mismatch",
+            "bson_type": "int",
+            "count": 1,
+            "example": json.dumps({"$oid": str(oid(2))}),
+        }
+    ]
+    assert report["versions"]["declarations"]["users"] == AUTH.collection("users").fingerprint
+    assert [(each["collection"], each["chunks"]) for each in report["readings"]] == [
+        ("progresspoints", 1),
+        ("skilltrees", 1),
+        ("socialconnections", 1),
+        ("users", 1),
+    ]
+    _, page = pages(run)
+    for text in ("the column takes no value of this BSON type", "users.isActive", "users.nickname", "passed", run.key.plan_id):
+        assert text in page
+    table = next(each for each in report["tables"] if each["table"] == "users")
+    assert page.count(table["source_checksum"]) == 2
+
+
+def test_no_secret_and_no_markup_of_a_document_reaches_the_page(mover: Mover) -> None:
+    run = mover.move("r1")
+    mover.rows("UPDATE users SET password = 'stolen', name = '<script>' WHERE id = %s RETURNING 1", uuid_of(1))
+    report = run.verify()
+    content, page = pages(run)
+    assert report["passed"] is False
+    assert {(each["table"], each["column"]) for each in report["differences"]["by_column"]} == {
+        ("users", "password"),
+        ("users", "name"),
+    }
+    for secret in ("secret-of", "stolen"):
+        assert secret not in page
+        assert secret not in content.decode()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_run_that_could_not_begin_has_a_page_too(tmp_path: Path) -> None:
+    report = gate.report_unprepared(AUTH, RunKey("auth", "r1"), {"prepare": "failed"})
+    certificate.write(tmp_path, report)
+    page = (tmp_path / "report.html").read_text()
+    assert "Tasks that did not succeed" in page
+    assert "not run" in page
+
+
+def test_the_platform_has_one_page_over_all_domains(mover: Mover) -> None:
+    mover.move("r1").verify()
+    report = report_platform([AUTH], mover.staging, "r1", {})
+    page = certificate.render(report, "0" * 64)
+    assert "platform" in page
+    assert "auth: " in page
