@@ -31,6 +31,9 @@ demo: $(VENV)/.installed ## run everything on this machine, show the report, lea
 test: $(VENV)/.installed ## run every test, against real servers that it starts and stops
 	@exec $(BIN)/python -m pytest $(ARGS)
 
+bench: $(VENV)/.installed ## measure speed and memory against the limit and against other tools, about 25 minutes
+	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)
+
 parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG file
 	@$(BIN)/python -m demo.parse_times
 
@@ -67,7 +70,8 @@ clean: ## end what an interrupted demo left running and remove .venv, .demo and 
 	    if [ -x $(BIN)/python ]; then $(BIN)/python -m demo clean; \
 	    else echo '.demo is left as it is: without .venv its servers cannot be ended; run make demo EXIT=1, then make clean.'; fi; \
 	fi
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@if [ -d .bench ] && [ -x $(BIN)/python ]; then $(BIN)/python -m demo clean --folder .bench; fi
+	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Redone only when the locks change.
@@ -98,4 +102,4 @@ $(UV):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $(VENV)/.uv-$(UV_VERSION) '$@'
 
-.PHONY: parse-times help demo test check lint types fmt lock lock-check clean
+.PHONY: bench parse-times help demo test check lint types fmt lock lock-check clean

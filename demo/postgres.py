@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL: the binaries of a wheel, on 127.0.0.1 with a password, for data that may be lost."""
+"""An embedded PostgreSQL: the binaries of a wheel, on 127.0.0.1 with a password, mostly for data that may be lost."""
 
 from __future__ import annotations
 
@@ -22,14 +22,9 @@ from demo.processes import Child, Children, DemoError, free_port, unprivileged_a
 # Where the wheel keeps each major version.
 INSTALLATIONS = {18: "pginstall18", 16: "pginstall"}
 
-# Nothing here has to survive a power cut, and a test-suite makes hundreds of databases.
-SETTINGS = {
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-}
+SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
+# Nothing of the demo has to survive a power cut, and a test-suite makes hundreds of databases.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,10 @@ class Postgres:
     As root the server runs under an unprivileged account, with its data in a private folder among the system's temporary files.
     """
 
-    def __init__(self, children: Children, folder: Path, major: int = 18) -> None:
+    def __init__(self, children: Children, folder: Path, major: int = 18, *, durable: bool = False) -> None:
+        """A `durable` one waits for the disk as a server in production does: for measurements."""
         self.children, self.major = children, major
+        self.settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
         self.account = unprivileged_account()
         self.log = folder / f"postgres{major}.log"
         self.home = children.private_folder(self.account) if self.account else folder / f"postgres{major}"
@@ -198,7 +195,7 @@ class Postgres:
     def _launch(self, program: Path) -> None:
         port = free_port()
         self.superuser = PostgresLogin("127.0.0.1", port, "postgres", "postgres", self.superuser.password)
-        settings = [f"--{name}={value}" for name, value in {**SETTINGS, "port": str(port)}.items()]
+        settings = [f"--{name}={value}" for name, value in {**self.settings, "port": str(port)}.items()]
         self.child = self.children.start(
             f"PostgreSQL {self.major}",
             [str(program), "-D", str(self.data), *settings],

@@ -1,0 +1,72 @@
+"""Runs a command and says what it cost: seconds from start to end, CPU, and the memory of all its processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from demo.processes import Children
+
+# Between two looks at the memory: a look costs a fraction of a millisecond, and the kernel keeps each process's peak.
+LOOK_SECONDS = 0.05
+
+
+class Measured(NamedTuple):
+    """What one run of a command cost."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_rss_mb: float
+
+
+class RunError(Exception):
+    """A measured command failed or took too long; the message has the end of its log."""
+
+
+def measure(children: Children, name: str, command: list[str], log: Path, env: dict[str, str], most_seconds: float) -> Measured:
+    """Runs the command to its end, at most so long; RunError unless it succeeds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    child = children.start(name, command, log, env=env)
+    assert child.popen is not None  # noqa: S101 - it was started just now
+    handle = os.pidfd_open(child.pid)
+    try:
+        ended = select.poll()
+        ended.register(handle, select.POLLIN)
+        peak = 0
+        while not ended.poll(LOOK_SECONDS * 1000) and time.perf_counter() - started < most_seconds:
+            peak = max(peak, _peak_bytes(child.pid))
+        seconds = time.perf_counter() - started
+    finally:
+        os.close(handle)
+        running = child.alive()
+        children.stop(child)
+    if running:
+        raise RunError(f"{name} had not ended after {most_seconds:.0f} s; the end of {log}:\n{child.last_lines()}")
+    if child.popen.returncode:
+        raise RunError(f"{name} failed with status {child.popen.returncode}; the end of {log}:\n{child.last_lines(40)}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(round(seconds, 3), round(cpu, 3), round(peak / 1e6, 1))
+
+
+def _peak_bytes(pid: int) -> int:
+    """The peaks of the process and its living descendants, added up."""
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        own = int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
+        return own + sum(map(_peak_bytes, _descendants(pid)))
+    return 0
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            found += map(int, (thread / "children").read_text().split())
+    return found

@@ -1,0 +1,92 @@
+"""What the runs came to: medians, rates and ratios, as data, as a table on the terminal, and as the short file of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from benchmarks.measure import Measured
+
+# What the checks of a run cost is compared with what these stages cost.
+MOVING, CHECKING = ("extract", "normalise", "load"), ("row_counts", "checksums", "report")
+
+
+def summary(documents: int, rows: int, runs: list[Measured]) -> dict[str, Any]:
+    """Medians of a contender's runs, with the extremes; `rows` are those that it wrote."""
+    seconds = [run.seconds for run in runs]
+    middle = median(seconds)
+    return {
+        "seconds": round(middle, 3),
+        "min": min(seconds),
+        "max": max(seconds),
+        "runs": seconds,
+        "documents_per_s": round(documents / middle),
+        "rows": rows,
+        "rows_per_s": round(rows / middle),
+        "cpu_seconds": round(median(run.cpu_seconds for run in runs), 3),
+        "peak_rss_mb": round(median(run.peak_rss_mb for run in runs), 1),
+    }
+
+
+def profile(costs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Medians per stage over several runs."""
+    return [
+        {
+            "stage": stages[0]["stage"],
+            "seconds": round(median(stage["seconds"] for stage in stages), 3),
+            "cpu": {who: round(median(stage["cpu"][who] for stage in stages), 3) for who in stages[0]["cpu"]},
+        }
+        for stages in zip(*costs, strict=True)
+    ]
+
+
+def checking_percent(stages: Iterable[Mapping[str, Any]]) -> float | None:
+    """What verification costs, in percent of extracting, normalising and loading; None where nothing was verified."""
+    seconds = {stage["stage"]: stage["seconds"] for stage in stages}
+    if not set(CHECKING) <= seconds.keys():
+        return None
+    return round(100 * sum(seconds[name] for name in CHECKING) / sum(seconds[name] for name in MOVING), 1)
+
+
+def short(details: Mapping[str, Any]) -> dict[str, Any]:
+    """`latest.json`: per data set the median seconds of each contender, the rows, and the peaks of memory."""
+    return {
+        name: {each: one["seconds"] for each, one in found["contenders"].items()}
+        | {"rows": found["rows"], "peak_rss_mb": {each: one["peak_rss_mb"] for each, one in found["contenders"].items()}}
+        for name, found in details["data_sets"].items()
+    }
+
+
+def contenders_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Heads and rows, the fastest first."""
+    ours = found["contenders"].get("ours", {}).get("seconds")
+    rows: list[list[object]] = [
+        [
+            name,
+            f"{one['seconds']:.2f}",
+            f"{one['min']:.2f}–{one['max']:.2f}",
+            one["documents_per_s"],
+            one["rows"],
+            one["rows_per_s"],
+            round(one["peak_rss_mb"]),
+            f"{one['seconds'] / ours:.2f}" if ours else None,
+        ]
+        for name, one in sorted(found["contenders"].items(), key=lambda item: item[1]["seconds"])
+    ]
+    return ["", "seconds", "min–max", "documents/s", "rows", "rows/s", "peak MB", "× ours"], rows
+
+
+def profile_table(stages: Iterable[Mapping[str, Any]]) -> tuple[list[str], list[list[object]]]:
+    """Heads and rows, in the stages' order, with a sum."""
+    stages = list(stages)
+    who = list(stages[0]["cpu"])
+    total = {
+        "stage": "together",
+        "seconds": sum(stage["seconds"] for stage in stages),
+        "cpu": {each: sum(stage["cpu"][each] for stage in stages) for each in who},
+    }
+    rows: list[list[object]] = [
+        [stage["stage"], f"{stage['seconds']:.2f}", *(f"{stage['cpu'][each]:.2f}" for each in who)] for stage in [*stages, total]
+    ]
+    return ["stage", "seconds", *(f"CPU of {each}" for each in who)], rows

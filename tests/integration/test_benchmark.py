@@ -1,0 +1,100 @@
+"""The benchmark runs by itself and writes what it promises; how fast anything was is not looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.__main__ import arguments
+from benchmarks.data import DATA_SETS
+from benchmarks.measure import Measured
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}"}
+
+
+def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", "--folder", str(folder), *words]
+    return subprocess.run(command, cwd=REPOSITORY, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_ours_and_the_limit_are_measured_side_by_side(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--data", "webhooks=20", "--contenders", "ours,ours_unverified,limit", "--runs", "1")
+
+    assert done.returncode == 0, done.stderr
+    latest = json.loads((tmp_path / "results" / "latest.json").read_text())
+    found = json.loads((tmp_path / "results" / "details.json").read_text())["data_sets"]["webhooks"]
+    assert {name: set(each) for name, each in latest.items()} == {
+        "webhooks": {"ours", "ours_unverified", "limit", "rows", "peak_rss_mb"}
+    }
+    assert set(latest["webhooks"]["peak_rss_mb"]) == {"ours", "ours_unverified", "limit"}
+    # A row for each webhook and each of its logs, whoever wrote them.
+    assert {latest["webhooks"]["rows"]} == {each["rows"] for each in found["contenders"].values()} == {225}
+    assert [stage["stage"] for stage in found["profile"]["ours"]] == [
+        "imports", "prepare", "plan", "extract", "normalise", "load", "settle", "row_counts", "checksums", "report",
+    ]  # fmt: skip
+    assert "Verification costs" in done.stdout
+    assert [each.name for each in tmp_path.iterdir() if each.name in ("children.json", "scratch", "frames", "postgres18")] == []
+
+
+def test_a_contender_that_fails_fails_the_benchmark_with_the_end_of_its_log(tmp_path: Path) -> None:
+    source = tmp_path / "data"
+    DATA_SETS["webhooks"].sized(1).files(source)
+    for file in source.rglob("webhooks.bson"):
+        file.unlink()
+
+    done = bench(tmp_path, "--data", "webhooks=1", "--contenders", "limit", "--runs", "1")
+
+    assert done.returncode == 1
+    assert "ours_unverified failed with status 1; the end of " in done.stderr
+    assert "PrepareError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nothing"], "nothing is not of the form"),
+        (["--data", "webhooks=x"], "webhooks=x is not of the form"),
+        (["--contenders", "ours,luck"], "no such contender: luck"),
+    ],
+)
+def test_what_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    with pytest.raises(SystemExit):
+        arguments(words)
+
+    assert said in capsys.readouterr().err
+
+
+def test_only_the_whole_benchmark_writes_the_results_of_the_repository() -> None:
+    assert arguments([]).results == REPOSITORY / "benchmarks" / "results"
+    assert arguments(["--runs", "1"]).results == REPOSITORY / ".bench" / "results"
+    assert arguments(["--data", "webhooks"]).results == REPOSITORY / ".bench" / "results"
+
+
+def test_a_summary_is_the_median_with_the_extremes() -> None:
+    runs = [Measured(2.0, 1.0, 100), Measured(8.0, 3.0, 300), Measured(4.0, 2.0, 200)]
+
+    assert report.summary(1_000, 3_000, runs) == {
+        "seconds": 4.0,
+        "min": 2.0,
+        "max": 8.0,
+        "runs": [2.0, 8.0, 4.0],
+        "documents_per_s": 250,
+        "rows": 3_000,
+        "rows_per_s": 750,
+        "cpu_seconds": 2.0,
+        "peak_rss_mb": 200,
+    }
+
+
+def test_the_cost_of_verification_is_a_share_of_moving_the_data() -> None:
+    seconds = {"imports": 5.0, "extract": 1.0, "normalise": 2.0, "load": 1.0, "row_counts": 0.5, "checksums": 2.5, "report": 0.0}
+
+    assert report.checking_percent({"stage": name, "seconds": each} for name, each in seconds.items()) == 75.0
+    assert report.checking_percent([{"stage": "extract", "seconds": 1.0}]) is None
