@@ -12,7 +12,6 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from mongo2pg.model import Domain
 from mongo2pg.queries import INCLUDE, SESSION
 
 log = logging.getLogger(__name__)
@@ -117,6 +116,14 @@ def set_phase(conn: Connection, run: RunKey, collection: str, name: Literal["emp
         SET phase = excluded.phase, owner_run = excluded.owner_run, owner_plan = excluded.owner_plan
         """,
         (run.domain, collection, name, run.run_id, run.plan_id),
+    )
+
+
+def forget_held(conn: Connection, run: RunKey, collection: str, *, everybody: bool) -> None:
+    """Drops the held documents of other plans of this run, or of whatever plan."""
+    conn.execute(
+        "DELETE FROM migration.held WHERE domain = %s AND collection = %s AND (%s OR run_id = %s AND plan_id <> %s)",
+        (run.domain, collection, everybody, run.run_id, run.plan_id),
     )
 
 
@@ -367,12 +374,12 @@ def read_checks(conn: Connection, run: RunKey) -> list[Check]:
     return [Check(*row) for row in rows]
 
 
-def complete(conn: Connection, run: RunKey, domain: Domain) -> None:
-    """Notes that a full run of these collections settled."""
+def complete(conn: Connection, run: RunKey, collections: Sequence[str]) -> None:
+    """Notes that a full reading of these collections settled."""
     conn.execute(
         """
         UPDATE migration.collections SET phase = 'complete', full_run = %s, full_plan = %s, full_run_at = now()
         WHERE domain = %s AND collection = ANY(%s)
         """,
-        (run.run_id, run.plan_id, run.domain, [collection.name for collection in domain.collections]),
+        (run.run_id, run.plan_id, run.domain, list(collections)),
     )

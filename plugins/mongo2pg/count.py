@@ -1,14 +1,13 @@
 """Counts on every side: what the server has, what was read, what the books say became of it, what the tables hold.
 
-The server is asked before and after the reading. Where its count differs from what was read, the difference is resolved
-document by document: what was inserted or deleted meanwhile is explained, anything else fails.
+The server is asked before and after the reading; `source_count` resolves what changed meanwhile. Whole tables are counted
+after a full reading only.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +20,12 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.decode import OPTIONS
-from mongo2pg.model import Child, Collection, Domain, Table
+from mongo2pg.model import Collection, Domain, Table
+from mongo2pg.plan import FULL
 from mongo2pg.project import identify
 from mongo2pg.queries import target
-from mongo2pg.rejects import compact
+from mongo2pg.source_count import Explanation, SourceCount
 from mongo2pg.staging import CollectionStaging, RunStaging, open_parquet, read_json
-from mongo2pg.values import extended_json
 from mongo2pg.verify import SHOWN, Difference, describe, write_differences
 
 log = logging.getLogger(__name__)
@@ -81,32 +80,54 @@ def _count_collection(
     manifests = [read_json(staging.manifest(chunk)) for chunk in range(len(plan["bounds"]))]
     read = sum(manifest["documents"] for manifest in manifests)
     booked = books.totals(conn, run, collection.name)
-    if database is None:
-        outcomes = sum(booked[name] for name in ("inserted", "updated", "unchanged", "superseded"))
-        closes = booked["read"] == read == outcomes + sum(booked["rejected"].values())
-        return [_check("accounting", collection.name, closes, {"read": read}, _outcome(booked))]
-    source_after = database[collection.name].count_documents({}, hint="_id_") if read or plan["source_before"] else 0
-    unexplained: list[str] = []
-    explained = 0
-    if source_after != read:
-        unexplained, explained = _explain(database, collection, staging, manifests, plan["planned_at"])
     outcomes = sum(booked[name] for name in ("inserted", "updated", "unchanged", "superseded"))
     closes = booked["read"] == read == outcomes + sum(booked["rejected"].values())
+    if database is None:
+        return [_check("accounting", collection.name, closes, {"read": read}, _outcome(booked))]
+    source = SourceCount(database, collection, staging, plan, manifests)
+    after = source.documents()
+    explanation = source.explain_documents() if after != read else Explanation()
     checks = [
         _check(
             "accounting",
             collection.name,
-            closes and not unexplained,
-            {"source_before": plan["source_before"], "source_after": source_after, "read": read, "explained": explained},
+            closes and not explanation.unexplained,
+            {"source_before": plan["source_before"], "source_after": after, "read": read, "explained": explanation.explained},
             _outcome(booked),
-            "; ".join(unexplained[:SHOWN]) or None,
+            "; ".join(explanation.unexplained[:SHOWN]) or None,
         )
     ]
-    checks += _count_arrays(database, collection, manifests, booked)
-    loaded = booked["read"] - sum(booked["rejected"].values())
-    for table in collection.tables:
-        rows = loaded if table.child is None else booked["arrays"].get(table.child.path, {}).get("rows", 0)
-        checks.append(_count_table(conn, run, collection, table, rows, staging))
+    checks += _count_arrays(source, booked)
+    if plan["scope"] == FULL:
+        loaded = booked["read"] - sum(booked["rejected"].values())
+        for table in collection.tables:
+            rows = loaded if table.child is None else booked["arrays"].get(table.child.path, {}).get("rows", 0)
+            checks.append(_count_table(conn, run, collection, table, rows, staging))
+    return checks
+
+
+def _count_arrays(source: SourceCount, booked: dict[str, Any]) -> list[Check]:
+    collection = source.collection
+    if not collection.children:
+        return []
+    on_server = source.elements()
+    read = {child.path: sum(m["arrays"][child.path]["elements"] for m in source.manifests) for child in collection.children}
+    explanation = source.explain_elements() if on_server != read else Explanation()
+    checks = []
+    for path in read:
+        counts = {**dict.fromkeys(ARRAY_COUNTS, 0), **booked["arrays"].get(path, {})}
+        closes = counts["elements"] == read[path] == counts["rows"] + counts["rejected"] + counts["of_parents_not_loaded"]
+        same = on_server[path] == read[path] or not explanation.unexplained
+        checks.append(
+            _check(
+                "accounting",
+                f"{collection.name}.{path}",
+                closes and same,
+                {"server": on_server[path], "read": read[path], "changed": explanation.explained},
+                counts,
+                None if same else "; ".join(explanation.unexplained[:SHOWN]),
+            )
+        )
     return checks
 
 
@@ -145,89 +166,6 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
     expected = {"max_reject_ratio": limits.max_reject_ratio, "max_orphan_ratio": limits.max_orphan_ratio}
     expected["max_misfit_ratio"] = limits.max_misfit_ratio
     return _check("limits", collection.name, not broken, expected, shares, "; ".join(broken) or None)
-
-
-# --- the server ------------------------------------------------------------------------------------------------------
-
-
-def _count_arrays(
-    database: Database[Any], collection: Collection, manifests: list[dict[str, Any]], booked: dict[str, Any]
-) -> list[Check]:
-    if not collection.children:
-        return []
-    on_server = server_lengths(database, collection)
-    checks = []
-    for child in collection.children:
-        counts = {**dict.fromkeys(ARRAY_COUNTS, 0), **booked["arrays"].get(child.path, {})}
-        read = sum(manifest["arrays"][child.path]["elements"] for manifest in manifests)
-        closes = counts["elements"] == read == counts["rows"] + counts["rejected"] + counts["of_parents_not_loaded"]
-        same = on_server[child.path] == read
-        detail = None if same else "the server's arrays hold another number of elements than were read"
-        checks.append(
-            _check(
-                "accounting",
-                f"{collection.name}.{child.path}",
-                closes and same,
-                {"server": on_server[child.path], "read": read},
-                counts,
-                detail,
-            )
-        )
-    return checks
-
-
-def server_lengths(database: Database[Any], collection: Collection) -> dict[str, int]:
-    """Elements of each array or map path by the server's own count; one pass over the collection."""
-    group: dict[str, Any] = {f"n{at}": {"$sum": _length(child)} for at, child in enumerate(collection.children)}
-    (row,) = list(database[collection.name].aggregate([{"$group": {"_id": None, **group}}])) or [{}]
-    return {child.path: row.get(f"n{at}", 0) for at, child in enumerate(collection.children)}
-
-
-def _length(child: Child) -> dict[str, Any]:
-    """An expression for the number of elements: 0 unless the path leads through documents to an array, or to a map."""
-    keys = child.path.split(".")
-    conditions: list[Any] = [{"$eq": [{"$type": "$" + ".".join(keys[:end])}, "object"]} for end in range(1, len(keys))]
-    whole = f"${child.path}"
-    if child.kind == "map":
-        conditions.append({"$eq": [{"$type": whole}, "object"]})
-        size: dict[str, Any] = {"$size": {"$objectToArray": whole}}
-    else:
-        conditions.append({"$isArray": whole})
-        size = {"$size": whole}
-    return {"$cond": [{"$and": conditions}, size, 0]}
-
-
-def _explain(
-    database: Database[Any], collection: Collection, staging: CollectionStaging, manifests: list[dict[str, Any]], planned_at: str
-) -> tuple[list[str], int]:
-    """Documents that only one side has: those that no insert or delete since the plan explains, and how many it does."""
-    read: set[str] = set()
-    for manifest in manifests:
-        with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
-            read.update(compact(text) for text in raw.read(columns=["_id"]).column(0).to_pylist())
-    unexplained, explained = [], 0
-    there: set[str] = set()
-    for document in _ids(database, collection.name):
-        text = compact(extended_json(document["_id"], keep_nul=True))
-        there.add(text)
-        if text in read:
-            continue
-        born = document["_id"].generation_time.isoformat() if isinstance(document["_id"], bson.ObjectId) else ""
-        if born[:19] >= planned_at[:19]:
-            explained += 1
-        else:
-            unexplained.append(f"{text} is in the source and was not read")
-    for text in sorted(read - there):
-        query = {"_id": from_extended_json(text, json_options=RELAXED_JSON_OPTIONS)}
-        if not text.startswith('{"$malformed"') and database[collection.name].find_one(query, {"_id": 1}) is None:
-            explained += 1  # deleted since it was read
-        else:
-            unexplained.append(f"{text} was read and is in the source, but not in its index")
-    return unexplained, explained
-
-
-def _ids(database: Database[Any], name: str) -> Iterator[dict[str, Any]]:
-    yield from database[name].with_options(codec_options=OPTIONS).find({}, {"_id": 1}, hint="_id_")
 
 
 # --- the target ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pymongo.database import Database
 
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, malformed_id
-from mongo2pg.plan import chunk_bounds, server_time
+from mongo2pg.plan import Reading, reading, server_time
 from mongo2pg.progress import Progress
 from mongo2pg.staging import CollectionStaging, parquet_writer, read_json, write_json
 from mongo2pg.values import extended_json
@@ -37,13 +37,12 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     if mark.exists():
         return read_json(mark)
     plan = read_json(staging.plan)
-    low, high = chunk_bounds(staging, chunk)
     started = time.monotonic()
     read_time = server_time(database)
     documents = size = 0
     progress = Progress(log, f"extract {staging.collection} {chunk}", plan["source_before"] // len(plan["bounds"]))
     with parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file):
-        for joined, offsets in _row_groups(_batches(database, staging.collection, low, high)):
+        for joined, offsets in _row_groups(_batches(database, staging.collection, reading(staging, chunk))):
             table = raw_table(joined, offsets)
             writer.write_table(table, row_group_size=max(1, table.num_rows))
             documents += table.num_rows
@@ -67,14 +66,14 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     return manifest
 
 
-def _batches(database: Database[Any], name: str, low: dict[str, Any] | None, high: dict[str, Any] | None) -> Iterator[bytes]:
-    with database[name].with_options(codec_options=OPTIONS).find_raw_batches({}) as cursor:
-        if low is not None:
-            cursor.min(list(low.items()))
-        if high is not None:
-            cursor.max(list(high.items()))
-        if low is not None or high is not None:
-            cursor.hint([("_id", 1)])
+def _batches(database: Database[Any], name: str, how: Reading) -> Iterator[bytes]:
+    with database[name].with_options(codec_options=OPTIONS).find_raw_batches(how.query) as cursor:
+        if how.low is not None:
+            cursor.min(list(how.low.items()))
+        if how.high is not None:
+            cursor.max(list(how.high.items()))
+        if how.hint is not None:
+            cursor.hint(how.hint)
         yield from cursor
 
 

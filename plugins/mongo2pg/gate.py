@@ -9,7 +9,7 @@ from typing import Any
 from mongo2pg import books, certificate
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.model import Domain
-from mongo2pg.plan import FULL, scope
+from mongo2pg.plan import FULL, REJECTS, WINDOW, scope
 from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)
@@ -90,20 +90,20 @@ def faults(report: Mapping[str, Any]) -> list[str]:
 def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check]) -> list[Check]:
     there = {(check.check, check.subject, check.chunk) for check in found}
     expected: list[tuple[str, str, int]] = []
-    planned = run.plan_id and staging.collection(run.plan_id, domain.collections[0].name).plan.exists()
-    whole = not planned or scope(staging, run.plan_id, domain) == FULL
     for collection in domain.collections:
         expected.append(("accounting", collection.name, -1))
-        plan = staging.collection(run.plan_id, collection.name).plan
-        chunks = len(read_json(plan)["bounds"]) if run.plan_id and plan.exists() else 1
+        staged = staging.collection(run.plan_id, collection.name)
+        planned = run.plan_id and staged.plan.exists()
+        chunks = len(read_json(staged.plan)["bounds"]) if planned else 1
+        how = scope(staged) if planned else FULL
         for chunk in range(chunks):
             expected.append(("rejects", collection.name, chunk))
             expected += [("checksums", table.name, chunk) for table in collection.tables]
-        if not whole:
-            continue
-        expected.append(("limits", collection.name, -1))
-        expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
-        expected += [("row_counts", table.name, -1) for table in collection.tables]
+        if how != REJECTS:
+            expected.append(("limits", collection.name, -1))
+            expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
+        if how == FULL:
+            expected += [("row_counts", table.name, -1) for table in collection.tables]
     return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
 
 
@@ -114,15 +114,15 @@ def _worse(one: str, other: str) -> str:
 def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, found: list[Check]) -> dict[str, Any]:
     totals = books.totals(conn, run, name)
     counted = next((check.expected for check in found if (check.check, check.subject) == ("accounting", name)), None) or {}
-    plan = staging.collection(run.plan_id, name).plan
-    before = read_json(plan)["source_before"] if run.plan_id and plan.exists() else 0
+    path = staging.collection(run.plan_id, name).plan
+    plan = read_json(path) if run.plan_id and path.exists() else {}
     arrays = [
         {"path": path, **{key: counts.get(key, 0) for key in ("elements", "rows", "rejected", "of_parents_not_loaded")}}
         for path, counts in totals["arrays"].items()
     ]
     return {
         "collection": name,
-        "source_before": before,
+        "source_before": plan.get("source_before", 0),
         "source_after": counted.get("source_after", 0),
         **{key: totals[key] for key in ("read", "inserted", "updated", "unchanged", "superseded", "rejected")},
         "stale": len(books.stale_ids(conn, run, name)),
@@ -131,6 +131,17 @@ def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, f
         "drift": totals["drift"],
         "bytes": totals["bytes"],
         "arrays": arrays,
+        **(_window(plan) if plan.get("scope") == WINDOW else {}),
+    }
+
+
+def _window(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What was moved, and the documents whose change key tells no time: those left wait for reconcile."""
+    without, moved = plan["without_key"], plan["without_key_in_window"]
+    return {
+        "window": plan["window"],
+        "scanned": plan["scanned"],
+        "without_key": {"documents": without, "moved": moved, "left": max(without - moved, 0)},
     }
 
 

@@ -28,6 +28,7 @@ from mongo2pg.errors import StagingError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD, RAW_ROW
+from mongo2pg.plan import REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
 from mongo2pg.rejects import compact, documents_at, value_at
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
@@ -39,14 +40,14 @@ log = logging.getLogger(__name__)
 def claim(conn: Connection, run: RunKey, domain: Domain) -> None:
     """Makes this run and plan the owner of each collection's first load, where that is still to be done.
 
-    What a dead owner left in the tables of a first load goes: nobody can say how far it came. Held documents of earlier
-    plans go too, for this plan reads them again.
+    What a dead owner left in the tables of a first load goes: nobody can say how far it came. So do documents that earlier
+    plans of this run hold, for this plan reads them again.
     """
     for collection in domain.collections:
         with conn.transaction():
             books.lock_collection(conn, run.domain, collection.name)
-            conn.execute("DELETE FROM migration.held WHERE domain = %s AND collection = %s", (run.domain, collection.name))
             phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+            books.forget_held(conn, run, collection.name, everybody=phase != "complete")
             if phase == "complete":
                 continue
             if (owner_run, owner_plan) not in ((None, None), (run.run_id, run.plan_id)):
@@ -196,15 +197,15 @@ def hold(conn: Connection, run: RunKey, collection: Collection) -> int:
         moved = conn.execute(
             sql.SQL(
                 """
-                INSERT INTO migration.held (domain, collection, plan_id, document_id, root_id, table_name, row_image)
-                SELECT %s, %s, %s, migration.document_id(r.id, r.extra), r.id, %s, ROW({columns})::text
+                INSERT INTO migration.held (domain, collection, run_id, plan_id, document_id, root_id, table_name, row_image)
+                SELECT %s, %s, %s, %s, migration.document_id(r.id, r.extra), r.id, %s, ROW({columns})::text
                 FROM {incoming} i JOIN {root} r ON r.id = i.{owner}
                 WHERE i.{owner} IN ({only})
                 """
             ).format(
                 columns=names(table.columns, "i"), incoming=incoming(table.name), root=incoming(root.name), owner=owner, only=_HOLD
             ),
-            (run.domain, collection.name, run.plan_id, table.name),
+            (run.domain, collection.name, run.run_id, run.plan_id, table.name),
         ).rowcount
         if table is root:
             count = moved
@@ -275,7 +276,7 @@ def _book_rejects(
     conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int, manifest: dict[str, Any]
 ) -> None:
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
-        if manifest["query"] == {}:  # a replay reads nothing anew: settle closes what it resolved
+        if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
             reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
             if reopened:
                 read = set(raw.read(columns=["_id"]).column(0).to_pylist())

@@ -148,8 +148,10 @@ class Collection:
     """A collection, the root table that its documents become, and the child tables of its arrays and maps.
 
     `unique` lists the UNIQUE keys of the root table by column names. `ignored` lists the paths that are dropped on
-    purpose; whatever is neither mapped nor ignored goes to `extra`. `change_key` is the field that tells a changed
-    document. A collection that `optional` marks may be missing at the source.
+    purpose; whatever is neither mapped nor ignored goes to `extra`. `change_key` is the field of the root document that
+    tells when it changed: a date, or `_id` with its ObjectId. A document without one (missing, null, of another type) lies in
+    no window; `unkeyed` says what finds it: the time inside its `_id` (then its later changes are reconcile's), or reconcile
+    alone. Windows count such documents in either case. A collection that `optional` marks may be missing at the source.
     """
 
     name: str
@@ -161,12 +163,19 @@ class Collection:
     ignored: tuple[str, ...] = ()
     append_only: bool = False
     optional: bool = False
+    unkeyed: Literal["id_time", "reconcile"] = "id_time"
 
     def __post_init__(self) -> None:
         place = f"collection {self.name}"
         _check_name(place, self.table)
         paths = [c.path for c in self.columns] + [c.path for c in self.children] + list(self.ignored)
         _check_paths(place, ["_id", *paths])
+        if not self.change_key or "." in self.change_key:
+            raise DeclarationError(
+                place, f"{self.change_key!r} is no field of the root document", "Name one as the change key, or _id."
+            )
+        if self.unkeyed not in ("id_time", "reconcile"):
+            raise DeclarationError(place, f"unknown policy unkeyed={self.unkeyed!r}", "Use id_time or reconcile.")
         names = {column.name: column for column in self.columns}
         for key in self.unique:
             for name in key:

@@ -1,16 +1,18 @@
-"""Cuts each collection into chunks: ranges of `_id` whose bounds hold across BSON types.
+"""Cuts each collection into chunks: ranges of `_id` whose bounds hold across BSON types, or of the change key in a window.
 
-Bounds come from a sample of `_id`s that the server sorts, so that no comparison of BSON values happens here. They are
-used with min/max on the `_id` index, which knows one order over all types; a query such as {_id: {$gt: …}} would pass
+Bounds come from a sample of keys that the server sorts, so that no comparison of BSON values happens here. Those of
+`_id` are used with min/max on its index, which knows one order over all types; a query such as {_id: {$gt: …}} would pass
 over every document whose `_id` has another type ("type bracketing", MongoDB manual).
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import uuid
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
 
 import bson
 from bson.codec_options import DatetimeConversion
@@ -19,11 +21,23 @@ from bson.json_util import CANONICAL_JSON_OPTIONS, JSONOptions
 from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
 
 from mongo2pg.decode import OPTIONS, split
 from mongo2pg.model import Collection, Domain
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
+from mongo2pg.window import (
+    SCAN_LIMIT,
+    Part,
+    Window,
+    count,
+    count_without_key,
+    ends,
+    find_index,
+    in_range,
+    parts,
+    stored_bytes,
+    whole,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +52,21 @@ SAMPLES_PER_CHUNK = 32
 SIZE_SAMPLES = 200
 
 
-# What a plan reads: every document of the source, or the documents of open rejects.
-FULL, REJECTS = "full", "rejects"
+# What a plan reads of a collection: every document, those that changed in a window, or those of open rejects.
+FULL, WINDOW, REJECTS = "full", "window", "rejects"
 
 
 # Bounds may be dates beyond Python's calendar.
 _BOUNDS: JSONOptions = CANONICAL_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+class Reading(NamedTuple):
+    """How a cursor finds a chunk's documents: a query, or bounds of the `_id` index (None where they are open)."""
+
+    query: dict[str, Any]
+    low: dict[str, Any] | None = None
+    high: dict[str, Any] | None = None
+    hint: str | None = None
 
 
 class Lot(TypedDict):
@@ -54,17 +77,28 @@ class Lot(TypedDict):
     chunks: list[tuple[str, int]]
 
 
-def plan_domain(database: Database[Any], domain: Domain, staging: RunStaging, chunk_bytes: int = CHUNK_BYTES) -> list[Lot]:
+def plan_domain(
+    database: Database[Any],
+    domain: Domain,
+    staging: RunStaging,
+    chunk_bytes: int = CHUNK_BYTES,
+    windows: Mapping[str, Window] | None = None,
+    scan_limit: int = SCAN_LIMIT,
+) -> list[Lot]:
     """Writes each collection's plan, then makes the new plan the run's present one; returns the lots.
 
-    Reads of the source: a count over the `_id` index, its statistics, and a bounded sample, for each collection.
+    A collection that `windows` does not name is read in full. Reads of the source, for each collection: a count over an
+    index, its statistics, and a bounded sample.
     """
     plan_id = uuid.uuid4().hex[:12]
     sizes: list[tuple[str, int, int]] = []
     for collection in domain.collections:
-        plan = plan_collection(database, collection, plan_id, chunk_bytes)
+        if windows and collection.name in windows:
+            plan = plan_window(database, collection, plan_id, windows[collection.name], chunk_bytes, scan_limit)
+        else:
+            plan = plan_collection(database, collection, plan_id, chunk_bytes)
         write_json(staging.collection(plan_id, collection.name).plan, plan)
-        each = max(1, plan["estimated_bytes"]) // len(plan["bounds"])
+        each = max(1, plan["estimated_bytes"] // len(plan["bounds"]))
         sizes += [(collection.name, chunk, each) for chunk in range(len(plan["bounds"]))]
         log.info(
             "%s: %s documents, about %.1f MB, %s chunk(s)",
@@ -84,14 +118,14 @@ def plan_collection(database: Database[Any], collection: Collection, plan_id: st
     documents = source.count_documents({}, hint="_id_") if exists(database, collection.name) else 0
     size = _estimated_bytes(database, collection.name, documents)
     chunks = max(1, min(math.ceil(size / chunk_bytes), documents))
-    cuts = _cuts(database, collection.name, chunks)
+    cuts = _cuts(database, collection.name, chunks, Part({}, None), "_id")
     bounds = [{"min": low, "max": high} for low, high in zip([None, *cuts], [*cuts, None], strict=True)]
     return {
         "plan_id": plan_id,
         "collection": collection.name,
         "fingerprint": collection.fingerprint,
         "scope": FULL,
-        "query": {},
+        "query": "{}",
         "read_concern": "local",
         "planned_at": server_time(database),
         "source_before": documents,
@@ -100,9 +134,70 @@ def plan_collection(database: Database[Any], collection: Collection, plan_id: st
     }
 
 
-def scope(staging: RunStaging, plan_id: str, domain: Domain) -> str:
-    """What the plan reads: FULL or REJECTS."""
-    read: str = read_json(staging.collection(plan_id, domain.collections[0].name).plan)["scope"]
+def plan_window(
+    database: Database[Any], collection: Collection, plan_id: str, moved: Window, chunk_bytes: int, scan_limit: int
+) -> dict[str, Any]:
+    """The chunks of a window: `bounds` is a list of queries in canonical Extended JSON, each with the index for it."""
+    there = exists(database, collection.name)
+    index = find_index(database, collection) if there else None
+    keyed, *others = parts(collection, moved, index)
+    counts = [count(database, collection, part) if there else 0 for part in (keyed, *others)]
+    stored = database[collection.name].estimated_document_count() if there else 0
+    each = _estimated_bytes(database, collection.name, stored) / max(stored, 1)
+    # Without an index each chunk would scan the collection once more.
+    chunks = max(1, min(math.ceil(counts[0] * each / chunk_bytes), counts[0])) if index else 1
+    cuts = [
+        from_extended_json(text, json_options=_BOUNDS)[collection.change_key]
+        for text in _cuts(database, collection.name, chunks, keyed, collection.change_key)
+    ]
+    low, high = ends(collection, moved)
+    ranges = [Part(in_range(collection, *pair), keyed.hint) for pair in itertools.pairwise([low, *cuts, high])]
+    if not index:
+        log.info("%s: no index on %s, the collection is scanned", collection.name, collection.change_key)
+    return {
+        "plan_id": plan_id,
+        "collection": collection.name,
+        "fingerprint": collection.fingerprint,
+        "scope": WINDOW,
+        "query": to_extended_json(whole([keyed, *others]), json_options=_BOUNDS),
+        "window": {"start": moved.start.isoformat(), "end": moved.end.isoformat(), "lookback": moved.lookback.total_seconds()},
+        "read_concern": "local",
+        "planned_at": server_time(database),
+        "source_before": sum(counts),
+        "without_key": count_without_key(database, collection, index, scan_limit) if there else 0,
+        "without_key_in_window": sum(counts[1:]),
+        "scanned": there and index is None,
+        "estimated_bytes": round(sum(counts) * each),
+        "parts": [_part(part) for part in (keyed, *others)],
+        "bounds": [_part(part) for part in (*ranges, *others)],
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {"query": to_extended_json(part.query, json_options=_BOUNDS), "hint": part.hint}
+
+
+def whole_query(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """One query for everything that the plan reads of the source."""
+    query: dict[str, Any] = from_extended_json(plan["query"], json_options=_BOUNDS)
+    return query
+
+
+def counted(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> int:
+    """The server's own count of what the plan reads, as it is now."""
+    if not exists(database, collection.name):
+        return 0
+    if plan["scope"] == FULL:
+        return database[collection.name].count_documents({}, hint="_id_")
+    return sum(
+        count(database, collection, Part(from_extended_json(part["query"], json_options=_BOUNDS), part["hint"]))
+        for part in plan["parts"]
+    )
+
+
+def scope(staging: CollectionStaging) -> str:
+    """What the collection's plan reads: FULL, WINDOW or REJECTS."""
+    read: str = read_json(staging.plan)["scope"]
     return read
 
 
@@ -117,11 +212,13 @@ def server_time(database: Database[Any]) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def chunk_bounds(staging: CollectionStaging, chunk: int) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The chunk's [min, max) as index bounds for a cursor, None where it is open."""
+def reading(staging: CollectionStaging, chunk: int) -> Reading:
+    """How the chunk is read."""
     bounds = read_json(staging.plan)["bounds"][chunk]
+    if "query" in bounds:
+        return Reading(from_extended_json(bounds["query"], json_options=_BOUNDS), hint=bounds["hint"])
     low, high = (from_extended_json(bounds[end], json_options=_BOUNDS) if bounds[end] else None for end in ("min", "max"))
-    return low, high
+    return Reading({}, low, high, "_id_" if low or high else None)
 
 
 def make_lots(plan_id: str, sizes: list[tuple[str, int, int]], lot_bytes: int) -> list[Lot]:
@@ -147,12 +244,10 @@ def _label(chunks: list[tuple[str, int]]) -> str:
 def _estimated_bytes(database: Database[Any], name: str, documents: int) -> int:
     if not documents:
         return 0
-    try:
-        size = int(database.command("collStats", name).get("size", 0))
-    except OperationFailure:  # the role may lack collStats: the sample below needs `find` alone
-        size = 0
+    size = stored_bytes(database, name)
     if size:
         return size
+    # The role may lack collStats: the sample needs `find` alone.
     sizes = database[name].aggregate(
         [{"$sample": {"size": SIZE_SAMPLES}}, {"$project": {"_id": 0, "bytes": {"$bsonSize": "$$ROOT"}}}]
     )
@@ -160,23 +255,26 @@ def _estimated_bytes(database: Database[Any], name: str, documents: int) -> int:
     return round(documents * sum(sampled) / len(sampled)) if sampled else 0
 
 
-def _cuts(database: Database[Any], name: str, chunks: int) -> list[str]:
+def _cuts(database: Database[Any], name: str, chunks: int, part: Part, key: str) -> list[str]:
+    """Up to `chunks` - 1 documents `{key: …}` from a sample of the part's, in order."""
     if chunks == 1:
         return []
-    # Raw, and read one by one: a sampled `_id` that cannot be decoded is no bound, and hinders no other.
-    sample = database[name].aggregate_raw_batches(
-        [{"$sample": {"size": chunks * SAMPLES_PER_CHUNK}}, {"$project": {"_id": 1}}, {"$sort": {"_id": 1}}]
-    )
+    shown = {"_id": 1} if key == "_id" else {"_id": 0, key: 1}
+    steps: list[dict[str, Any]] = [{"$match": part.query}] if part.query else []
+    steps += [{"$sample": {"size": chunks * SAMPLES_PER_CHUNK}}, {"$project": shown}, {"$sort": {key: 1}}]
+    # Raw, and read one by one: a sampled key that cannot be decoded is no bound, and hinders no other.
+    options: dict[str, Any] = {"hint": part.hint} if part.hint else {}
+    sample = database[name].aggregate_raw_batches(steps, **options)
     texts = list(dict.fromkeys(text for batch in sample for raw in split(batch) if (text := _bound(raw))))
     picked = [texts[len(texts) * cut // chunks] for cut in range(1, chunks)] if texts else []
     return list(dict.fromkeys(picked))
 
 
 def _bound(raw: bytes) -> str | None:
-    """A sampled `{_id: …}` as canonical Extended JSON; None where nothing can be read, or JSON would not give it back."""
+    """A sampled `{key: …}` as canonical Extended JSON; None where nothing can be read, or JSON would not give it back."""
     try:
         text = to_extended_json(bson.decode(raw, OPTIONS), json_options=_BOUNDS)
         again = from_extended_json(text, json_options=_BOUNDS)
-        return text if "_id" in again and bson.encode(again, codec_options=OPTIONS) == raw else None
+        return text if again and bson.encode(again, codec_options=OPTIONS) == raw else None
     except (BSONError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mongo2pg.replay import extract_rejects, plan_replay
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging
 from mongo2pg.verify import verify_chunk
+from mongo2pg.window import Window
 
 
 class Run:
@@ -46,8 +47,8 @@ class Run:
         prepare(self.database, self.conn, self.domain, self.staging.root)
         books.start_run(self.conn, self.key, "full", {"mode": "full"}, None)
 
-    def plan(self, chunk_bytes: int = CHUNK_BYTES) -> None:
-        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes)
+    def plan(self, chunk_bytes: int = CHUNK_BYTES, windows: Mapping[str, Window] | None = None) -> None:
+        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, windows)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         books.forget_checks(self.conn, self.key)
         claim(self.conn, self.key, self.domain)
@@ -85,10 +86,10 @@ class Run:
     def settle(self) -> None:
         settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)
 
-    def move(self, chunk_bytes: int = CHUNK_BYTES) -> None:
-        """From documents to rows with all their keys and constraints."""
+    def move(self, chunk_bytes: int = CHUNK_BYTES, window: Window | None = None) -> None:
+        """From documents to rows with all their keys and constraints: all documents, or those of a window."""
         self.prepare()
-        self.plan(chunk_bytes)
+        self.plan(chunk_bytes, window and {collection.name: window for collection in self.domain.collections})
         self.extract()
         self.normalise()
         self.load()

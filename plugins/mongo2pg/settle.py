@@ -27,7 +27,7 @@ from mongo2pg.errors import PermanentError
 from mongo2pg.load import hold, name_held
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.plan import FULL, REJECTS, scope
+from mongo2pg.plan import FULL, REJECTS, WINDOW, scope
 from mongo2pg.queries import create_incoming, incoming, names, target
 from mongo2pg.rejects import compact, value_at
 from mongo2pg.settlement import Loser, Outcome, Place, Settlement
@@ -63,8 +63,7 @@ def settle_domain(
                 schema.build_post_data(conn, each)
         settler.resolve_rejects()
         settler.record(time.monotonic() - started)
-        if scope(staging, run.plan_id, domain) == FULL:
-            books.complete(conn, run, domain)
+        books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
     with conn.transaction():
         for place in settler.own:
             for table in place.collection.tables if place.bulk else ():
@@ -98,7 +97,10 @@ class _Settler(Settlement):
         """Closes the rejects that are none any more: of documents that are gone, or that fit the present declaration."""
         for place in self.own:
             replayed = None
-            if scope(self.staging, self.run.plan_id, self.domain) == REJECTS:
+            how = scope(place.staging)
+            if how == WINDOW:
+                continue  # what lies outside of it may be rejected still
+            if how == REJECTS:
                 with open_parquet(place.staging.raw(0), read_json(place.staging.manifest(0))["raw"]["sha256"]) as raw:
                     replayed = [compact(text) for text in raw.read(columns=["_id"]).column(0).to_pylist()]
             count = books.resolve_rejects(self.conn, self.run, place.collection.name, replayed)
@@ -115,13 +117,13 @@ class _Settler(Settlement):
                 sql.SQL(
                     """
                     SELECT root_id::text, document_id::text, true FROM migration.held
-                    WHERE domain = %(domain)s AND table_name = %(table)s
+                    WHERE plan_id = %(plan)s AND table_name = %(table)s
                     UNION ALL
                     SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
-                    WHERE t.id IN (SELECT root_id FROM migration.held WHERE domain = %(domain)s AND table_name = %(table)s)
+                    WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
                     """
                 ).format(target=target(place.collection.table)),
-                {"domain": self.run.domain, "table": place.collection.table},
+                {"plan": self.run.plan_id, "table": place.collection.table},
             ):
                 one = claims.setdefault(root_id, {})
                 # The version that is held replaces the one that is loaded.
@@ -134,8 +136,8 @@ class _Settler(Settlement):
     def _lose_shared_id(self, place: Place, loser: Loser, held: bool) -> None:
         if held:
             self.conn.execute(
-                "DELETE FROM migration.held WHERE domain = %s AND collection = %s AND root_id = %s AND document_id = %s::jsonb",
-                (self.run.domain, place.collection.name, loser.root_id, loser.document_id),
+                "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s AND root_id = %s AND document_id = %s::jsonb",
+                (self.run.plan_id, place.collection.name, loser.root_id, loser.document_id),
             )
         else:
             self.take_back(place, [loser.root_id])
@@ -169,7 +171,7 @@ class _Settler(Settlement):
     # --- held documents, as rows again ---
 
     def open_held(self, places: Sequence[Place]) -> None:
-        """The held rows of these collections in temporary tables that bear their targets' names."""
+        """The rows of these collections that this plan holds, in temporary tables that bear their targets' names."""
         for place in places:
             for table in place.collection.tables:
                 self.conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
@@ -179,14 +181,14 @@ class _Settler(Settlement):
                         """
                         INSERT INTO {incoming} SELECT {columns}
                         FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).*) AS r
-                        WHERE h.domain = %s AND h.table_name = %s
+                        WHERE h.plan_id = %s AND h.table_name = %s
                         """
                     ).format(incoming=incoming(table.name), columns=names(table.columns, "r")),
-                    (self.run.domain, table.name),
+                    (self.run.plan_id, table.name),
                 )
                 self.conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
             self.conn.execute(
-                "DELETE FROM migration.held WHERE domain = %s AND collection = %s", (self.run.domain, place.collection.name)
+                "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s", (self.run.plan_id, place.collection.name)
             )
 
     # --- judgement ---

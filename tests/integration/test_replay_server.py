@@ -22,10 +22,10 @@ from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure
 
 from benchmarks.replay_server import ReplayServer
 from demo.processes import Children, wait_until
-from mongo2pg.count import server_lengths
 from mongo2pg.decode import OPTIONS
 from mongo2pg.model import Child, Collection
 from mongo2pg.plan import _cuts, _estimated_bytes
+from mongo2pg.source_count import server_lengths
 from tests.documents import NOON, oid, user
 from tests.unit.raw_bson import Pairs, document
 
@@ -299,13 +299,13 @@ LENGTHS = Collection(
 
 def test_the_movers_own_questions(server: ReplayServer, client: MongoClient[dict[str, Any]]) -> None:
     put(server, "things", THINGS)
-    assert server_lengths(client.shop, LENGTHS) == {"tags": 2, "deep.list": 3, "map": 2}
+    assert server_lengths(client.shop, LENGTHS, {}) == {"tags": 2, "deep.list": 3, "map": 2}
     size = sum(len(bson.encode(each)) for each in THINGS)
     assert _estimated_bytes(client.shop, "things", len(THINGS)) == size
     cuts = _cuts(client.shop, "things", 3)
     assert len(cuts) == 2
     put(server, "nothing", [])
-    assert server_lengths(client.shop, replace(LENGTHS, name="nothing")) == {"tags": 0, "deep.list": 0, "map": 0}
+    assert server_lengths(client.shop, replace(LENGTHS, name="nothing"), {}) == {"tags": 0, "deep.list": 0, "map": 0}
     assert client.shop.nothing.count_documents({}) == 0
 
 

@@ -59,16 +59,19 @@ CREATE TABLE IF NOT EXISTS migration.passes (
 );
 
 -- Documents that no chunk may judge: a reference whose row may still come, a unique slot that may still become free.
--- `row_image` is the row as PostgreSQL writes a composite value; a document's root row and child rows are held together.
+-- `row_image` is the row as PostgreSQL writes a composite value; a document's root row and child rows are held together,
+-- until the plan that read them settles, or another one reads the document anew.
 CREATE TABLE IF NOT EXISTS migration.held (
     domain        text NOT NULL,
     collection    text NOT NULL,
+    run_id        text NOT NULL,
     plan_id       text NOT NULL,
     document_id   jsonb NOT NULL,
     root_id       uuid NOT NULL,
     table_name    text NOT NULL,
     row_image     text NOT NULL
 );
+CREATE INDEX IF NOT EXISTS held_plan_idx ON migration.held (plan_id, collection);
 CREATE INDEX IF NOT EXISTS held_collection_idx ON migration.held (domain, collection, root_id);
 
 -- Each version of a rejected document once, byte for byte: Extended JSON cannot hold a malformed one.

@@ -1,0 +1,157 @@
+"""The server's own count of what a plan reads, and why it differs from what was read.
+
+A source that is written while it is read makes the two differ. The difference is resolved document by document: what was
+inserted, deleted or changed meanwhile is explained, anything else is a fault of the reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import bson
+from bson.json_util import RELAXED_JSON_OPTIONS
+from bson.json_util import loads as from_extended_json
+from pymongo.database import Database
+
+from mongo2pg.decode import OPTIONS, MalformedError, decode_batch
+from mongo2pg.model import Child, Collection
+from mongo2pg.plan import counted, whole_query
+from mongo2pg.rejects import compact
+from mongo2pg.staging import CollectionStaging, open_parquet
+from mongo2pg.values import extended_json
+
+
+@dataclass
+class Explanation:
+    """How many documents' differences are explained, and a sentence for each one that is not."""
+
+    explained: int = 0
+    unexplained: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SourceCount:
+    """The counts of one collection's source under one plan."""
+
+    database: Database[Any]
+    collection: Collection
+    staging: CollectionStaging
+    plan: dict[str, Any]
+    manifests: list[dict[str, Any]]
+
+    def documents(self) -> int:
+        """The documents that the plan's queries find now."""
+        return counted(self.database, self.collection, self.plan)
+
+    def explain_documents(self) -> Explanation:
+        """Resolves the documents that only one side has."""
+        found = Explanation()
+        read = {compact(text) for text, _ in self._read(["_id"])}
+        there: set[str] = set()
+        key = self.collection.change_key
+        for document in self._source().find(whole_query(self.plan), {"_id": 1, key: 1}):
+            text = compact(extended_json(document["_id"], keep_nul=True))
+            there.add(text)
+            if text in read:
+                continue
+            if self._came_later(document["_id"], document.get(key)):
+                found.explained += 1
+            else:
+                found.unexplained.append(f"{text} is in the source and was not read")
+        for text in sorted(read - there):
+            query = {"_id": from_extended_json(text, json_options=RELAXED_JSON_OPTIONS)}
+            if not text.startswith('{"$malformed"') and self._source().find_one({"$and": [query, whole_query(self.plan)]}) is None:
+                found.explained += 1  # deleted since it was read, or it left the window
+            else:
+                found.unexplained.append(f"{text} was read and is in the source, but not in its index")
+        return found
+
+    def _came_later(self, document_id: Any, key: Any) -> bool:
+        """Whether a document was made, or its change key written, after the plan; late writers have the window's lookback."""
+        planned = datetime.fromisoformat(self.plan["planned_at"])
+        if isinstance(document_id, bson.ObjectId) and document_id.generation_time >= planned.replace(microsecond=0):
+            return True
+        late = timedelta(seconds=self.plan["window"]["lookback"]) if "window" in self.plan else timedelta(0)
+        return isinstance(key, bson.DatetimeMS) and int(key) >= (planned - late).timestamp() * 1000
+
+    # --- elements of arrays and maps ---
+
+    def elements(self) -> dict[str, int]:
+        """Elements of each array or map path among what the plan reads."""
+        return server_lengths(self.database, self.collection, whole_query(self.plan))
+
+    def explain_elements(self) -> Explanation:
+        """Resolves documents whose arrays have another length now: they must be other bytes than those that were read."""
+        found = Explanation()
+        lengths = _lengths(self.collection)
+        steps = [{"$match": whole_query(self.plan)}, {"$project": {"_id": 1, **lengths}}]
+        there = {
+            compact(extended_json(row["_id"], keep_nul=True)): [row[name] for name in lengths]
+            for row in self._source().aggregate(steps)
+        }
+        for text, content in self._read(["_id", "bson"]):
+            (document,) = decode_batch([content])
+            now = there.get(compact(text))
+            if now is None or isinstance(document, MalformedError):
+                continue  # gone, or it left the window: `explain_documents` judges it
+            then = [_length_of(document, child) for child in self.collection.children]
+            if now == then:
+                continue
+            if self._raw(document["_id"]) != content:
+                found.explained += 1
+            else:
+                found.unexplained.append(f"{text}: the server counts {now} elements, {then} were read")
+        return found
+
+    def _raw(self, document_id: Any) -> bytes:
+        return b"".join(self._source().find_raw_batches({"_id": document_id}))
+
+    # --- both sides ---
+
+    def _source(self) -> Any:
+        return self.database[self.collection.name].with_options(codec_options=OPTIONS)
+
+    def _read(self, columns: list[str]) -> Iterator[tuple[str, bytes]]:
+        """`_id` and, if asked for, bytes of every document that was read."""
+        for manifest in self.manifests:
+            with open_parquet(self.staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
+                for group in range(raw.num_row_groups):
+                    table = raw.read_row_group(group, columns=columns)
+                    texts = table["_id"].to_pylist()
+                    yield from zip(texts, table["bson"].to_pylist() if "bson" in columns else [b""] * len(texts), strict=True)
+
+
+def server_lengths(database: Database[Any], collection: Collection, query: dict[str, Any]) -> dict[str, int]:
+    """Elements of each array or map path by the server's own count; one pass over what the query finds."""
+    lengths = _lengths(collection)
+    group: dict[str, Any] = {name: {"$sum": length} for name, length in lengths.items()}
+    (row,) = list(database[collection.name].aggregate([{"$match": query}, {"$group": {"_id": None, **group}}])) or [{}]
+    return {child.path: row.get(name, 0) for name, child in zip(lengths, collection.children, strict=True)}
+
+
+def _lengths(collection: Collection) -> dict[str, Any]:
+    return {f"n{at}": _length(child) for at, child in enumerate(collection.children)}
+
+
+def _length(child: Child) -> dict[str, Any]:
+    """An expression for the number of elements: 0 unless the path leads through documents to an array, or to a map."""
+    keys = child.path.split(".")
+    conditions: list[Any] = [{"$eq": [{"$type": "$" + ".".join(keys[:end])}, "object"]} for end in range(1, len(keys))]
+    whole = f"${child.path}"
+    if child.kind == "map":
+        conditions.append({"$eq": [{"$type": whole}, "object"]})
+        size: dict[str, Any] = {"$size": {"$objectToArray": whole}}
+    else:
+        conditions.append({"$isArray": whole})
+        size = {"$size": whole}
+    return {"$cond": [{"$and": conditions}, size, 0]}
+
+
+def _length_of(document: Any, child: Child) -> int:
+    value = document
+    for key in child.path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return len(value) if isinstance(value, dict if child.kind == "map" else list) else 0

@@ -1,0 +1,145 @@
+"""Windows of the change key: which documents they move, down to the millisecond, and which they can only count."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from pymongo.database import Database
+
+from deepiri.auth import AUTH
+from mongo2pg.model import Domain
+from mongo2pg.staging import read_json
+from mongo2pg.window import Window
+from tests.documents import NOON, fill, oid, user, uuid_of
+from tests.mover import EACH, Mover, counts, outcome
+
+MS = timedelta(milliseconds=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def mover(mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Path) -> Iterator[Mover]:
+    fill(mongo_database)
+    with target.connect() as conn:
+        yield Mover(mongo_database, conn, tmp_path / "staging", Domain("auth", (AUTH.collection("users"),)))
+
+
+def window(mover: Mover, start: datetime, end: datetime, chunk_bytes: int = 64 << 20, **fields: Any) -> dict[str, Any]:
+    """A window moved and verified; returns the report's counts of users."""
+    run = mover.run(f"window {start} {end} {chunk_bytes} {random.random()}")
+    run.move(chunk_bytes, Window(start, end, **fields))
+    return counts(run)["users"]
+
+
+def names(mover: Mover) -> list[str]:
+    return mover.column("SELECT name FROM users ORDER BY id")
+
+
+def test_the_bounds_are_exact_to_the_millisecond_pp_27(mover: Mover) -> None:
+    start, end = NOON, NOON + HOUR
+    moments = [start - MS, start, start + MS, end - MS, end, end + MS]
+    mover.passed("empty")
+    fill(mover.database, users=[user(number, name=str(number), updatedAt=at) for number, at in enumerate(moments)])
+    mover.database.users.create_index("updatedAt")
+    assert outcome(window(mover, start, end))[:2] == (3, 3)
+    assert names(mover) == ["1", "2", "3"]
+    assert outcome(window(mover, end, end + MS))[:2] == (1, 1)
+    assert outcome(window(mover, start - MS, end + 2 * MS)) == (6, 2, 0, 4, {})
+
+
+@pytest.mark.parametrize("indexed", [True, False], ids=["indexed", "scanned"])
+def test_windows_that_meet_move_what_one_full_run_moves_pp_25_pp_27(mover: Mover, indexed: bool) -> None:
+    chance = random.Random(27)
+    mover.passed("empty")
+    documents = [
+        user(number, updatedAt=NOON + chance.randrange(-5, 30_005) * MS, name="x" * chance.randrange(3000)) for number in range(300)
+    ]
+    fill(mover.database, users=documents)
+    if indexed:
+        mover.database.users.create_index("updatedAt")
+    read = inserted = 0
+    for second in range(-5, 35, 5):
+        start = NOON + timedelta(seconds=second)
+        report = outcome(window(mover, start, start + timedelta(seconds=5), chunk_bytes=20_000))
+        read, inserted = read + report[0], inserted + report[1]
+    assert (read, inserted) == (300, 300)
+    report = mover.passed("full")["users"]
+    assert outcome(report) == (300, 0, 0, 300, {})
+
+
+def test_a_window_is_cut_by_its_change_keys_and_planned_for_what_it_reads_pp_23_pp_24(mover: Mover) -> None:
+    mover.passed("empty")
+    fill(mover.database, users=[user(number, updatedAt=NOON + number * MS) for number in range(500)])
+    mover.database.users.create_index("updatedAt")
+    run = mover.run("window")
+    run.prepare()
+    run.plan(EACH * 20_000, {c.name: Window(NOON + 100 * MS, NOON + 400 * MS) for c in mover.domain.collections})
+    plan = read_json(run.staging.collection(run.key.plan_id, "users").plan)
+    assert plan["source_before"] == 300
+    assert 3 <= len(plan["bounds"]) <= 12
+    # What comes and goes at the ends of the window while it is read changes nothing for the documents that stay.
+    mover.database.users.delete_many({"updatedAt": {"$lt": NOON + 110 * MS}})
+    mover.database.users.insert_many([user(1000 + n, updatedAt=NOON + 399 * MS) for n in range(3)])
+    for stage in (run.extract, run.normalise, run.load, run.settle):
+        stage()
+    assert outcome(counts(run)["users"])[:2] == (293, 293)
+
+
+def test_a_second_window_after_one_update_moves_exactly_that_document_pp_26(mover: Mover) -> None:
+    fill(mover.database, users=[user(number, updatedAt=NOON) for number in range(20)])
+    mover.passed("full")
+    mover.database.users.update_one({"_id": oid(7)}, {"$set": {"name": "new", "updatedAt": NOON + HOUR}})
+    assert outcome(window(mover, NOON + MS, NOON + 2 * HOUR)) == (1, 0, 1, 0, {})
+    assert mover.column("SELECT id::text FROM users WHERE name = 'new'") == [uuid_of(7)]
+
+
+def test_a_late_writer_is_caught_by_the_lookback_pp_28(mover: Mover) -> None:
+    mover.passed("empty")
+    fill(mover.database, users=[user(1, updatedAt=NOON - 5 * MS), user(2, updatedAt=NOON - 6 * MS)])
+    assert outcome(window(mover, NOON, NOON + HOUR))[0] == 0
+    assert outcome(window(mover, NOON, NOON + HOUR, lookback=5 * MS))[:2] == (1, 1)
+
+
+OTHER_TYPES: list[Any] = [
+    ..., None, "2025-03-14T12:00:00Z", 5, Int64(5), 1.5, Decimal128("1"), True, Timestamp(1741953600, 1), {"at": NOON}, [NOON], [],
+    [NOON, "x"], [[NOON]], oid(5), Binary(b"x"), Regex("x"), MinKey(), MaxKey(),
+]  # fmt: skip
+
+
+def undated(moment: datetime) -> list[dict[str, Any]]:
+    """A document for each type that is no date, with an `_id` made at the moment."""
+    made = ObjectId.from_datetime(moment).binary[:4]
+    fields = [{} if value is ... else {"updatedAt": value} for value in OTHER_TYPES]
+    return [
+        {"_id": ObjectId(made + number.to_bytes(8, "big")), "email": f"{moment:%H%M}-{number}@example.com", **field}
+        for number, field in enumerate(fields)
+    ]
+
+
+@pytest.mark.parametrize("index", ["none", "plain", "descending", "sparse"])
+def test_documents_without_a_date_go_by_the_time_of_their_id_and_are_counted_pp_28(mover: Mover, index: str) -> None:
+    mover.passed("empty")
+    old, new = undated(NOON - 100 * HOUR), undated(NOON + HOUR / 2)
+    fill(mover.database, users=[*old, *new, user(1, updatedAt=NOON)])
+    if index != "none":
+        key = [("updatedAt", -1 if index == "descending" else 1)]
+        mover.database.users.create_index(key, **({"sparse": True} if index == "sparse" else {}))
+    report = window(mover, NOON, NOON + HOUR)
+    assert outcome(report)[:2] == (len(new) + 1, len(new) + 1)
+    assert report["without_key"] == {"documents": len(old) + len(new), "moved": len(new), "left": len(old)}
+
+
+def test_the_declaration_can_leave_documents_without_a_date_to_reconcile_pp_28(mover: Mover) -> None:
+    mover.domain = Domain("auth", (replace(AUTH.collection("users"), unkeyed="reconcile"),))
+    mover.passed("empty")
+    fill(mover.database, users=[*undated(NOON), user(1, updatedAt=NOON)])
+    report = window(mover, NOON, NOON + HOUR)
+    assert outcome(report)[:2] == (1, 1)
+    assert report["without_key"] == {"documents": len(OTHER_TYPES), "moved": 0, "left": len(OTHER_TYPES)}
