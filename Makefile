@@ -34,6 +34,9 @@ test: $(VENV)/.installed ## run every test, against real servers that it starts 
 bench: $(VENV)/.installed ## measure speed and memory against the limit and against other tools, about 25 minutes
 	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)
 
+faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the tests know, not only some of each: about an hour
+	@MONGO2PG_FAULTS=all exec $(BIN)/python -m pytest tests/faults $(ARGS)
+
 parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG file
 	@$(BIN)/python -m demo.parse_times
 
@@ -102,4 +105,4 @@ $(UV):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $(VENV)/.uv-$(UV_VERSION) '$@'
 
-.PHONY: bench parse-times help demo test check lint types fmt lock lock-check clean
+.PHONY: bench faults parse-times help demo test check lint types fmt lock lock-check clean

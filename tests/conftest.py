@@ -40,7 +40,8 @@ fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 # Before anything imports Airflow: importing it reads the configuration. Parsing DAGs needs no metadata database, and the
 # URL makes sure that a test which uses one by accident fails.
-for name in [name for name in os.environ if name.startswith(("AIRFLOW", "MONGO2PG_")) and name != "MONGO2PG_FUZZ_EXAMPLES"]:
+KEPT = ("MONGO2PG_FUZZ_EXAMPLES", "MONGO2PG_FAULTS")
+for name in [name for name in os.environ if name.startswith(("AIRFLOW", "MONGO2PG_")) and name not in KEPT]:
     del os.environ[name]
 os.environ.update(
     AIRFLOW_HOME=str(FOLDER / "airflow-import"),

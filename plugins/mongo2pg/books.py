@@ -98,6 +98,11 @@ def lock_collection(conn: Connection, domain: str, collection: str, *, shared: b
     conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {domain}.{collection}",))
 
 
+def lock_chunk(conn: Connection, run: RunKey, collection: str, chunk: int) -> None:
+    """Waits for the chunk's lock and holds it to the end of the transaction: a task and its own retry may run at once."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mongo2pg {run.plan_id} {collection} {chunk}",))
+
+
 def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | None, str | None]:
     """Phase, owning run and owning plan of a collection; ('empty', None, None) for one never seen."""
     row = conn.execute(

@@ -24,7 +24,7 @@ from psycopg.types.numeric import DecimalBinaryDumper
 
 from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
-from mongo2pg.errors import StagingError
+from mongo2pg.errors import StagingError, TransientError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD, RAW_ROW
@@ -67,12 +67,17 @@ def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: C
         )
     started = time.monotonic()
     with conn.transaction():
-        phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
-        books.lock_collection(conn, run.domain, collection.name, shared=phase == "bulk")
+        shared = books.phase(conn, run, collection.name)[0] == "bulk"
+        books.lock_collection(conn, run.domain, collection.name, shared=shared)
+        books.lock_chunk(conn, run, collection.name, chunk)
         done = books.committed_pass(conn, run, collection.name, chunk)
         if done:
             log.info("%s %s: loaded already by this plan, nothing to do", collection.name, chunk)
             return done
+        # Whoever held the lock may have claimed the first load, or ended it.
+        phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+        if shared and phase == "complete":
+            raise TransientError(f"the first load of {collection.name} ended while its chunk {chunk} waited; try again")
         if phase != "complete" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
             raise StagingError(f"the first load of {collection.name} belongs to run {owner_run}; clear the task `plan`")
         files = {

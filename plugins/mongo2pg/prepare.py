@@ -11,11 +11,11 @@ import psycopg
 import pymongo
 from psycopg import sql
 from pymongo.database import Database
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from mongo2pg import books, lineage, schema
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.errors import PrepareError
+from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, target
 from mongo2pg.staging import make_folder, written
@@ -50,13 +50,15 @@ def prepare(database: Database[Any] | None, conn: Connection, domain: Domain, st
 
 
 def source_faults(database: Database[Any], domain: Domain) -> list[str]:
-    """What keeps the collections from being read."""
+    """What keeps the collections from being read. A connection that is lost meanwhile is no such thing: TransientError."""
     try:
         with pymongo.timeout(SERVER_SECONDS):
             present = set(database.list_collection_names(authorizedCollections=True, nameOnly=True))
             missing = [c for c in domain.collections if c.name not in present]
             faults = [_unreadable(database, c.name) for c in domain.collections if c.name in present]
     except PyMongoError as error:
+        if isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError):
+            raise TransientError(source_fault(error)) from None  # it was there a moment ago: a fail-over, a restart
         return [source_fault(error)]
     wanted = [c.name for c in missing if not c.optional]
     if not present:

@@ -53,6 +53,13 @@ class Run:
         books.forget_checks(self.conn, self.key)
         claim(self.conn, self.key, self.domain)
 
+    def resume(self) -> None:
+        """Goes on with the run's present plan: in a process that made no plan of its own, as the retry of a task is one."""
+        books.open_session(self.conn)
+        current = self.staging.current()
+        self.lots = current["lots"]
+        self.key = self.key._replace(plan_id=current["plan_id"])
+
     def replay(self) -> None:
         """The documents of open rejects instead of the source's, from the stored bytes to settled rows."""
         books.open_session(self.conn)

@@ -1,0 +1,161 @@
+"""The tasks of a run, as Airflow has them: one after another, each with connections of its own, in a process that may die.
+
+A process performs the tasks from a given one on and says which of them it has finished. After one that was killed another
+begins with the first task that was not finished: that is what Airflow's retry does.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.forkserver
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd  # noqa: F401 - pyarrow looks for it at its first list, and it takes longer than all tasks together
+import psycopg
+import pytest
+from pymongo import MongoClient
+
+from deepiri.auth import AUTH
+from mongo2pg import books
+from mongo2pg.run import Run
+from tests.faults.steps import watch
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the auth domain: both ends, its staging and its id."""
+
+    source: str
+    target: str
+    staging: Path
+    run_id: str
+    chunk_bytes: int
+
+
+def plan(run: Run, job: Job) -> None:
+    books.open_session(run.conn)
+    run.plan(job.chunk_bytes)
+
+
+def gate(run: Run, _: Job) -> None:
+    report = run.report()
+    books.finish_run(run.conn, run.key, report["passed"], report)
+
+
+TASKS: dict[str, Callable[[Run, Job], object]] = {
+    "prepare": lambda run, _: run.prepare(),
+    "plan": plan,
+    "extract": lambda run, _: run.extract(),
+    "normalise": lambda run, _: run.normalise(),
+    "load": lambda run, _: run.load(),
+    "settle": lambda run, _: run.settle(),
+    "row_counts": lambda run, _: run.row_counts(),
+    "checksums": lambda run, _: run.checksums(),
+    "gate": gate,
+}
+# These begin a run; all others go on with the plan that the second made.
+FIRST_TASKS = ("prepare", "plan")
+
+
+def perform(job: Job, task: str) -> None:
+    """One task, with everything that it needs opened before and closed after it."""
+    with MongoClient[Any](job.source) as client, psycopg.connect(job.target) as conn:
+        run = Run(client.get_default_database(), conn, AUTH, job.staging, job.run_id)
+        if task not in FIRST_TASKS:
+            run.resume()
+        TASKS[task](run, job)
+
+
+def perform_from(job: Job, first: str) -> None:
+    """This task and all that follow it."""
+    names = list(TASKS)
+    for task in names[names.index(first) :]:
+        perform(job, task)
+
+
+# ------------------------------------------------------------------------------------------------ in another process
+
+
+@dataclass
+class Attempt:
+    """What a process came to that performed the tasks from `first` on: its exit code, -9 for one that was killed."""
+
+    first: str
+    code: int = 0
+    finished: list[str] = field(default_factory=list)
+    # Of each step that it reached: the task and the kind of step.
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def next(self) -> str | None:
+        """The task that a retry begins with; None once all are finished."""
+        names = list(TASKS)
+        return next((task for task in names[names.index(self.first) :] if task not in self.finished), None)
+
+
+def attempt(job: Job, first: str = "prepare", *, fatal: int | None = None, after: float | None = None) -> Attempt:
+    """Performs the tasks in a process that kills itself at its step number `fatal`, or is killed `after` so many seconds."""
+    made = Attempt(first)
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_perform_and_say, args=(job, first, fatal, theirs))
+    process.start()
+    theirs.close()
+    with ours:
+        if after is not None:
+            process.join(after)
+            process.kill()
+        try:
+            while True:
+                kind, *content = ours.recv()
+                if kind == "error":
+                    pytest.fail(f"after {made.finished} of the tasks from {first} on:\n{content[0]}")
+                elif kind == "finished":
+                    made.finished.append(*content)
+                else:
+                    made.steps.append((content[0], kind))
+        except EOFError:
+            pass
+    process.join()
+    made.code = process.exitcode
+    process.close()
+    return made
+
+
+def _perform_and_say(job: Job, first: str, fatal: int | None, said: Any) -> None:
+    names = list(TASKS)
+    current = first
+    count = 0
+
+    def reached(kind: str) -> None:
+        nonlocal count
+        said.send((kind, current))
+        if count == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    watch(reached)
+    try:
+        for current in names[names.index(first) :]:
+            perform(job, current)
+            reached("end")
+            said.send(("finished", current))
+    except Exception:
+        said.send(("error", traceback.format_exc()))
+
+
+# Processes are forked from one that has imported everything and done nothing: each is there in milliseconds.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([__name__])
+
+
+def start_forkserver() -> None:
+    """Starts the process that is forked; it looks for modules where the environment says, not where this process does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        multiprocessing.forkserver.ensure_running()

@@ -1,0 +1,80 @@
+"""A task and its own retry at once: the first one lives on, cut off from Airflow, while the second does the same work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+from deepiri.auth import AUTH
+from mongo2pg import books
+from mongo2pg.books import RunKey
+from mongo2pg.errors import StagingError
+from tests.faults.grounds import Ground, outcome
+from tests.faults.tasks import Job, perform, perform_from
+
+
+@contextmanager
+def stopped_before_its_first_commit(patch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """The first thread that has copied rows of a chunk waits before it commits: it sets one event and waits for the other."""
+    waits, goes_on = threading.Event(), threading.Event()
+    record: Callable[..., None] = books.record_pass
+
+    def late(*arguments: Any) -> None:
+        if not waits.is_set():
+            waits.set()
+            assert goes_on.wait(60)
+        record(*arguments)
+
+    patch.setattr(books, "record_pass", late)
+    yield waits, goes_on
+    goes_on.set()
+
+
+def waiting_for_a_lock(job: Job) -> bool:
+    with psycopg.connect(job.target, autocommit=True) as conn:
+        row = conn.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+        return bool(row and row[0])
+
+
+def test_a_load_and_its_retry_at_once_load_the_chunk_once(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ground.job() as job, ThreadPoolExecutor(2) as threads:
+        for task in ("prepare", "plan", "extract", "normalise"):
+            perform(job, task)
+        with stopped_before_its_first_commit(monkeypatch) as (waits, goes_on):
+            first = threads.submit(perform, job, "load")
+            assert waits.wait(60)
+            retry = threads.submit(perform, job, "load")
+            while not waiting_for_a_lock(job):
+                assert not retry.done()
+            goes_on.set()
+            first.result(60)
+            retry.result(60)
+        perform_from(job, "settle")
+        assert outcome(job) == ground.clean.outcome
+
+
+def test_a_load_that_waited_while_another_run_claimed_the_first_load_writes_nothing(first_load: Ground) -> None:
+    with first_load.job() as job, ThreadPoolExecutor(1) as threads:
+        for task in ("prepare", "plan", "extract", "normalise"):
+            perform(job, task)
+        with psycopg.connect(job.target, autocommit=True) as conn:
+            with conn.transaction():
+                for collection in AUTH.collections:
+                    books.lock_collection(conn, "auth", collection.name)
+                late = threads.submit(perform, job, "load")
+                while not waiting_for_a_lock(job):
+                    assert not late.done()
+                for collection in AUTH.collections:
+                    books.set_phase(conn, RunKey("auth", "another run", "its plan"), collection.name, "bulk")
+            with pytest.raises(StagingError, match="belongs to run another run"):
+                late.result(60)
+            for table in AUTH.tables:
+                assert conn.execute(f"SELECT count(*) FROM public.{table.name}".encode()).fetchone() == (0,)
