@@ -21,7 +21,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 export EXIT SCALE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=python3.12 chooses the interpreter; EXIT=1 ends the demo after its report; SCALE=10 gives it ten times the data."
 
@@ -39,6 +39,9 @@ faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the te
 
 parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG file
 	@$(BIN)/python -m demo.parse_times
+
+verify-score: $(VENV)/.installed ## damage 100,000 rows and the mover in every way, and count what the verifier finds
+	@PYTHONPATH=plugins:. $(BIN)/python -m tests.score $(ARGS)
 
 check: lint types test ## lint, types and test
 
@@ -105,4 +108,4 @@ $(UV):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $(VENV)/.uv-$(UV_VERSION) '$@'
 
-.PHONY: bench faults parse-times help demo test check lint types fmt lock lock-check clean
+.PHONY: verify-score bench faults parse-times help demo test check lint types fmt lock lock-check clean

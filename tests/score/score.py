@@ -1,0 +1,163 @@
+"""Counts what the verifier finds of everything that is done to the data, and what it reports though nothing was done."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bson
+import psycopg
+from pymongo import MongoClient
+
+from benchmarks.replay_server import ReplayServer
+from mongo2pg import schema
+from mongo2pg.decode import OPTIONS
+from mongo2pg.errors import PermanentError
+from mongo2pg.run import Run
+from tests.hostile import HOSTILE, write_sql
+from tests.score.corruptions import HARMLESS, OWNERS, SET_UP, STRUCTURES, VALUES, Found, Ground, a_whole_chunk_missing, change_value
+from tests.score.data import code, thing
+from tests.score.mutants import MUTANTS, replaced
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Score:
+    """What was done and found; `wrong` are reports that nothing explains."""
+
+    done: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def note(self, what: str, found: bool) -> None:
+        self.done.append(what)
+        if not found:
+            self.missed.append(what)
+
+    def line(self) -> str:
+        return f"found {len(self.done) - len(self.missed)}/{len(self.done)}, wrongly reported {len(self.wrong)}"
+
+
+class Bench:
+    """A replay server with documents, and as many empty databases as are asked for."""
+
+    def __init__(self, new_database: Callable[[], Any], folder: Path, seed: int, things: int, say: Say) -> None:
+        self.new_database, self.folder, self.seed, self.say = new_database, folder, seed, say
+        chance = random.Random(seed)
+        self.things = [encode(thing(number, chance)) for number in range(1, things + 1)]
+        self.codes = [encode(code(number, chance)) for number in range(1, things // 10 + 1)]
+
+    def score(self, rounds: int) -> Score:
+        """`rounds` times each corruption, and each mutant once."""
+        score = Score()
+        with (
+            replaced(schema, "INCLUDE", write_sql(self.folder / "sql")),
+            ReplayServer({"hostile": {"things": self.things, "codes": self.codes}}) as server,
+            MongoClient[dict[str, Any]](server.uri) as client,
+        ):
+            with self.new_database() as login, login.connect() as conn:
+                run = Run(client["hostile"], conn, HOSTILE, self.folder / "staging", "clean")
+                run.move(chunk_bytes=sum(map(len, self.things)) // 4)
+                report = run.verify()
+                rows = sum(table["rows"] for table in report["tables"])
+                self.say(f"{rows:,} rows in {len(list(run.chunks()))} chunks, clean: {'green' if report['passed'] else 'RED'}")
+                score.wrong += [f"clean run: {failure}" for failure in report["failures"]]
+                for at in range(rounds):
+                    self._corrupt(score, run, self.seed + at)
+                self._lose_a_chunk(score, run)
+            self._mutate(score, server, client)
+        return score
+
+    def _corrupt(self, score: Score, run: Run, seed: int) -> None:
+        """All kinds at once, each in documents of its own; every difference must be named, and no other."""
+        with run.conn.transaction(force_rollback=True):
+            ground = prepared(run.conn, seed)
+            owed: dict[str, set[Found]] = {
+                what: change_value(ground, table, column, where, value) for what, table, column, where, value in VALUES
+            }
+            owed |= {each.__name__.replace("_", " "): each(ground) for each in STRUCTURES}
+            for each in HARMLESS:
+                each(ground)
+            found = self._differences(run)
+        for what, differences in owed.items():
+            score.note(f"{what} (seed {seed})", differences <= found)
+        # A row that hangs on another document is one too many for that one's chunk.
+        moved = {(table, row, None, "extra") for table, row, column, _ in set().union(*owed.values()) if column in OWNERS.values()}
+        strange = found - moved - set().union(*owed.values())
+        score.wrong += [f"{difference} (seed {seed})" for difference in sorted(map(str, strange))]
+        self.say(f"seed {seed}: {len(owed)} kinds of corruption, {len(found)} differences named, {len(HARMLESS)} harmless changes")
+
+    def _lose_a_chunk(self, score: Score, run: Run) -> None:
+        with run.conn.transaction(force_rollback=True):
+            ground = prepared(run.conn, self.seed)
+            ids = [row[0] for row in run.conn.execute("SELECT id::text FROM public.things ORDER BY id")]
+            lost = a_whole_chunk_missing(ground, ids[len(ids) // 4], ids[len(ids) // 2])
+            found = self._differences(run)
+        score.note("a whole chunk missing", lost <= found)
+        score.wrong += [f"{difference} beside a lost chunk" for difference in sorted(map(str, found - lost))]
+        self.say(f"a whole chunk missing: {len(lost):,} rows")
+
+    def _differences(self, run: Run) -> set[Found]:
+        run.conn.execute("SET LOCAL search_path = pg_catalog")
+        report = run.verify()
+        found = {
+            (table, row_id, column, kind)
+            for table, row_id, column, kind in run.conn.execute(
+                "SELECT table_name, id::text, column_name, kind FROM migration.differences WHERE run_id = %s", (run.key.run_id,)
+            )
+        }
+        return found if report["passed"] is False else set()
+
+    def _mutate(self, score: Score, server: ReplayServer, client: MongoClient[dict[str, Any]]) -> None:
+        few, fewer = self.things[:400], self.codes[:150]
+        for number, (what, mutant) in enumerate({"": None, **MUTANTS}.items()):
+            with self.new_database() as login, login.connect() as conn:
+                server.put("hostile", "things", few)
+                server.put("hostile", "codes", fewer)
+                staging = self.folder / f"mutant-{number}"
+                red = is_red(client, conn, staging, "first", mutant)
+                if not red:  # a fault of updating shows when documents have changed
+                    server.put("hostile", "things", [shrunk(raw) if at % 7 == 0 else raw for at, raw in enumerate(few)])
+                    red = is_red(client, conn, staging, "second", mutant)
+            if mutant is None:
+                score.wrong += ["a run of the mover as it is"] if red else []
+            else:
+                score.note(f"a mover that {what}", red)
+        self.say(f"{len(MUTANTS)} mutants of the mover")
+
+
+def prepared(conn: psycopg.Connection[Any], seed: int) -> Ground:
+    conn.execute("SET LOCAL search_path = public, pg_catalog")
+    conn.execute(SET_UP)
+    return Ground(conn, seed)
+
+
+def is_red(client: MongoClient[dict[str, Any]], conn: psycopg.Connection[Any], staging: Path, run_id: str, mutant: Any) -> bool:
+    """Whether a run fails, by a check or by an error."""
+    run = Run(client["hostile"], conn, HOSTILE, staging, run_id)
+    try:
+        if mutant is None:
+            run.move(chunk_bytes=40_000)
+        else:
+            with mutant():
+                run.move(chunk_bytes=40_000)
+        return run.verify()["passed"] is not True
+    except (PermanentError, psycopg.Error):
+        return True
+
+
+def shrunk(raw: bytes) -> bytes:
+    """The document after an update: another name, an element less, another score."""
+    content = bson.decode(raw, OPTIONS)
+    content["name"] = "renamed"
+    content["parts"] = content["parts"][:1]
+    content["scores"] = [0.5, *content["scores"][1:]]
+    return encode(content)
+
+
+def encode(content: dict[str, Any]) -> bytes:
+    return bson.encode(content, codec_options=OPTIONS)
