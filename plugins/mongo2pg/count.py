@@ -7,7 +7,6 @@ after a full reading only.
 from __future__ import annotations
 
 import logging
-import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,12 +179,12 @@ def _count_table(
         ),
         (books.stale_ids(conn, run, collection.name),),
     ).fetchone() or (0, 0)
-    differences: list[Difference] = []
-    if count - stale != rows and table.child is None:
-        differences = _extra_rows(conn, collection, staging)
-        write_differences(conn, run, "row_counts", -1, differences)
+    # Looked for even where the count is right: a row too many and one too few cancel out.
+    differences = _extra_rows(conn, collection, staging) if table.child is None else []
+    write_differences(conn, run, "row_counts", -1, differences)
     detail = "; ".join(describe(difference) for difference in differences[:SHOWN]) or None
-    return _check("row_counts", table.name, count - stale == rows, {"rows": rows}, {"rows": count - stale, "stale": stale}, detail)
+    passed = count - stale == rows and not differences
+    return _check("row_counts", table.name, passed, {"rows": rows}, {"rows": count - stale, "stale": stale}, detail)
 
 
 def _extra_rows(conn: Connection, collection: Collection, staging: CollectionStaging) -> list[Difference]:
@@ -198,6 +197,7 @@ def _extra_rows(conn: Connection, collection: Collection, staging: CollectionSta
                 for group in range(raw.num_row_groups):
                     texts = raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
                     copy.write("".join(f"{_id_of(text)}\n" for text in texts if not text.startswith('{"$malformed"')))
+    conn.execute("ANALYZE pg_temp.mongo2pg_read")
     rows = conn.execute(
         sql.SQL(
             "SELECT id::text FROM {} t WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id) ORDER BY 1"
@@ -207,7 +207,12 @@ def _extra_rows(conn: Connection, collection: Collection, staging: CollectionSta
     return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
 
 
-def _id_of(text: str) -> uuid.UUID:
-    return identify(
-        bson.decode(bson.encode(from_extended_json('{"_id":' + text + "}", json_options=RELAXED_JSON_OPTIONS)), OPTIONS)["_id"]
-    )
+_OBJECT_ID = '{"$oid":"'
+
+
+def _id_of(text: str) -> str:
+    if text.startswith(_OBJECT_ID):  # nearly always; the rule of docs/identity.md without a detour over BSON
+        digits = text[len(_OBJECT_ID) : -2]
+        return f"{digits[:12]}8{digits[12:15]}8{digits[15:]}000000"
+    document = bson.encode(from_extended_json('{"_id":' + text + "}", json_options=RELAXED_JSON_OPTIONS))
+    return str(identify(bson.decode(document, OPTIONS)["_id"]))

@@ -47,9 +47,7 @@ class Bench:
 
     def __init__(self, new_database: Callable[[], Any], folder: Path, seed: int, things: int, say: Say) -> None:
         self.new_database, self.folder, self.seed, self.say = new_database, folder, seed, say
-        chance = random.Random(seed)
-        self.things = [encode(thing(number, chance)) for number in range(1, things + 1)]
-        self.codes = [encode(code(number, chance)) for number in range(1, things // 10 + 1)]
+        self.things, self.codes = documents(seed, things, things // 10)
 
     def score(self, rounds: int) -> Score:
         """`rounds` times each corruption, and each mutant once."""
@@ -113,7 +111,8 @@ class Bench:
         return found if report["passed"] is False else set()
 
     def _mutate(self, score: Score, server: ReplayServer, client: MongoClient[dict[str, Any]]) -> None:
-        few, fewer = self.things[:400], self.codes[:150]
+        # Enough for several chunks, for a second batch of a cursor, and for a reject.
+        few, fewer = documents(self.seed, 200, 150)
         for number, (what, mutant) in enumerate({"": None, **MUTANTS}.items()):
             with self.new_database() as login, login.connect() as conn:
                 server.put("hostile", "things", few)
@@ -128,6 +127,15 @@ class Bench:
             else:
                 score.note(f"a mover that {what}", red)
         self.say(f"{len(MUTANTS)} mutants of the mover")
+
+
+def documents(seed: int, things: int, codes: int) -> tuple[list[bytes], list[bytes]]:
+    """So many of each, the same for the same seed."""
+    chance = random.Random(seed)
+    return (
+        [encode(thing(number, chance)) for number in range(1, things + 1)],
+        [encode(code(number, chance)) for number in range(1, codes + 1)],
+    )
 
 
 def prepared(conn: psycopg.Connection[Any], seed: int) -> Ground:
