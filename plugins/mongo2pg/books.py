@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import psycopg
@@ -26,6 +27,14 @@ class RunKey(NamedTuple):
     domain: str
     run_id: str
     plan_id: str = ""
+
+
+class Load(NamedTuple):
+    """A chunk that a run loaded under a plan."""
+
+    run_id: str
+    plan_id: str
+    chunk: int
 
 
 class RejectRow(NamedTuple):
@@ -142,6 +151,76 @@ def committed_pass(conn: Connection, run: RunKey, collection: str, chunk: int) -
         (*run, collection, chunk),
     ).fetchone()
     return row[0] if row else None
+
+
+def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[Load]:
+    """What other plans loaded and had not finished reading at that time, by the source's clock."""
+    rows = conn.execute(
+        """
+        SELECT run_id, plan_id, chunk FROM migration.passes
+        WHERE domain = %s AND collection = %s AND read_until >= %s AND stage = 'load' AND plan_id <> %s
+        """,
+        (run.domain, collection, read_time, run.plan_id),
+    )
+    return [Load(*row) for row in rows]
+
+
+def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> list[Load]:
+    """What other plans loaded after this plan had loaded that chunk."""
+    rows = conn.execute(
+        """
+        SELECT o.run_id, o.plan_id, o.chunk FROM migration.passes o
+        JOIN migration.passes m ON o.domain = m.domain AND o.collection = m.collection AND o.stage = m.stage
+                               AND o.committed_at >= m.committed_at AND o.plan_id <> m.plan_id
+        WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage, m.chunk) = (%s, %s, %s, %s, 'load', %s)
+        """,
+        (*run, collection, chunk),
+    )
+    return [Load(*row) for row in rows]
+
+
+def committed_since(conn: Connection, run: RunKey, collection: str, books_time: str) -> bool:
+    """Whether another plan committed a pass after that time, by PostgreSQL's clock."""
+    row = conn.execute(
+        """
+        SELECT FROM migration.passes
+        WHERE domain = %s AND collection = %s AND committed_at >= %s AND plan_id <> %s LIMIT 1
+        """,
+        (run.domain, collection, books_time, run.plan_id),
+    ).fetchone()
+    return row is not None
+
+
+def now(conn: Connection) -> str:
+    """PostgreSQL's clock, which tells the order of what the books say."""
+    row = conn.execute("SELECT clock_timestamp()::text").fetchone()
+    return str(row[0]) if row else ""
+
+
+def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
+    """Drops what other plans hold of these documents, which have been read anew, and counts it there as superseded."""
+    rows = conn.execute(
+        """
+        WITH gone AS (
+            DELETE FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s AND document_id = ANY(%s::jsonb[])
+            RETURNING run_id, plan_id, root_id, document_id
+        )
+        SELECT run_id, plan_id, count(DISTINCT (root_id, document_id)) FROM gone GROUP BY 1, 2
+        """,
+        (run.domain, collection, run.plan_id, list(document_ids)),
+    ).fetchall()
+    for run_id, plan_id, count in rows:
+        other = RunKey(run.domain, run_id, plan_id)
+        record_pass(conn, other, collection, "settle", next_settle(conn, other, collection), {"superseded": count})
+
+
+def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents that other plans hold, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        "SELECT DISTINCT document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s",
+        (run.domain, collection, run.plan_id),
+    )
+    return [row[0] for row in rows]
 
 
 def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int, facts: Mapping[str, Any]) -> None:
@@ -303,6 +382,18 @@ def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]
     ]
 
 
+def rejected_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents whose open rejects other plans opened, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        """
+        SELECT DISTINCT document_id::text FROM migration.rejects
+        WHERE state = 'open' AND domain = %s AND collection = %s AND plan_id <> %s
+        """,
+        (run.domain, collection, run.plan_id),
+    )
+    return [row[0] for row in rows]
+
+
 def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterable[RejectRow]) -> None:
     """Opens rejects, each version of a document stored once; an open one of the same document and path is replaced."""
     digests: dict[int, bytes] = {}
@@ -388,3 +479,36 @@ def complete(conn: Connection, run: RunKey, collections: Sequence[str]) -> None:
         """,
         (run.run_id, run.plan_id, run.domain, list(collections)),
     )
+
+
+def watermark(conn: Connection, run: RunKey, collection: str) -> datetime | None:
+    """Up to where the collection has been moved; None before its first full run settled."""
+    row = conn.execute(
+        "SELECT watermark FROM migration.collections WHERE (domain, collection, phase) = (%s, %s, 'complete')",
+        (run.domain, collection),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def move_watermark(conn: Connection, run: RunKey, collection: str, start: str | None, end: str) -> None:
+    """Moves the watermark to the end of what was moved: never backwards, and from a window that begins after it not at all."""
+    conn.execute(
+        """
+        UPDATE migration.collections SET watermark = greatest(watermark, %(end)s::timestamptz)
+        WHERE domain = %(domain)s AND collection = %(collection)s
+          AND (%(start)s::timestamptz IS NULL OR %(start)s::timestamptz <= watermark)
+        """,
+        {"domain": run.domain, "collection": collection, "start": start, "end": end},
+    )
+
+
+def loaded_chunks(conn: Connection, run: RunKey, collection: str) -> set[int]:
+    """The chunks that this run and plan loaded."""
+    rows = conn.execute(
+        """
+        SELECT chunk FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'load')
+        """,
+        (*run, collection),
+    )
+    return {row[0] for row in rows}

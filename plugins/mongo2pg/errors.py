@@ -36,6 +36,21 @@ class PrepareError(PermanentError):
         return "\n".join(["nothing was written, because:", *(f"- {fault}" for fault in self.faults)])
 
 
+class NothingToDoError(PermanentError):
+    """A schedule asked for what cannot be done yet; the run is skipped, not failed."""
+
+
+class OwnedError(TransientError):
+    """Another run, still alive, has the first load of these collections; `owner` is its run id."""
+
+    def __init__(self, owner: str, collections: Sequence[str]) -> None:
+        super().__init__(owner, collections)
+        self.owner, self.collections = owner, collections
+
+    def __str__(self) -> str:
+        return f"run {self.owner} has the first load of {', '.join(self.collections)}: this run waits until it has ended"
+
+
 class StagingError(PermanentError):
     """A staged file is not the one that its manifest describes, or a stage before this one did not finish."""
 

@@ -57,6 +57,7 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
         "query": plan["query"],
         "read_concern": plan["read_concern"],
         "read_time": read_time,
+        "read_until": server_time(database),
         "documents": documents,
         "bytes": size,
         "seconds": round(seconds, 3),

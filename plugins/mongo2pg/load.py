@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ from psycopg.types.numeric import DecimalBinaryDumper
 
 from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
-from mongo2pg.errors import StagingError, TransientError
+from mongo2pg.errors import OwnedError, StagingError, TransientError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD, RAW_ROW
@@ -33,39 +33,55 @@ from mongo2pg.queries import create_incoming, incoming, names, same_image, targe
 from mongo2pg.rejects import compact, documents_at, value_at
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 from mongo2pg.values import ARROW_TYPES, uuid_text
+from mongo2pg.versions import is_overtaken
 
 log = logging.getLogger(__name__)
 
 
-def claim(conn: Connection, run: RunKey, domain: Domain) -> None:
-    """Makes this run and plan the owner of each collection's first load, where that is still to be done.
+def claim(conn: Connection, run: RunKey, domain: Domain, alive: Callable[[str], bool]) -> None:
+    """Makes this run and plan the owner of each collection's first load, where that is still to be done: of all or of none.
 
-    What a dead owner left in the tables of a first load goes: nobody can say how far it came. So do documents that earlier
-    plans of this run hold, for this plan reads them again.
+    Raises OwnedError as long as another run, `alive` by its id, has one of them. What a dead owner left in the tables goes:
+    nobody can say how far it came. So do documents that earlier plans of this run hold, for this plan reads them again.
     """
-    for collection in domain.collections:
-        with conn.transaction():
+    with conn.transaction():
+        phases = {}
+        for collection in sorted(domain.collections, key=lambda each: each.name):
             books.lock_collection(conn, run.domain, collection.name)
-            phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+            phases[collection.name] = books.phase(conn, run, collection.name)
+        owners = {name: owner for name, (phase, owner, _) in phases.items() if phase == "bulk" and owner != run.run_id}
+        for owner in sorted(set(filter(None, owners.values()))):
+            if alive(owner):
+                raise OwnedError(owner, [name for name, other in owners.items() if other == owner])
+        for collection in domain.collections:
+            phase, _, plan = phases[collection.name]
             books.forget_held(conn, run, collection.name, everybody=phase != "complete")
             if phase == "complete":
                 continue
-            if (owner_run, owner_plan) not in ((None, None), (run.run_id, run.plan_id)):
-                log.info("%s: the first load of run %s did not finish; its rows are removed", collection.name, owner_run)
-            conn.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(target(table.name) for table in collection.tables)))
-            books.forget_stale(conn, run, collection.name)
+            if collection.name in owners:
+                log.info("%s: run %s did not finish its first load; its rows go", collection.name, owners[collection.name])
+            if plan:
+                tables = sql.SQL(", ").join(target(table.name) for table in collection.tables)
+                conn.execute(sql.SQL("TRUNCATE {}").format(tables))
+                books.forget_stale(conn, run, collection.name)
             books.set_phase(conn, run, collection.name, "bulk")
 
 
-def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int) -> dict[str, Any]:
-    """Loads the chunk, or finds in the books that this plan loaded it already; returns what the books say of it."""
-    manifest = read_json(staging.manifest(chunk))
-    bounds = read_json(staging.plan)["bounds"][chunk]
-    if (manifest["plan_id"], manifest["bounds"], manifest["fingerprint"]) != (run.plan_id, bounds, collection.fingerprint):
-        raise StagingError(
-            f"the frames of {collection.name} {chunk} belong to another plan or another declaration; clear the task `plan`"
-        )
+def load_chunk(
+    conn: Connection,
+    run: RunKey,
+    collection: Collection,
+    staging: CollectionStaging,
+    chunk: int,
+    read_again: Callable[[], None],
+) -> dict[str, Any]:
+    """Loads the chunk, or finds in the books that this plan loaded it already; returns what the books say of it.
+
+    `read_again` stages the chunk anew: where another run read one of its documents since, or where that was interrupted.
+    """
     started = time.monotonic()
+    if staging.manifest(chunk).exists():
+        _manifest(run, collection, staging, chunk)
     with conn.transaction():
         shared = books.phase(conn, run, collection.name)[0] == "bulk"
         books.lock_collection(conn, run.domain, collection.name, shared=shared)
@@ -74,12 +90,10 @@ def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: C
         if done:
             log.info("%s %s: loaded already by this plan, nothing to do", collection.name, chunk)
             return done
-        # Whoever held the lock may have claimed the first load, or ended it.
-        phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
-        if shared and phase == "complete":
-            raise TransientError(f"the first load of {collection.name} ended while its chunk {chunk} waited; try again")
-        if phase != "complete" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
-            raise StagingError(f"the first load of {collection.name} belongs to run {owner_run}; clear the task `plan`")
+        phase = _own_phase(conn, run, collection, shared)
+        if not staging.manifest(chunk).exists() or is_overtaken(conn, run, collection, staging, chunk):
+            read_again()
+        manifest = _manifest(run, collection, staging, chunk)
         files = {
             table.name: open_parquet(staging.frame(table.name, chunk), manifest["frames"][table.name]["sha256"])
             for table in collection.tables
@@ -91,12 +105,35 @@ def load_chunk(conn: Connection, run: RunKey, collection: Collection, staging: C
                 file.close()
         _book_rejects(conn, run, collection, staging, chunk, manifest)
         facts |= {
-            key: manifest[key] for key in ("bounds", "read_time", "misfits", "conversions", "arrays", "drift", "rejected", "bytes")
+            key: manifest[key]
+            for key in ("bounds", "read_time", "read_until", "misfits", "conversions", "arrays", "drift", "rejected", "bytes")
         }
         facts |= {"read": manifest["documents"], "raw_sha256": manifest["raw"]["sha256"]}
         facts["seconds"] = round(time.monotonic() - started, 3)
         books.record_pass(conn, run, collection.name, "load", chunk, facts)
     return facts
+
+
+def _manifest(run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int) -> dict[str, Any]:
+    """The chunk's manifest, if its frames were made for this plan, by this declaration."""
+    manifest = read_json(staging.manifest(chunk))
+    bounds = read_json(staging.plan)["bounds"][chunk]
+    if (manifest["plan_id"], manifest["bounds"], manifest["fingerprint"]) != (run.plan_id, bounds, collection.fingerprint):
+        raise StagingError(
+            f"the frames of {collection.name} {chunk} belong to another plan or another declaration; clear the task `plan`"
+        )
+    return manifest
+
+
+def _own_phase(conn: Connection, run: RunKey, collection: Collection, shared: bool) -> str:
+    """The collection's phase now that its lock is held: whoever held it may have claimed the first load, or ended it."""
+    phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+    if shared and phase == "complete":
+        raise TransientError(f"the first load of {collection.name} ended while a chunk of it waited; try again")
+    if phase != "complete" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
+        owner = f"belongs to run {owner_run}" if owner_run else "is still to come"
+        raise StagingError(f"the first load of {collection.name} {owner}; clear the task `plan`")
+    return phase
 
 
 _HOLD = sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold")
@@ -283,9 +320,11 @@ def _book_rejects(
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
         if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
             reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
-            if reopened:
-                read = set(raw.read(columns=["_id"]).column(0).to_pylist())
-                books.supersede_rejects(conn, run, collection.name, reopened & set(map(compact, read)))
+            held = set(map(compact, books.held_elsewhere(conn, run, collection.name)))
+            if reopened or held:
+                read = set(map(compact, raw.read(columns=["_id"]).column(0).to_pylist()))
+                books.supersede_rejects(conn, run, collection.name, reopened & read)
+                books.supersede_held(conn, run, collection.name, held & read)
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -265,6 +266,11 @@ class Domain:
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         return tuple(table for collection in self.collections for table in collection.tables)
+
+    def only(self, names: Iterable[str]) -> Domain:
+        """The same domain with these collections and no others."""
+        wanted = set(names)
+        return replace(self, collections=tuple(collection for collection in self.collections if collection.name in wanted))
 
     def collection(self, name: str) -> Collection:
         """The collection called `name`; KeyError where there is none."""

@@ -88,7 +88,8 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
     frames = {name: {"sha256": file.sha256, "bytes": file.size} for name, (_, file) in writers.items()}
     counts = normaliser.counts
     manifest = {
-        **{key: extracted[key] for key in ("plan_id", "collection", "chunk", "bounds", "query", "read_concern", "read_time")},
+        **{key: extracted[key] for key in ("plan_id", "collection", "chunk", "bounds", "query", "read_concern")},
+        **{key: extracted[key] for key in ("read_time", "read_until")},
         "fingerprint": collection.fingerprint,
         "documents": counts.read,
         "bytes": extracted["bytes"],

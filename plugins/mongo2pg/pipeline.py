@@ -10,21 +10,32 @@ import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, TriggerRule, get_current_context, task, task_group
 
 from mongo2pg.connections import source, target
 from mongo2pg.lineage import markdown
-from mongo2pg.model import Domain
-from mongo2pg.tasks import REPLAY, audit_task, common_params, param, permanent, refuse_unknown_params, started_by, task_states
+from mongo2pg.model import Collection, Domain
+from mongo2pg.tasks import (
+    REPLAY,
+    audit_task,
+    common_params,
+    param,
+    permanent,
+    refuse_unknown_params,
+    run_is_alive,
+    started_by,
+    task_states,
+)
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from mongo2pg.books import RunKey
+    from mongo2pg.books import Connection, RunKey
     from mongo2pg.plan import Lot
-    from mongo2pg.staging import RunStaging
+    from mongo2pg.staging import CollectionStaging, RunStaging
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +85,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     lots = plan_domain(database, domain, _staging(domain), param("chunk_mb") << 20)
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
-                claim(conn, run, domain)
+                claim(conn, run, domain, run_is_alive)
             audit_task(
                 log, "plan", domain.name, plan_id=run.plan_id, lots=len(lots), chunks=sum(len(lot["chunks"]) for lot in lots)
             )
@@ -123,8 +134,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 with target() as conn:
                     run = _run(domain, lot["plan_id"])
                     for name, chunk in lot["chunks"]:
-                        staged = _staging(domain).collection(lot["plan_id"], name)
-                        facts = load_chunk(conn, run, domain.collection(name), staged, chunk)
+                        collection, staged = domain.collection(name), _staging(domain).collection(lot["plan_id"], name)
+                        again = partial(_read_again, conn, run, collection, staged, chunk)
+                        facts = load_chunk(conn, run, collection, staged, chunk, again)
                         keys = ("read", "inserted", "updated", "unchanged", "held", "rejected", "seconds")
                         audit_task(log, "load", domain.name, collection=name, chunk=chunk, **_facts(facts, *keys))
 
@@ -187,6 +199,16 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 def _source_if_read() -> AbstractContextManager[Database[Any] | None]:
     """The source, or None for a run that does not touch it."""
     return nullcontext() if param("mode") == REPLAY else source()
+
+
+def _read_again(conn: Connection, run: RunKey, collection: Collection, staged: CollectionStaging, chunk: int) -> None:
+    from mongo2pg.versions import read_again, read_rejects_again
+
+    with _source_if_read() as database:
+        if database is None:
+            read_rejects_again(conn, run, collection, staged)
+        else:
+            read_again(database, collection, staged, chunk)
 
 
 def _gate(domain: Domain) -> None:

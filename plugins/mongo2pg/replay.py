@@ -62,6 +62,8 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
     documents = size = 0
     waiting: list[bytes] = []
     with conn.transaction(), parquet_writer(staging.raw(0), RAW_SCHEMA) as (writer, file), conn.cursor("mongo2pg_replay") as cursor:
+        books.lock_collection(conn, run.domain, staging.collection, shared=True)  # no load is half done
+        books_time = books.now(conn)
         cursor.execute(
             """
             SELECT d.bson FROM migration.reject_documents d WHERE d.sha256 IN (
@@ -78,15 +80,13 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
                 waiting = []
         if waiting:
             writer.write_table(_raw_table(waiting))
-        read_time = conn.execute(
-            "SELECT min(rejected_at) FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s",
-            (run.domain, staging.collection),
-        ).fetchone()
     manifest = {
         **{key: plan[key] for key in ("plan_id", "collection", "query", "read_concern")},
         "chunk": 0,
         "bounds": plan["bounds"][0],
-        "read_time": read_time[0].isoformat() if read_time and read_time[0] else None,
+        "read_time": None,  # as old as its rejects, each of which the pass that opened it tells the time of
+        "read_until": None,
+        "books_time": books_time,
         "documents": documents,
         "bytes": size,
         "seconds": round(time.monotonic() - started, 3),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from mongo2pg.count import count_domain
 from mongo2pg.extract import extract_chunk
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
+from mongo2pg.modes import Request, windows
 from mongo2pg.normalise import normalise_chunk
-from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain
+from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
 from mongo2pg.replay import extract_rejects, plan_replay
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging
 from mongo2pg.verify import verify_chunk
+from mongo2pg.versions import read_again, read_rejects_again
 from mongo2pg.window import Window
 
 
@@ -35,23 +38,25 @@ class Run:
         staging_root: Path,
         run_id: str,
         neighbours: Sequence[Domain] = (),
+        alive: Callable[[str], bool] = lambda run_id: False,
     ) -> None:
         self.database, self.conn, self.domain, self.neighbours = database, conn, domain, neighbours
         self.staging = RunStaging(staging_root, domain.name, run_id)
         self.key = RunKey(domain.name, run_id)
         self.lots: list[Lot] = []
         self.replaying = False
+        self.alive = alive
 
     def prepare(self) -> None:
         books.open_session(self.conn)
         prepare(self.database, self.conn, self.domain, self.staging.root)
         books.start_run(self.conn, self.key, "full", {"mode": "full"}, None)
 
-    def plan(self, chunk_bytes: int = CHUNK_BYTES, windows: Mapping[str, Window] | None = None) -> None:
-        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, windows)
+    def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None) -> None:
+        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, moved)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         books.forget_checks(self.conn, self.key)
-        claim(self.conn, self.key, self.domain)
+        claim(self.conn, self.key, self.domain, self.alive)
 
     def resume(self) -> None:
         """Goes on with the run's present plan: in a process that made no plan of its own, as the retry of a task is one."""
@@ -62,18 +67,22 @@ class Run:
 
     def replay(self) -> None:
         """The documents of open rejects instead of the source's, from the stored bytes to settled rows."""
+        self.stage_replay()
+        self.load()
+        self.settle()
+
+    def stage_replay(self) -> None:
+        """The first half of a replay: the documents of open rejects as frames."""
         books.open_session(self.conn)
         prepare(None, self.conn, self.domain, self.staging.root)
         books.start_run(self.conn, self.key, "replay", {"mode": "replay"}, None)
         self.lots = plan_replay(self.conn, self.domain, self.staging)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
-        claim(self.conn, self.key, self.domain)
+        claim(self.conn, self.key, self.domain, self.alive)
         self.replaying = True
         for name, _ in self.chunks():
             extract_rejects(self.conn, self.key, self.staging.collection(self.key.plan_id, name))
         self.normalise()
-        self.load()
-        self.settle()
 
     def chunks(self) -> Iterable[tuple[str, int]]:
         return ((name, chunk) for lot in self.lots for name, chunk in lot["chunks"])
@@ -88,7 +97,13 @@ class Run:
 
     def load(self) -> None:
         for name, chunk in self.chunks():
-            load_chunk(self.conn, self.key, self.domain.collection(name), self.staging.collection(self.key.plan_id, name), chunk)
+            collection, staged = self.domain.collection(name), self.staging.collection(self.key.plan_id, name)
+            again = (
+                partial(read_rejects_again, self.conn, self.key, collection, staged)
+                if self.replaying
+                else partial(read_again, self.database, collection, staged, chunk)
+            )
+            load_chunk(self.conn, self.key, collection, staged, chunk, again)
 
     def settle(self) -> None:
         settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)
@@ -97,6 +112,16 @@ class Run:
         """From documents to rows with all their keys and constraints: all documents, or those of a window."""
         self.prepare()
         self.plan(chunk_bytes, window and {collection.name: window for collection in self.domain.collections})
+        self.carry()
+
+    def follow(self, request: Request, chunk_bytes: int = CHUNK_BYTES) -> None:
+        """What a schedule, a backfill or a person asks for, by the books: windows, or everything of a new collection."""
+        self.prepare()
+        self.plan(chunk_bytes, windows(self.conn, self.domain, request, server_time(self.database)))
+        self.carry()
+
+    def carry(self) -> None:
+        """What the plan says, from documents to settled rows."""
         self.extract()
         self.normalise()
         self.load()

@@ -13,6 +13,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -23,7 +24,7 @@ from psycopg import sql
 
 from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.errors import PermanentError
+from mongo2pg.errors import PermanentError, StagingError
 from mongo2pg.load import hold, name_held
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
@@ -51,6 +52,7 @@ def settle_domain(
     with conn.transaction():
         for domain_name, name in sorted((d.name, c.name) for d in everyone for c in d.collections):
             books.lock_collection(conn, domain_name, name)
+        _check_loaded(conn, run, domain, staging)
         settler = _Settler(conn, run, domain, staging, everyone)
         settler.judge_shared_ids()
         settler.open_held(settler.own)
@@ -64,11 +66,35 @@ def settle_domain(
         settler.resolve_rejects()
         settler.record(time.monotonic() - started)
         books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
+        for place in settler.own:
+            _move_watermark(conn, run, place)
     with conn.transaction():
         for place in settler.own:
             for table in place.collection.tables if place.bulk else ():
                 conn.execute(sql.SQL("ANALYZE {}").format(target(table.name)))
     return {place.collection.name: place.outcome for place in settler.places.values() if place.own or place.losers}
+
+
+def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
+    """What is not loaded cannot be settled: the watermark would pass over it."""
+    for collection in domain.collections:
+        chunks = range(len(read_json(staging.collection(run.plan_id, collection.name).plan)["bounds"]))
+        missing = set(chunks) - books.loaded_chunks(conn, run, collection.name)
+        if missing:
+            raise StagingError(f"{collection.name}: chunk {min(missing)} is not loaded; clear the failed tasks of this run")
+        phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+        if phase == "bulk" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
+            raise StagingError(f"the first load of {collection.name} belongs to run {owner_run}; clear the task `plan`")
+
+
+def _move_watermark(conn: Connection, run: RunKey, place: Place) -> None:
+    """To the end of the window, or to when the plan was made: what is written later may have been read, or not."""
+    plan = read_json(place.staging.plan)
+    if plan["scope"] == FULL:
+        books.move_watermark(conn, run, place.collection.name, None, plan["planned_at"])
+    elif plan["scope"] == WINDOW:
+        end = min(plan["window"]["end"], plan["planned_at"], key=datetime.fromisoformat)
+        books.move_watermark(conn, run, place.collection.name, plan["window"]["start"], end)
 
 
 class _Settler(Settlement):

@@ -6,9 +6,10 @@ inserted, deleted or changed meanwhile is explained, anything else is a fault of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 import bson
@@ -22,14 +23,26 @@ from mongo2pg.plan import counted, whole_query
 from mongo2pg.rejects import compact
 from mongo2pg.staging import CollectionStaging, open_parquet
 from mongo2pg.values import extended_json
+from mongo2pg.verify import SHOWN
 
 
 @dataclass
 class Explanation:
-    """How many documents' differences are explained, and a sentence for each one that is not."""
+    """How many documents' differences are explained, and a sentence for each one, by its `_id`, that is not."""
 
     explained: int = 0
-    unexplained: list[str] = field(default_factory=list)
+    unexplained: dict[str, str] = field(default_factory=dict)
+
+    def explain(self, ids: Iterable[str]) -> None:
+        """Somebody else explains these."""
+        for text in ids:
+            del self.unexplained[text]
+            self.explained += 1
+
+    @property
+    def detail(self) -> str | None:
+        """The sentences, up to a number that can be read."""
+        return "; ".join(islice(self.unexplained.values(), SHOWN)) or None
 
 
 @dataclass(frozen=True)
@@ -60,13 +73,13 @@ class SourceCount:
             if self._came_later(document["_id"], document.get(key)):
                 found.explained += 1
             else:
-                found.unexplained.append(f"{text} is in the source and was not read")
+                found.unexplained[text] = f"{text} is in the source and was not read"
         for text in sorted(read - there):
             query = {"_id": from_extended_json(text, json_options=RELAXED_JSON_OPTIONS)}
             if not text.startswith('{"$malformed"') and self._source().find_one({"$and": [query, whole_query(self.plan)]}) is None:
                 found.explained += 1  # deleted since it was read, or it left the window
             else:
-                found.unexplained.append(f"{text} was read and is in the source, but not in its index")
+                found.unexplained[text] = f"{text} was read and is in the source, but not in its index"
         return found
 
     def _came_later(self, document_id: Any, key: Any) -> bool:
@@ -103,7 +116,7 @@ class SourceCount:
             if self._raw(document["_id"]) != content:
                 found.explained += 1
             else:
-                found.unexplained.append(f"{text}: the server counts {now} elements, {then} were read")
+                found.unexplained[text] = f"{text}: the server counts {now} elements, {then} were read"
         return found
 
     def _raw(self, document_id: Any) -> bytes:

@@ -63,6 +63,11 @@ class CollectionStaging:
     collection: str
     plan_id: str
 
+    def of_run(self, run_id: str, plan_id: str) -> CollectionStaging:
+        """The folder of the same collection under another run's plan."""
+        domain = self.folder.parents[2]
+        return CollectionStaging(domain / safe_name(run_id) / plan_id / self.collection, self.collection, plan_id)
+
     @property
     def plan(self) -> Path:
         return self.folder / "plan.json"

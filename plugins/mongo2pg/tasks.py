@@ -63,6 +63,13 @@ def started_by() -> str | None:
     return getattr(get_current_context()["dag_run"], "triggering_user_name", None)
 
 
+def run_is_alive(run_id: str) -> bool:
+    """Whether a run of this DAG is under way, or will be."""
+    instance: Any = get_current_context()["ti"]
+    count: int = instance.get_dr_count(dag_id=instance.dag_id, run_ids=[run_id], states=["queued", "running"])
+    return count > 0
+
+
 def task_states() -> dict[str, str]:
     """The state of every task instance of this run but the one that asks."""
     context = get_current_context()

@@ -31,7 +31,9 @@ from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.progress import Progress
 from mongo2pg.project import Projection, Projector, Row, dump, line
 from mongo2pg.queries import create_incoming, incoming, names, target
+from mongo2pg.rejects import compact
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+from mongo2pg.versions import ids_among
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,8 @@ def verify_chunk(
     started = time.monotonic()
     manifest = read_json(staging.manifest(chunk))
     with conn.transaction():
+        # One view of the target for rows, rejects and what other runs loaded: they may go on meanwhile.
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         conn.execute(
             """
             DELETE FROM migration.differences
@@ -70,7 +74,8 @@ def verify_chunk(
         )
         expected = _Expected(conn, run, domain, collection)
         expected.read(_documents(staging, chunk, manifest, collection))
-        booked = _booked_rejects(conn, run, collection, chunk)
+        newer = expected.leave_out_newer(staging, chunk)
+        booked = {reject for reject in _booked_rejects(conn, run, collection, chunk) if reject[0] not in newer}
         faults = expected.confirm_rejects(booked)
         expected.clear_dangling_options()
         expected.copy()
@@ -126,7 +131,7 @@ class _Expected:
     """The expected rows of a chunk, from its documents to temporary tables."""
 
     def __init__(self, conn: Connection, run: RunKey, domain: Domain, collection: Collection) -> None:
-        self.conn, self.collection = conn, collection
+        self.conn, self.run, self.collection = conn, run, collection
         self.stale = set(books.stale_ids(conn, run, collection.name))
         self.rows: dict[str, list[Row]] = {table.name: [] for table in collection.tables}
         self.by_document: dict[str, Projection] = {}
@@ -148,6 +153,19 @@ class _Expected:
             document_id = _compact(projection.document_id)
             self.by_document[document_id] = projection
             self.own_rejects.update((document_id, *reject) for reject in projection.rejects)
+
+    def leave_out_newer(self, staging: CollectionStaging, chunk: int) -> set[str]:
+        """Leaves out the documents of which the target has another run's word: it loaded or rejected them later."""
+        keys = {compact(key): key for key in self.by_document}
+        newer = ids_among(staging, books.loads_after(self.conn, self.run, self.collection.name, chunk), keys)
+        newer |= keys.keys() & set(map(compact, books.rejected_elsewhere(self.conn, self.run, self.collection.name)))
+        left_out = {keys[key] for key in newer}
+        for key in left_out:
+            del self.by_document[key]
+        self.own_rejects = {reject for reject in self.own_rejects if reject[0] not in left_out}
+        if left_out:
+            log.info("%s: %s documents have a newer reading in another run", self.collection.name, f"{len(left_out):,}")
+        return left_out
 
     def confirm_rejects(self, booked: set[tuple[str, str, str, bool]]) -> list[Difference]:
         """Takes the rows of rejects that settle gave, if their cause stands; returns what was rejected without one, or not."""

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS migration.collections (
     full_run      text,                     -- the last full run that settled, and its plan
     full_plan     text,
     full_run_at   timestamptz,
+    watermark     timestamptz,              -- every document that was changed before it has been moved
     PRIMARY KEY (domain, collection)
 );
 
@@ -37,7 +38,8 @@ CREATE TABLE IF NOT EXISTS migration.passes (
     stage         text NOT NULL CHECK (stage IN ('load', 'settle')),
     chunk         integer NOT NULL,
     bounds        jsonb,
-    read_time     timestamptz,
+    read_time     timestamptz,                  -- the source's clock before and after the reading; NULL: nothing was read
+    read_until    timestamptz,
     read          bigint NOT NULL DEFAULT 0,
     inserted      bigint NOT NULL DEFAULT 0,
     updated       bigint NOT NULL DEFAULT 0,
@@ -54,9 +56,10 @@ CREATE TABLE IF NOT EXISTS migration.passes (
     bytes         bigint NOT NULL DEFAULT 0,
     raw_sha256    text,
     seconds       double precision,
-    committed_at  timestamptz NOT NULL DEFAULT now(),
+    committed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),  -- under the collection's lock
     PRIMARY KEY (domain, run_id, plan_id, collection, stage, chunk)
 );
+CREATE INDEX IF NOT EXISTS passes_read_idx ON migration.passes (domain, collection, read_until);
 
 -- Documents that no chunk may judge: a reference whose row may still come, a unique slot that may still become free.
 -- `row_image` is the row as PostgreSQL writes a composite value; a document's root row and child rows are held together,

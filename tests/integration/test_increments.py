@@ -1,0 +1,190 @@
+"""Increments as a schedule and people ask for them: up to where a collection has been moved, and whose turn a first load is."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.database import Database
+
+from deepiri.auth import AUTH
+from mongo2pg.errors import NothingToDoError, OwnedError, PrepareError, StagingError
+from mongo2pg.load import claim
+from mongo2pg.model import Domain
+from mongo2pg.modes import INCREMENTAL, WINDOW, Request
+from mongo2pg.plan import server_time
+from mongo2pg.run import Run
+from tests.documents import NOON, fill, user
+from tests.mover import EACH, Mover, counts, outcome
+
+HOUR = timedelta(hours=1)
+USERS = Domain("auth", (AUTH.collection("users"),))
+
+
+@pytest.fixture
+def mover(mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Path) -> Iterator[Mover]:
+    fill(mongo_database)
+    with target.connect() as conn:
+        yield Mover(mongo_database, conn, tmp_path / "staging", USERS)
+
+
+def now(mover: Mover) -> datetime:
+    return datetime.fromisoformat(server_time(mover.database))
+
+
+def watermark(mover: Mover, collection: str = "users") -> datetime:
+    (moment,) = mover.column("SELECT watermark FROM migration.collections WHERE collection = %s", collection)
+    assert isinstance(moment, datetime)
+    return moment
+
+
+def follow(mover: Mover, run_id: str, **asked: Any) -> Run:
+    run = mover.run(run_id)
+    run.follow(Request(INCREMENTAL, **asked))
+    return run
+
+
+def sign_up(mover: Mover, *numbers: int) -> None:
+    """New users, written now."""
+    moment = now(mover)
+    mover.database.users.insert_many([user(n, _id=ObjectId(), createdAt=moment, updatedAt=moment) for n in numbers])
+
+
+def test_each_run_moves_what_came_since_the_last_one_and_never_goes_back_pp_33(mover: Mover) -> None:
+    first = follow(mover, "first")
+    assert outcome(counts(first)["users"])[:2] == (0, 0)
+    marks = [watermark(mover)]
+    for turn in range(3):
+        sign_up(mover, *range(turn * 10, turn * 10 + 5))
+        report = counts(follow(mover, f"turn {turn}", lookback=timedelta(0)))["users"]
+        assert outcome(report)[:2] == (5, 5)
+        marks.append(watermark(mover))
+    assert marks == sorted(set(marks))
+    assert mover.column("SELECT count(*) FROM users") == [15]
+
+
+def test_the_watermark_moves_while_nothing_is_written_pp_34(mover: Mover) -> None:
+    follow(mover, "first")
+    marks = [watermark(mover)]
+    for turn in range(3):
+        assert outcome(counts(follow(mover, f"idle {turn}"))["users"])[0] == 0
+        marks.append(watermark(mover))
+    assert marks == sorted(set(marks))
+
+
+def test_a_window_of_the_past_leaves_the_watermark_and_one_that_meets_it_moves_it(mover: Mover) -> None:
+    follow(mover, "first")
+    mark = watermark(mover)
+    for run_id, start, end in (("past", NOON, NOON + HOUR), ("gap", mark + HOUR, mark + 2 * HOUR)):
+        mover.run(run_id).follow(Request(WINDOW, start, end))
+        assert watermark(mover) == mark
+    # Its end lies in the future by the source's clock: nobody has seen what will be written until then.
+    mover.run("meets").follow(Request(WINDOW, mark, mark + HOUR))
+    assert mark < watermark(mover) <= now(mover)
+
+
+def test_the_watermark_stays_where_a_chunk_is_not_loaded_pp_33(mover: Mover) -> None:
+    follow(mover, "first")
+    mark = watermark(mover)
+    sign_up(mover, *range(20))
+    run = mover.run("half")
+    run.prepare()
+    run.plan(EACH)
+    run.extract()
+    run.normalise()
+    run.lots = run.lots[1:]
+    run.load()
+    with pytest.raises(StagingError, match="users: chunk 0 is not loaded; clear the failed tasks of this run"):
+        run.settle()
+    assert watermark(mover) == mark
+
+
+def test_a_schedule_goes_back_to_the_watermark_where_its_interval_begins_later_pp_35(mover: Mover) -> None:
+    follow(mover, "first")
+    sign_up(mover, 1, 2, 3)
+    later = (now(mover) + HOUR, now(mover) + 2 * HOUR)
+    assert outcome(counts(follow(mover, "scheduled", interval=later))["users"])[:2] == (3, 3)
+    # A backfill moves the interval that it was asked for, and no other.
+    sign_up(mover, 4)
+    assert outcome(counts(follow(mover, "backfill", interval=later, backfill=True, lookback=timedelta(0)))["users"])[0] == 0
+
+
+def test_a_schedule_before_the_first_full_run_is_skipped_with_a_sentence(mover: Mover) -> None:
+    with pytest.raises(NothingToDoError, match=r"no full run of auth is complete yet, .*: trigger auth with mode full"):
+        follow(mover, "early", interval=(NOON, NOON + HOUR))
+    with pytest.raises(PrepareError, match="users has no complete full run yet: run auth with mode full first"):
+        mover.run("window").follow(Request(WINDOW, NOON, NOON + HOUR))
+
+
+def test_a_collection_that_joins_a_domain_leaves_the_others_alone_pp_36(mover: Mover) -> None:
+    follow(mover, "first")
+    mark = watermark(mover)
+    sign_up(mover, 1)
+    mover.domain = Domain("auth", (AUTH.collection("users"), AUTH.collection("progresspoints")))
+    report = counts(follow(mover, "scheduled", interval=(mark, mark + HOUR)))
+    assert outcome(report["users"])[:2] == (1, 1)
+
+
+# ------------------------------------------------------------------------------------------------ whose turn it is
+
+
+def test_a_first_load_waits_for_another_one_that_is_alive_and_takes_over_from_a_dead_one(mover: Mover) -> None:
+    fill(mover.database, users=[user(number) for number in range(1, 5)])
+    dead = mover.staged("dead", EACH)
+    dead.lots = dead.lots[:1]
+    dead.load()
+    other = mover.run("other")
+    other.prepare()
+    with pytest.raises(OwnedError, match="run dead has the first load of users: this run waits until it has ended"):
+        claim(mover.conn, other.key, USERS, lambda run_id: run_id == "dead")
+    assert len(mover.column("SELECT id FROM users")) == 1
+    other.move()
+    assert outcome(counts(other)["users"]) == (4, 4, 0, 0, {})
+    with pytest.raises(StagingError, match=r"clear the task `plan`|not loaded"):
+        dead.settle()
+
+
+def test_four_runs_that_start_at_once_on_an_empty_target_end_in_the_same_rows(mover: Mover, target: Any) -> None:
+    fill(mover.database, users=[user(number) for number in range(200)])
+    mover.run("books").prepare()
+    ended, alive, faults = set[str](), {f"run {n}" for n in range(4)}, list[BaseException]()
+    turn = threading.Condition()
+
+    def move(run_id: str) -> None:
+        try:
+            with target.connect() as conn:
+                run = Run(mover.database, conn, USERS, mover.staging, run_id, alive=lambda other: other in alive - ended)
+                run.prepare()
+                while True:
+                    try:
+                        claim(conn, run.key, USERS, run.alive)
+                        break
+                    except OwnedError:
+                        with turn:
+                            turn.wait(0.2)
+                run.plan(20_000)
+                run.carry()
+                counts(run)
+        except BaseException as fault:
+            faults.append(fault)
+            raise
+        finally:
+            with turn:
+                ended.add(run_id)
+                turn.notify_all()
+
+    threads = [threading.Thread(target=move, args=(run_id,)) for run_id in sorted(alive)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert mover.column("SELECT count(*) FROM users") == [200]
+    inserted = mover.rows("SELECT run_id, sum(inserted), sum(unchanged) FROM migration.passes GROUP BY 1 ORDER BY 2")
+    assert [row[1:] for row in inserted] == [(0, 200), (0, 200), (0, 200), (200, 0)]
+    mover.passed("afterwards")
