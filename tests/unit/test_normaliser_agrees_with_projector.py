@@ -1,7 +1,7 @@
 """Two independent readings of one document agree: the mover's rows and rejects are those of the reference projector.
 
 Documents of every BSON type, with keys chosen to confuse, against declarations of every column type; and bytes that are
-no BSON at all. MONGO2PG_FUZZ_EXAMPLES sets how many are tried: a few hundred by default, a hundred thousand to fuzz.
+no BSON at all. MONGO2PG_FUZZ_EXAMPLES sets how many are tried: some dozens by default, a hundred thousand to fuzz.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mongo2pg.project import Projection, Projector, dump, to_json
 from tests.unit.column_text import json_form, plain, text_of_stored
 from tests.unit.raw_bson import Pairs, Raw, document
 
-EXAMPLES = int(os.environ.get("MONGO2PG_FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("MONGO2PG_FUZZ_EXAMPLES", "60"))
 FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 OID = "64b7f0a1c2d3e4f5a6b7c8d9"
