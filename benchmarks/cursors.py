@@ -22,6 +22,7 @@ class Cursor:
     found: Found
     position: int
     namespace: bytes
+    used: float = 0  # when its last batch left, by the monotonic clock
 
 
 class Cursors:
@@ -44,7 +45,7 @@ class Cursors:
     def next(self, request: Request, number: int, batch_size: int) -> list[Buffer]:
         """The next batch of a cursor."""
         cursor = self._open.get(number)
-        if cursor is None:
+        if cursor is None or self._timed_out(cursor):
             raise CommandError(CURSOR_NOT_FOUND, "CursorNotFound", f"cursor id {number} not found")
         return self._batch(request, b"nextBatch", cursor, batch_size or len(cursor.found.positions), number)
 
@@ -62,9 +63,17 @@ class Cursors:
             self._open.pop(number, None)
             number = 0
         else:
+            cursor.used = time.monotonic()
             self._open[number] = cursor
         self._strike()
         return cursor_reply(request, name, parts, number, cursor.namespace)
+
+    def _timed_out(self, cursor: Cursor) -> bool:
+        allowed = self._faults.cursor_seconds
+        if allowed is None or time.monotonic() - cursor.used <= allowed:
+            return False
+        self._faults.cursor_seconds = None
+        return True
 
     def _strike(self) -> None:
         with self._lock:

@@ -93,9 +93,10 @@ class Postgres:
         self.superuser = PostgresLogin("127.0.0.1", 0, "postgres", "postgres", secrets.token_urlsafe(24))
 
     def start(self) -> None:
-        """Make an empty cluster and return once it answers."""
+        """Make an empty cluster, where there is none yet, and return once it answers."""
         binaries = self._binaries()
-        self._initdb(binaries / "initdb")
+        if not self.data.exists():
+            self._initdb(binaries / "initdb")
         # Somebody may take the port between our look and the server's: then the next one is tried.
         for _ in range(3):
             self._launch(binaries / "postgres")

@@ -182,7 +182,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     checks += verify_chunk(conn, _run(domain, lot["plan_id"]), domain, domain.collection(name), staged, chunk)
             _conclude("checksums", domain, checks)
 
-        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, retries=0)
+        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
         @permanent
         def judge_run() -> None:
             _gate(domain)

@@ -60,7 +60,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
                 changed = settle_across(database, conn, domains, default_root())
             audit_task(log, "references", "platform", changed=changed)
 
-        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, retries=0)
+        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
         @permanent
         def judge_platform() -> None:
             from mongo2pg import certificate

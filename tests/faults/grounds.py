@@ -134,5 +134,6 @@ def outcome(job: Job) -> dict[str, Any]:
             ),
             "differences": rows("SELECT * FROM differences"),
             "phases": rows("SELECT domain, collection, phase, owner_run, full_run FROM collections ORDER BY 1, 2"),
-            "runs": rows("SELECT domain, run_id, mode, params, state, report FROM runs ORDER BY 1, 2"),
+            # Without what says when it was.
+            "runs": rows("SELECT domain, run_id, mode, params, state, report - '{run,readings}'::text[] FROM runs ORDER BY 1, 2"),
         }
