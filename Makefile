@@ -1,4 +1,4 @@
-# The two commands are `make demo` and `make test`; `make` alone lists all. Everything is installed into .venv, nothing elsewhere.
+# The two commands are `make demo` and `make test`; `make` alone lists all. Everything is installed into .venv and .venv-moto, nothing elsewhere.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -14,6 +14,8 @@ FITS := sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 # The stamp of the environment; another PYTHON has another stamp and makes the environment anew.
 UV := $(VENV)/.uv-$(UV_VERSION)$(if $(PYTHON),-$(subst /,_,$(PYTHON)))
 LOCKS := requirements.txt requirements-dev.txt
+# The tests' S3 has an environment of its own: it needs another botocore than Airflow.
+MOTO := .venv-moto
 # With a fixed header, so that the locks do not depend on how the command was typed.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock'
 
@@ -28,7 +30,7 @@ help: ## list the targets
 demo: $(VENV)/.installed ## run everything on this machine, show the report, leave Airflow's UI up until Ctrl-C
 	@exec $(BIN)/python -m demo
 
-test: $(VENV)/.installed ## run every test, against real servers that it starts and stops
+test: $(VENV)/.installed $(MOTO)/.installed ## run every test, against real servers that it starts and stops
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 bench: $(VENV)/.installed ## measure speed and memory against the limit and against other tools, about 25 minutes
@@ -59,30 +61,36 @@ fmt: $(VENV)/.installed ## format the code and repair what can be repaired
 lock: $(UV) ## compile requirements*.in into the locks; UPGRADE=1 takes newer versions
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-moto.in -o requirements-moto.txt
 
 lock-check: $(UV) ## fail if the locks are not what requirements*.in say; says so when no package index answers
 	@if ! echo 'pip' | $(BIN)/uv pip compile --quiet --no-cache - >/dev/null 2>&1; then \
 	    echo 'The check of the locks is skipped: no package index answers.'; exit 0; \
 	fi; \
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
-	for name in requirements requirements-dev; do \
+	for name in requirements requirements-dev requirements-moto; do \
 	    cp $$name.txt "$$folder/$$name.txt" && $(COMPILE) $$name.in -o "$$folder/$$name.txt" && \
 	    diff -u $$name.txt "$$folder/$$name.txt" || { echo "$$name.txt is not what $$name.in says: run make lock."; exit 1; }; \
 	done; \
 	echo 'The locks are what requirements*.in say.'
 
-clean: ## end what an interrupted demo left running and remove .venv, .demo and the caches
+clean: ## end what an interrupted demo left running and remove the environments, .demo and the caches
 	@if [ -d .demo ]; then \
 	    if [ -x $(BIN)/python ]; then $(BIN)/python -m demo clean; \
 	    else echo '.demo is left as it is: without .venv its servers cannot be ended; run make demo EXIT=1, then make clean.'; fi; \
 	fi
 	@if [ -d .bench ] && [ -x $(BIN)/python ]; then $(BIN)/python -m demo clean --folder .bench; fi
-	rm -rf $(VENV) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MOTO) .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Redone only when the locks change.
 $(VENV)/.installed: $(LOCKS) $(UV)
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python $(LOCKS)
+	@touch $@
+
+$(MOTO)/.installed: requirements-moto.txt $(UV)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(MOTO)
+	@$(BIN)/uv pip sync --quiet --python $(MOTO)/bin/python requirements-moto.txt
 	@touch $@
 
 # A virtual environment with a pinned uv, which installs the locks in a tenth of the time that pip takes.

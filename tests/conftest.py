@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from demo.postgres import Postgres, PostgresLogin
     from demo.processes import Children
     from demo.rest import AirflowClient
+    from tests.object_store import ObjectStore
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PREFIX = f"mongo2pg-tests-{os.getuid()}-"
@@ -179,6 +180,19 @@ def source(mongo: Mongo, mongo_database: Database[dict[str, Any]]) -> Iterator[M
     user = f"mover_{mongo_database.name}"
     yield mongo.create_user(user, "read", mongo_database.name)
     mongo.drop_user(user)
+
+
+# ---------------------------------------------------------------------------------------------------- object storage
+
+
+@pytest.fixture(scope="session")
+def object_store(children: Children) -> ObjectStore:
+    """An S3 that asks for signatures: `.admin`, `.user(name, *actions)`."""
+    from tests.object_store import ObjectStore
+
+    store = ObjectStore(children, FOLDER)
+    store.start()
+    return store
 
 
 # ---------------------------------------------------------------------------------------------------- Airflow

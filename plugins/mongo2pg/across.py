@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymongo.database import Database
 
@@ -17,10 +16,13 @@ from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging, read_json
 from mongo2pg.verify import verify_chunk
 
+if TYPE_CHECKING:
+    from mongo2pg.staging import StagingPath
+
 log = logging.getLogger(__name__)
 
 
-def settle_across(database: Database[Any], conn: Connection, domains: Sequence[Domain], staging_root: Path) -> list[str]:
+def settle_across(database: Database[Any], conn: Connection, domains: Sequence[Domain], staging_root: StagingPath) -> list[str]:
     """Judges the references between domains that no run could judge yet, builds their foreign keys, and verifies what changed.
 
     A domain that settles judges what its neighbours' rows refer to, but two that settle at the same time do not see each
@@ -69,7 +71,9 @@ def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain
     gate.conclude(conn, run, domain, staging, states)
 
 
-def report_platform(domains: Sequence[Domain], staging_root: Path, run_id: str, task_states: Mapping[str, str]) -> dict[str, Any]:
+def report_platform(
+    domains: Sequence[Domain], staging_root: StagingPath, run_id: str, task_states: Mapping[str, str]
+) -> dict[str, Any]:
     """The reports of all domains under one roof; a domain without a report of this run has not passed."""
     reports = []
     for domain in domains:

@@ -9,8 +9,7 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -19,6 +18,9 @@ from mongo2pg.model import Domain
 from mongo2pg.queries import INCLUDE
 from mongo2pg.rejects import REASONS
 from mongo2pg.staging import written
+
+if TYPE_CHECKING:
+    from mongo2pg.staging import StagingPath
 
 PAGES = INCLUDE.parent / "report"
 # What reads, converts and writes values: whoever repeats the run wants the same.
@@ -46,7 +48,7 @@ def evidence(conn: Connection, run: RunKey, domain: Domain) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, report: Mapping[str, Any]) -> str:
+def write(folder: StagingPath, report: Mapping[str, Any]) -> str:
     """Writes `report.json` and `report.html` into the folder; returns the sha256 of the first, which the second names."""
     with written(folder / "report.json") as file:
         file.write(json.dumps(report, indent=1, sort_keys=True, default=str).encode())

@@ -1,4 +1,5 @@
 """Both databases, opened for a task: by Airflow's connections, or by the platform's own MONGO_URI and DATABASE_URL.
+And the object store that files are staged in.
 
 Airflow's connection wins where both are set. No message holds a password or a URI, and passwords are masked in the log, in
 plain and as URLs write them, before anything connects.
@@ -18,6 +19,7 @@ from mongo2pg.errors import PermanentError, PrepareError, TransientError
 
 if TYPE_CHECKING:
     import psycopg
+    from airflow.sdk import ObjectStoragePath
     from pymongo.database import Database
 
     from mongo2pg.books import Connection
@@ -30,6 +32,9 @@ FORMS = {
     TARGET_URL: "postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
 }
 SCHEMES = {SOURCE_URI: ("mongodb", "mongodb+srv"), TARGET_URL: ("postgresql", "postgres")}
+
+STORAGE_FORM = "s3://CONNECTION@BUCKET/PREFIX"
+_STORAGE = re.compile(r"s3://(?:(?P<conn_id>[\w.-]+)@)?(?P<place>[a-z0-9][a-z0-9.-]+(?:/[^@?#\s]*)?)")
 
 # Stricter than the drivers, which take a character out of a password for the end of the host and show the rest in a message:
 # whatever separates the parts of a URL stands in it once, or percent-encoded.
@@ -90,6 +95,40 @@ def target() -> Iterator[Connection]:
             yield session
         except psycopg.Error as error:
             raise _without_rows(error).with_traceback(error.__traceback__) from None
+
+
+def object_storage(uri: str) -> ObjectStoragePath:
+    """The place that s3://CONNECTION@BUCKET/PREFIX names, by Airflow's connection of that id.
+
+    Without CONNECTION@ keys come from the machine (its role, or AWS_… variables). Raises PrepareError.
+    """
+    from airflow.sdk import ObjectStoragePath
+    from airflow.sdk.io import has_fs
+
+    found = _STORAGE.fullmatch(uri)
+    # What is no URI of the form is not shown: somebody may have written keys into it.
+    if not found:
+        raise PrepareError([f"MONGO2PG_STAGING cannot be read: write it as a folder's path, or as {STORAGE_FORM}"])
+    conn_id = found["conn_id"]
+    if conn_id:
+        connection = _defined(conn_id)
+        if not connection:
+            raise PrepareError(
+                [f"MONGO2PG_STAGING names the connection {conn_id}, which is not defined: define AIRFLOW_CONN_{conn_id.upper()}"]
+            )
+        _mask(connection.password)
+    place = ObjectStoragePath(f"s3://{found['place']}", conn_id=conn_id)
+    try:
+        files = place.fs if has_fs("s3") else None
+    except ImportError:  # the provider is there, its library is not
+        files = None
+    if files is None:
+        raise PrepareError(
+            ["MONGO2PG_STAGING is in S3, which this Airflow cannot open: install apache-airflow-providers-amazon[s3fs]"]
+        )
+    # Other workers write there, too: a listing that was kept would hide what they wrote since.
+    files.dircache.use_listings_cache = False
+    return place
 
 
 # --- Airflow's connections -------------------------------------------------------------------------------------------

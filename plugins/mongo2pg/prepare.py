@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pymongo
@@ -18,7 +18,12 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, target
-from mongo2pg.staging import make_folder, written
+from mongo2pg.staging import written
+
+if TYPE_CHECKING:
+    from upath.extensions import ProxyUPath
+
+    from mongo2pg.staging import StagingPath
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +34,7 @@ SERVER_SECONDS = 10
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
 
-def prepare(database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: Path) -> None:
+def prepare(database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath) -> None:
     """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns.
 
     A run that does not read the source has no `database`.
@@ -97,17 +102,44 @@ def _unreadable(database: Database[Any], name: str) -> str | None:
     return None
 
 
-def staging_faults(root: Path) -> list[str]:
+def staging_faults(root: StagingPath) -> list[str]:
     """What keeps files from being written below the staging root."""
+    return _folder_faults(root) if isinstance(root, Path) else _storage_faults(root)
+
+
+def _folder_faults(root: Path) -> list[str]:
     try:
-        make_folder(root)
-        probe = root / f"probe-{uuid.uuid4().hex}"
-        with written(probe) as file:
-            file.write(b"mongo2pg")
-        probe.unlink()
+        _try_to_stage(root)
     except OSError as error:
         return [f"the staging folder {root} cannot be written ({error.strerror}): set MONGO2PG_STAGING to one that this user owns"]
     return []
+
+
+def _storage_faults(root: ProxyUPath) -> list[str]:
+    try:
+        _try_to_stage(root)
+    except FileNotFoundError:
+        return [f"the bucket of {root} does not exist: create it, or set MONGO2PG_STAGING to another"]
+    except PermissionError as error:
+        return [
+            f"the object store does not let this user write, list and delete below {root} ({error}): "
+            "correct login and password of the connection, or the rights on the bucket"
+        ]
+    except Exception as error:  # the libraries of object stores share no class of errors
+        first_line = (str(error).splitlines() or [""])[0][:300]
+        return [
+            f"the object store of {root} cannot be reached ({type(error).__name__}: {first_line}): "
+            "check endpoint_url and region_name of the connection, and the server"
+        ]
+    return []
+
+
+def _try_to_stage(root: StagingPath) -> None:
+    probe = root / f"probe-{uuid.uuid4().hex}"
+    with written(probe) as file:
+        file.write(b"mongo2pg")
+    probe.unlink()
+    probe.exists()  # whoever may not list a bucket is refused the names that are not there
 
 
 def target_faults(conn: Connection, domain: Domain) -> list[str]:

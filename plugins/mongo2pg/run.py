@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pymongo.database import Database
 
@@ -26,6 +25,9 @@ from mongo2pg.verify import verify_chunk
 from mongo2pg.versions import read_again, read_rejects_again
 from mongo2pg.window import Window
 
+if TYPE_CHECKING:
+    from mongo2pg.staging import StagingPath
+
 
 class Run:
     """One run of one domain. Each method is a stage; `move` and `verify` call them in order."""
@@ -35,7 +37,7 @@ class Run:
         database: Database[Any],
         conn: Connection,
         domain: Domain,
-        staging_root: Path,
+        staging_root: StagingPath,
         run_id: str,
         neighbours: Sequence[Domain] = (),
         alive: Callable[[str], bool] = lambda run_id: False,

@@ -8,7 +8,8 @@
     <root>/<domain>/<run>/<plan>/<collection>/rejects/<chunk>.parquet
     <root>/<domain>/<run>/<plan>/<collection>/<chunk>.json            the manifest, written last: the commit mark
 
-A file appears under its name when it is complete, never before; what a manifest does not name does not exist.
+The root is a folder or a place in an object store; beyond opening it nothing here knows which service that is. A file appears
+under its name when it is complete, never before; what a manifest does not name does not exist.
 """
 
 from __future__ import annotations
@@ -17,34 +18,39 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mongo2pg.connections import object_storage
 from mongo2pg.errors import StagingError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from upath.extensions import ProxyUPath
 
-# One read of a file that is hashed: large enough to keep the disk busy, small enough not to count as memory.
-HASH_BYTES = 1 << 20
+    StagingPath: TypeAlias = Path | ProxyUPath
+
+# A file goes to and from an object store in parts, so many at once: 32 MB of memory, whatever its size.
+TRANSFER = {"chunksize": 8 << 20, "max_concurrency": 4}
 
 
 @dataclass(frozen=True)
 class RunStaging:
     """The folder of one run of one domain."""
 
-    root: Path
+    root: StagingPath
     domain: str
     run_id: str
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> StagingPath:
         return self.root / self.domain / safe_name(self.run_id)
 
     def collection(self, plan_id: str, collection: str) -> CollectionStaging:
@@ -59,7 +65,7 @@ class RunStaging:
 class CollectionStaging:
     """The folder of one collection under one plan."""
 
-    folder: Path
+    folder: StagingPath
     collection: str
     plan_id: str
 
@@ -69,22 +75,22 @@ class CollectionStaging:
         return CollectionStaging(domain / safe_name(run_id) / plan_id / self.collection, self.collection, plan_id)
 
     @property
-    def plan(self) -> Path:
+    def plan(self) -> StagingPath:
         return self.folder / "plan.json"
 
-    def raw(self, chunk: int) -> Path:
+    def raw(self, chunk: int) -> StagingPath:
         return self.folder / "raw" / f"{chunk:05d}.parquet"
 
-    def raw_manifest(self, chunk: int) -> Path:
+    def raw_manifest(self, chunk: int) -> StagingPath:
         return self.folder / "raw" / f"{chunk:05d}.json"
 
-    def frame(self, table: str, chunk: int) -> Path:
+    def frame(self, table: str, chunk: int) -> StagingPath:
         return self.folder / "frames" / table / f"{chunk:05d}.parquet"
 
-    def rejects(self, chunk: int) -> Path:
+    def rejects(self, chunk: int) -> StagingPath:
         return self.folder / "rejects" / f"{chunk:05d}.parquet"
 
-    def manifest(self, chunk: int) -> Path:
+    def manifest(self, chunk: int) -> StagingPath:
         return self.folder / f"{chunk:05d}.json"
 
 
@@ -112,19 +118,26 @@ class _HashingFile:
 
 
 @contextmanager
-def written(path: Path) -> Iterator[_HashingFile]:
+def written(path: StagingPath) -> Iterator[_HashingFile]:
     """A file for writing that takes its name when the block ends well; local files are 0600 in folders of 0700."""
-    make_folder(path.parent)
-    partial = path.parent / f"{path.name}.partial"
-    with _open_private(partial) as file:
-        yield _HashingFile(file)
-    partial.replace(path)
+    if isinstance(path, Path):
+        _make_folder(path.parent)
+        partial = path.parent / f"{path.name}.partial"
+        with _open_private(partial) as file:
+            yield _HashingFile(file)
+        partial.replace(path)
+    else:
+        # A put is atomic, in parts or in one; a rename would be a copy.
+        with _private_copy() as (file, name):
+            yield _HashingFile(file)
+            file.flush()
+            path.fs.put_file(name, path.path, **TRANSFER)
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """The folder and those above it; the new ones are 0700 where the file system knows modes."""
     if not folder.exists():
-        make_folder(folder.parent)
+        _make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
@@ -133,7 +146,25 @@ def _open_private(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, _HashingFile]]:
+def _private_copy() -> Iterator[tuple[IO[bytes], str]]:
+    """A file of this machine for an object, and how others open it. It has no name: a task that is killed leaves no documents."""
+    with tempfile.TemporaryFile() as file:
+        yield file, f"/proc/self/fd/{file.fileno()}"
+
+
+@contextmanager
+def _on_this_machine(path: StagingPath) -> Iterator[Path]:
+    """The file, or a copy of the object, fetched once. Raises FileNotFoundError for an object that is not there."""
+    if isinstance(path, Path):
+        yield path
+    else:
+        with _private_copy() as (_, name):
+            path.fs.get_file(path.path, name, **TRANSFER)
+            yield Path(name)
+
+
+@contextmanager
+def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, _HashingFile]]:
     """A Parquet file that exists only when it is whole, with the hash of its bytes."""
     with (
         written(path) as file,
@@ -142,31 +173,36 @@ def parquet_writer(path: Path, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWr
         yield writer, file
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: StagingPath, content: dict[str, Any]) -> None:
     """Writes the file whole or not at all."""
     with written(path) as file:
         file.write(json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: StagingPath) -> dict[str, Any]:
     """The file's content; StagingError where the stage that writes it has not finished."""
-    if not path.exists():
-        raise StagingError(f"{path} is missing: the task before this one did not finish; clear it and run it again")
-    content: dict[str, Any] = json.loads(path.read_bytes())
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StagingError(f"{path} is missing: the task before this one did not finish; clear it and run it again") from None
     return content
 
 
-def open_parquet(path: Path, sha256: str) -> pq.ParquetFile:
+def open_parquet(path: StagingPath, sha256: str) -> pq.ParquetFile:
     """The file, if its bytes are those that the manifest names; the caller closes it. Raises StagingError."""
-    if not path.exists():
-        raise StagingError(f"{path} is missing although its manifest names it; clear the task `plan` to read the source again")
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(HASH_BYTES):
-            digest.update(block)
-    if digest.hexdigest() != sha256:
-        raise StagingError(f"{path} is not the file that its manifest describes; clear the task `plan` to read the source again")
-    return pq.ParquetFile(path, pre_buffer=False)
+    try:
+        with _on_this_machine(path) as place:
+            with place.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != sha256:
+                raise StagingError(
+                    f"{path} is not the file that its manifest describes; clear the task `plan` to read the source again"
+                )
+            return pq.ParquetFile(place, pre_buffer=False)
+    except FileNotFoundError:
+        raise StagingError(
+            f"{path} is missing although its manifest names it; clear the task `plan` to read the source again"
+        ) from None
 
 
 def safe_name(run_id: str) -> str:
@@ -175,29 +211,32 @@ def safe_name(run_id: str) -> str:
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
-def default_root() -> Path:
-    """`MONGO2PG_STAGING` (a folder, or a file:// URI), else the folder `staging` below AIRFLOW_HOME. StagingError."""
+def default_root() -> StagingPath:
+    """`MONGO2PG_STAGING`: a folder, a file:// URI or s3://CONNECTION@BUCKET/PREFIX; else `staging` below AIRFLOW_HOME.
+
+    Raises PrepareError where the URI cannot be opened.
+    """
     configured = os.environ.get("MONGO2PG_STAGING", "")
     if "://" in configured and not configured.startswith("file://"):
-        raise StagingError(f"MONGO2PG_STAGING is {configured}: staging lies in a folder that all workers share; give its path")
+        return object_storage(configured)
     if configured:
         return Path(configured.removeprefix("file://"))
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "staging"
 
 
-def frame(run_id: str, table: str, root: Path | None = None) -> pd.DataFrame:
+def frame(run_id: str, table: str, root: StagingPath | None = None) -> pd.DataFrame:
     """The rows of one table as one run staged them, before PostgreSQL saw them: Arrow-backed, uuids as text.
 
     numeric columns are exact text. Raises StagingError where no run of that id staged that table.
     """
     import pandas as pd
 
-    found = (root or default_root()).glob(f"*/{safe_name(run_id)}/plan.json")
-    for pointer in found:
+    root = root or default_root()
+    for pointer in root.glob(f"*/{safe_name(run_id)}/plan.json"):
         plan_id = read_json(pointer)["plan_id"]
-        files = sorted(pointer.parent.glob(f"{plan_id}/*/frames/{table}/*.parquet"))
+        files: list[StagingPath] = sorted(pointer.parent.glob(f"{plan_id}/*/frames/{table}/*.parquet"), key=str)
         if files:
-            whole = pa.concat_tables([pq.read_table(file) for file in files])
+            whole = pa.concat_tables([_read_table(file) for file in files])
             readable = {
                 name: _uuid_texts(whole.column(name))
                 if pa.types.is_fixed_size_binary(whole.schema.field(name).type)
@@ -207,7 +246,12 @@ def frame(run_id: str, table: str, root: Path | None = None) -> pd.DataFrame:
             }
             data: pd.DataFrame = pa.table(readable).to_pandas(types_mapper=pd.ArrowDtype)
             return data
-    raise StagingError(f"no run {run_id!r} staged a table {table!r} below {root or default_root()}")
+    raise StagingError(f"no run {run_id!r} staged a table {table!r} below {root}")
+
+
+def _read_table(path: StagingPath) -> pa.Table:
+    with _on_this_machine(path) as place:
+        return pq.read_table(place)
 
 
 def _uuid_texts(column: pa.ChunkedArray) -> pa.Array:

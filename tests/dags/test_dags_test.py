@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 from psycopg import sql
 
-from tests.documents import fill, point, skill_tree, user, uuid_of
+from tests.documents import fill, oid, point, skill_tree, user, uuid_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AIRFLOW = Path(sys.executable).parent / "airflow"
@@ -57,6 +57,7 @@ def surroundings(postgres, mongo, mongo_admin, tmp_path_factory: pytest.TempPath
         skilltrees=[skill_tree(11, user(1)["_id"])],
         progresspoints=[point(21, user(2)["_id"])],
     )
+    source.analyticsevents.insert_many([{"_id": oid(31), "eventType": "page_view"}, {"_id": oid(32), "eventType": "click"}])
     reader = mongo.create_user("dags_test", "read", source.name)
     postgres.server.create_role("owner")
     with postgres.server.superuser.connect(autocommit=True) as conn:
@@ -131,3 +132,21 @@ def test_a_wrong_password_ends_with_another_status_and_says_what_to_do(surroundi
     assert [
         form for form in (PASSWORD, quote(PASSWORD), quote_plus(PASSWORD), quote(PASSWORD, safe="")) if form in done.stdout
     ] == []
+
+
+def test_a_run_that_is_staged_in_s3_passes_and_its_report_lies_there(surroundings: Surroundings, object_store) -> None:
+    login = object_store.admin
+    with login.client() as s3:
+        s3.create_bucket(Bucket="dags-test")
+        variables = {"MONGO2PG_STAGING": "s3://deepiri_s3@dags-test/staging", "AIRFLOW_CONN_DEEPIRI_S3": login.airflow_connection()}
+        staged = replace(surroundings, environment=surroundings.environment | variables)
+        done = staged.airflow("dags", "test", "platform_analytics", "-c", '{"mode": "full"}')
+        assert done.returncode == 0, done.stdout[-8000:]
+        keys = [found["Key"] for found in s3.list_objects_v2(Bucket="dags-test")["Contents"]]
+        (key,) = [key for key in keys if key.endswith("/report.json")]
+        assert key.startswith("staging/platform_analytics/")
+        report = json.loads(s3.get_object(Bucket="dags-test", Key=key)["Body"].read())
+    assert report["passed"] is True
+    assert [(found["read"], found["inserted"]) for found in report["collections"]] == [(2, 2)]
+    assert not (surroundings.home / "staging" / "platform_analytics").exists()
+    assert login.secret not in done.stdout

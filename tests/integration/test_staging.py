@@ -59,9 +59,3 @@ def test_a_run_or_table_that_was_never_staged_is_named(staged: Path) -> None:
 def test_staged_files_are_private_to_their_owner(staged: Path) -> None:
     for path in staged.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
-
-
-def test_a_staging_place_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MONGO2PG_STAGING", "s3://bucket/staging")
-    with pytest.raises(StagingError, match="staging lies in a folder"):
-        staging.default_root()

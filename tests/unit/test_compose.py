@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mongo2pg import connections
+from mongo2pg import connections, staging
 from mongo2pg.queries import INCLUDE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -102,18 +103,31 @@ def test_named_volumes_are_declared_and_used() -> None:
     assert used == set(COMPOSE["volumes"])
 
 
-def test_documents_and_passwords_lie_where_the_image_made_private_folders() -> None:
-    made = set(re.search(r"^RUN install -d -m 0700 (.+)$", DOCKERFILE, re.MULTILINE)[1].split())
-    environment = SERVICES["airflow-scheduler"]["environment"]
-    staging = environment["MONGO2PG_STAGING"].removeprefix("file://")
-    passwords = str(Path(environment["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]).parent)
-    assert made == {staging, passwords}
-    mounts = {name: {target for _, target, *_ in volumes(service)} & made for name, service in SERVICES.items()}
-    assert {name: found for name, found in mounts.items() if found} == {
-        "airflow-scheduler": {staging},
-        "airflow-init": {passwords},
-        "airflow-api-server": {passwords},
-    }
+def test_passwords_lie_where_the_image_made_a_private_folder() -> None:
+    made = re.search(r"^RUN install -d -m 0700 (.+)$", DOCKERFILE, re.MULTILINE)[1]
+    assert made == str(Path(COMPOSE["x-airflow-environment"]["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]).parent)
+    mounted = {name for name, service in SERVICES.items() if made in {target for _, target, *_ in volumes(service)}}
+    assert mounted == {"airflow-init", "airflow-api-server"}
+
+
+def test_documents_are_staged_in_the_bucket_that_is_made_in_minio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the scheduler, whose tasks write them, and by the API server, which shows their reports."""
+    using = {name for name, service in AIRFLOW.items() if "MONGO2PG_STAGING" in service["environment"]}
+    assert using == {"airflow-scheduler", "airflow-api-server"}
+    environment = COMPOSE["x-staging"]
+    connection = re.sub(r"\$\{(\w+):[^}]*\}", r"value of \1", environment["AIRFLOW_CONN_DEEPIRI_S3"])
+    monkeypatch.setenv("AIRFLOW_CONN_DEEPIRI_S3", connection)
+    monkeypatch.setenv("MONGO2PG_STAGING", environment["MONGO2PG_STAGING"])
+    root: Any = staging.default_root()
+    minio, init = SERVICES["minio"], SERVICES["minio-init"]
+    assert f"mc mb --ignore-existing staging/{root.bucket}\n" in init["command"][0]
+    assert root.fs.endpoint_url == "http://minio:9000"
+    assert f":{root.fs.endpoint_url.rpartition(':')[2]}" in minio["ports"][0]
+    defined = json.loads(connection)
+    assert (defined["login"], defined["password"]) == ("value of MINIO_ROOT_USER", "value of MINIO_ROOT_PASSWORD")
+    assert {name for name in ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD") if name in minio["environment"]} == {
+        "MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD",
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- ports and variables
@@ -157,7 +171,10 @@ def test_the_variables_are_the_platform_s_own() -> None:
 def test_no_value_in_the_file_is_a_secret() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
-            if re.search("PASSWORD$|SECRET|FERNET|SQL_ALCHEMY_CONN|MONGO_URI|DATABASE_URL", name) and "MASK" not in name:
+            if (
+                re.search("PASSWORD$|SECRET|FERNET|SQL_ALCHEMY_CONN|AIRFLOW_CONN|MONGO_URI|DATABASE_URL", name)
+                and "MASK" not in name
+            ):
                 assert "${" in value, name
 
 
@@ -209,7 +226,7 @@ def test_nothing_starts_before_what_it_needs() -> None:
         "minio-init": {"minio": up},
         "airflow-init": {"airflow-db": up},
         "airflow-api-server": {"airflow-init": done},
-        "airflow-scheduler": {**ready, "mongo": up, "postgres": up},
+        "airflow-scheduler": {**ready, "mongo": up, "postgres": up, "minio-init": done},
         "airflow-dag-processor": ready,
         "airflow-triggerer": ready,
     }
