@@ -16,6 +16,9 @@ UV := $(VENV)/.uv-$(UV_VERSION)$(if $(PYTHON),-$(subst /,_,$(PYTHON)))
 LOCKS := requirements.txt requirements-dev.txt
 # The tests' S3 has an environment of its own: it needs another botocore than Airflow.
 MOTO := .venv-moto
+# What the benchmark needs besides: each of the other tools in an environment of its own, and the one that draws.
+PEERS := dlt ingestr sling pandas plot
+PEER_STAMPS := $(PEERS:%=.bench/peers/%/.installed)
 # With a fixed header, so that the locks do not depend on how the command was typed.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock'
 
@@ -33,7 +36,7 @@ demo: $(VENV)/.installed ## run everything on this machine, show the report, lea
 test: $(VENV)/.installed $(MOTO)/.installed ## run every test, against real servers that it starts and stops
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-bench: $(VENV)/.installed ## measure speed and memory against the limit and against other tools, about 25 minutes
+bench: $(VENV)/.installed $(PEER_STAMPS) ## measure speed and memory against the limit and against other tools, about 25 minutes
 	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)
 
 faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the tests know, not only some of each: about an hour
@@ -62,6 +65,9 @@ lock: $(UV) ## compile requirements*.in into the locks; UPGRADE=1 takes newer ve
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements.in -o requirements.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) $(if $(UPGRADE),--upgrade) requirements-moto.in -o requirements-moto.txt
+	for peer in $(PEERS); do \
+	    $(COMPILE) $(if $(UPGRADE),--upgrade) benchmarks/requirements-$$peer.in -o benchmarks/requirements-$$peer.txt || exit 1; \
+	done
 
 lock-check: $(UV) ## fail if the locks are not what requirements*.in say; says so when no package index answers
 	@if ! echo 'pip' | $(BIN)/uv pip compile --quiet --no-cache - >/dev/null 2>&1; then \
@@ -91,6 +97,11 @@ $(VENV)/.installed: $(LOCKS) $(UV)
 $(MOTO)/.installed: requirements-moto.txt $(UV)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(MOTO)
 	@$(BIN)/uv pip sync --quiet --python $(MOTO)/bin/python requirements-moto.txt
+	@touch $@
+
+.bench/peers/%/.installed: benchmarks/requirements-%.txt $(UV)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .bench/peers/$*
+	@$(BIN)/uv pip sync --quiet --python .bench/peers/$*/bin/python $<
 	@touch $@
 
 # A virtual environment with a pinned uv, which installs the locks in a tenth of the time that pip takes.

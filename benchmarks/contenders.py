@@ -13,6 +13,19 @@ from benchmarks.data import DATABASE, DataSet
 from demo.postgres import PostgresLogin
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PROGRAMS = REPOSITORY / "benchmarks" / "peers"
+# Where `make bench` installs each peer, in an environment of its own.
+PEERS_FOLDER = REPOSITORY / ".bench" / "peers"
+
+# No peer reports home: each has its switch, and whoever overlooks it meets a proxy that is not there and goes on at once.
+SILENCE = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "SLING_DISABLE_TELEMETRY": "TRUE",
+    "DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "1",
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+}
 
 
 class Place(NamedTuple):
@@ -76,8 +89,61 @@ def _own_program(module: str, *words: str, target: PostgresLogin) -> Command:
     return Command([sys.executable, "-m", module, *words], env)
 
 
+def merging(place: Place, files: Path, runs: int) -> Command:
+    """A later window of ours and the bare statement, in turns."""
+    return _own_program(
+        "benchmarks.merging", str(files), "--staging", str(place.scratch / "staging"), "--runs", str(runs),
+        "--costs", str(place.costs), target=place.target,
+    )  # fmt: skip
+
+
+def ingestr(place: Place) -> Command:
+    """Top-level fields as columns, nested ones as jsonb."""
+    source, name = f"mongodb://127.0.0.1:{place.source_port}", place.data_set.name
+    return _peer(
+        place, _bin("ingestr") / "ingestr", "ingest", "--source-uri", source, "--source-table", f"{DATABASE}.{name}",
+        "--dest-uri", place.target.dsn, "--dest-table", f"public.ingestr_{name}", "--yes", "--progress", "log",
+    )  # fmt: skip
+
+
+def sling(place: Place) -> Command:
+    """The whole document as one jsonb column."""
+    (binary,) = _bin("sling").parent.glob("lib/python3*/site-packages/sling_linux_amd64/bin/sling-linux-amd64")
+    name = place.data_set.name
+    return _peer(
+        place, binary, "run", "--src-conn", "SOURCE", "--src-stream", f"{DATABASE}.{name}",
+        "--tgt-conn", "TARGET", "--tgt-object", f"public.sling_{name}", "--mode", "full-refresh",
+        SOURCE=place.uri, TARGET=f"{place.target.dsn}?sslmode=disable",
+    )  # fmt: skip
+
+
+def dlt(place: Place) -> Command:
+    """Nested fields as columns, arrays as child tables."""
+    return _peer(place, _bin("dlt") / "python", str(PROGRAMS / "dlt_pipeline.py"), place.uri, place.data_set.name)
+
+
+def pandas(place: Place) -> Command:
+    """Nested fields as columns, an array of documents as a second table."""
+    arrays = [child.path for child in place.data_set.collection.children if child.kind == "documents"]
+    return _peer(place, _bin("pandas") / "python", str(PROGRAMS / "pandas_script.py"), place.uri, place.data_set.name, *arrays)
+
+
+def _bin(peer: str) -> Path:
+    return PEERS_FOLDER / peer / "bin"
+
+
+def _peer(place: Place, program: Path, *words: str, **env: str) -> Command:
+    home = str(place.scratch)
+    mine = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, "DSN": place.target.dsn, **SILENCE, **env}
+    return Command([str(program), *words], mine)
+
+
 CONTENDERS: dict[str, Callable[[Place], Command]] = {
     "ours": ours_verified,
     "ours_unverified": ours_unverified,
     "limit": limit,
+    "ingestr": ingestr,
+    "sling": sling,
+    "dlt": dlt,
+    "pandas": pandas,
 }

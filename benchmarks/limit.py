@@ -32,7 +32,7 @@ def finished_rows(staging: Path, table: Table) -> pa.Table | None:
     return frames.select([column.name for column in table.columns]) if frames.num_rows else None
 
 
-def copy(conn: psycopg.Connection, table: Table, rows: pa.Table) -> None:
+def copy(conn: psycopg.Connection, table: Table, rows: pa.Table, into: sql.Identifier) -> None:
     """One binary COPY."""
     infer = pgpq.ArrowToPostgresBinaryEncoder.infer_encoder
     wire = {
@@ -41,7 +41,7 @@ def copy(conn: psycopg.Connection, table: Table, rows: pa.Table) -> None:
     }
     encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(rows.schema, wire)
     names = sql.SQL(", ").join(map(sql.Identifier, wire))
-    query = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(sql.Identifier("public", table.name), names)
+    query = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(into, names)
     with conn.cursor() as cursor, cursor.copy(query) as stream:
         stream.write(encoder.write_header())
         for batch in rows.to_batches():
@@ -63,7 +63,7 @@ def main() -> None:
         conn.commit()
         started = time.perf_counter()
         for table, rows in memory.items():
-            copy(conn, table, rows)
+            copy(conn, table, rows, sql.Identifier("public", table.name))
         build_post_data(conn, domain)
         conn.commit()
         given.result.write_text(json.dumps({"seconds": round(time.perf_counter() - started, 3)}))

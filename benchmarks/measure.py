@@ -40,7 +40,7 @@ def measure(children: Children, name: str, command: list[str], log: Path, env: d
         ended.register(handle, select.POLLIN)
         peak = 0
         while not ended.poll(LOOK_SECONDS * 1000) and time.perf_counter() - started < most_seconds:
-            peak = max(peak, _peak_bytes(child.pid))
+            peak = max(peak, sum(map(peak_bytes, family(child.pid))))
         seconds = time.perf_counter() - started
     finally:
         os.close(handle)
@@ -55,18 +55,20 @@ def measure(children: Children, name: str, command: list[str], log: Path, env: d
     return Measured(round(seconds, 3), round(cpu, 3), round(peak / 1e6, 1))
 
 
-def _peak_bytes(pid: int) -> int:
-    """The peaks of the process and its living descendants, added up."""
+def peak_bytes(pid: int) -> int:
+    """The most memory that the process has had; 0 for one that has ended."""
     with suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        own = int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
-        return own + sum(map(_peak_bytes, _descendants(pid)))
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     return 0
 
 
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(OSError):
-            found += map(int, (thread / "children").read_text().split())
+def family(pid: int) -> list[int]:
+    """The process and its living descendants."""
+    found = [pid]
+    with suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                for child in (thread / "children").read_text().split():
+                    found += family(int(child))
     return found

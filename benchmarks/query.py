@@ -12,9 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.documents import Collection, Documents, Positions
-from benchmarks.raw_values import ARRAY, DOCUMENT, MISSING, Value, bracket, decode, elements, field, items, number, order_key
+from benchmarks.raw_values import (
+    ARRAY,
+    DOCUMENT,
+    MISSING,
+    TYPE_NAMES,
+    Value,
+    bracket,
+    decode,
+    elements,
+    field,
+    items,
+    number,
+    order_key,
+)
 
-Test = Callable[[list[Value]], bool]
+# Of a document; and of the values that a filter sees at one path of it.
+Test = Callable[[bytes], bool]
+ValuesTest = Callable[[list[Value]], bool]
 
 # Error codes of mongod: src/mongo/base/error_codes.yml.
 BAD_VALUE = 2
@@ -85,11 +100,11 @@ def _range(collection: Collection, conditions: list[tuple[str, Value]], low: Val
     return Found(index.documents, positions)
 
 
-def _matching(found: Found, conditions: list[tuple[list[bytes], Test]]) -> Positions:
+def _matching(found: Found, conditions: list[Test]) -> Positions:
     kept = []
     for at in found.positions:
         raw = found.documents[at]
-        if all(test(values_at(raw, path)) for path, test in conditions):
+        if all(test(raw) for test in conditions):
             kept.append(at)
     return np.array(kept, np.int64)
 
@@ -127,13 +142,13 @@ def _sorted_by_keys(found: Found, order: list[tuple[list[bytes], Any]]) -> Found
 
 def matches(query: bytes, raw: bytes) -> bool:
     """Whether one document matches, `_id` treated as any field."""
-    return all(test(values_at(raw, path)) for path, test in _tests(query))
+    return all(test(raw) for test in _tests(query))
 
 
-def _conditions(query: bytes) -> tuple[list[tuple[str, Value]], list[tuple[list[bytes], Test]]]:
+def _conditions(query: bytes) -> tuple[list[tuple[str, Value]], list[Test]]:
     """A filter taken apart: what the index on `_id` answers, and tests of other fields."""
     on_id: list[tuple[str, Value]] = []
-    others: list[tuple[list[bytes], Test]] = []
+    others: list[Test] = []
     for key, value in elements(query):
         if key == b"$and":
             for part in items(value):
@@ -144,22 +159,29 @@ def _conditions(query: bytes) -> tuple[list[tuple[str, Value]], list[tuple[list[
                 if operator in ("$eq", "$gt", "$gte", "$lt", "$lte", "$in"):
                     on_id.append((operator, operand))
                 else:
-                    others.append(([b"_id"], _test(operator, operand)))
+                    others.append(_at([b"_id"], _test(operator, operand)))
         else:
             others += _tests_of(key, value)
     return on_id, others
 
 
-def _tests(query: bytes) -> list[tuple[list[bytes], Test]]:
+def _tests(query: bytes) -> list[Test]:
     return [test for key, value in elements(query) for test in _tests_of(key, value)]
 
 
-def _tests_of(key: bytes, value: Value) -> list[tuple[list[bytes], Test]]:
+def _tests_of(key: bytes, value: Value) -> list[Test]:
     if key == b"$and":
         return [test for part in items(value) for test in _tests(part.content)]
+    if key == b"$or":
+        choices = [_tests(part.content) for part in items(value)]
+        return [lambda raw: any(all(test(raw) for test in choice) for choice in choices)]
     if key.startswith(b"$"):
         raise CommandError(BAD_VALUE, "BadValue", f"this server does not know {key.decode()} in a filter")
-    return [(key.split(b"."), _test(operator, operand)) for operator, operand in _operators(value)]
+    return [_at(key.split(b"."), _test(operator, operand)) for operator, operand in _operators(value)]
+
+
+def _at(path: list[bytes], test: ValuesTest) -> Test:
+    return lambda raw: test(values_at(raw, path))
 
 
 def _operators(value: Value) -> list[tuple[str, Value]]:
@@ -171,7 +193,13 @@ def _operators(value: Value) -> list[tuple[str, Value]]:
     return [("$eq", value)]
 
 
-def _test(operator: str, operand: Value) -> Test:
+def _test(operator: str, operand: Value) -> ValuesTest:
+    if operator == "$not":
+        denied = [_test(*pair) for pair in _operators(operand)]
+        return lambda values: not all(test(values) for test in denied)
+    if operator == "$type":
+        kinds = set().union(*map(_kinds, items(operand) if operand.kind == ARRAY else [operand]))
+        return lambda values: any(value.kind in kinds for value in values)
     if operator == "$exists":
         wanted = number(operand) != 0 if operand.kind != 0x08 else operand.content == b"\1"
         return lambda values: bool(values) == wanted
@@ -194,6 +222,15 @@ def _test(operator: str, operand: Value) -> Test:
         raise CommandError(BAD_VALUE, "BadValue", f"this server does not know {operator} in a filter")
     fits, within = compare[operator], bracket(operand)
     return lambda values: any(other[: len(within)] == within and fits(other) for other in map(order_key, values))
+
+
+def _kinds(named: Value) -> set[int]:
+    """The BSON types that a name or a number stands for."""
+    name = decode(named)
+    kinds = {kind for kind, alias in TYPE_NAMES.items() if name in (alias, kind, kind - 256)}
+    if not kinds and name != "number":
+        raise CommandError(BAD_VALUE, "BadValue", f"Unknown type name alias: {name}")
+    return kinds or {0x01, 0x10, 0x12, 0x13}
 
 
 def _any_of(keys: set[tuple[Any, ...]], values: list[Value]) -> bool:

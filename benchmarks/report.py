@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measure import Measured
+from demo.console import table
 
 # What the checks of a run cost is compared with what these stages cost.
 MOVING, CHECKING = ("extract", "normalise", "load"), ("row_counts", "checksums", "report")
@@ -49,13 +50,88 @@ def checking_percent(stages: Iterable[Mapping[str, Any]]) -> float | None:
     return round(100 * sum(seconds[name] for name in CHECKING) / sum(seconds[name] for name in MOVING), 1)
 
 
+def merge_summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a window that changes rows costs beside the bare statement."""
+    costs = {
+        name: {
+            "seconds": round(median(one["seconds"] for one in found[name]), 3),
+            "min": min(one["seconds"] for one in found[name]),
+            "max": max(one["seconds"] for one in found[name]),
+            "steps": {step: round(median(one[step] for one in found[name]), 3) for step in steps},
+            "wal_mb": round(median(one["wal_mb"] for one in found[name]), 1),
+        }
+        for name, steps in (("ours", ("load", "settle")), ("bare", ("insert",)))
+    }
+    return {"rows": found["rows"], **costs}
+
+
 def short(details: Mapping[str, Any]) -> dict[str, Any]:
-    """`latest.json`: per data set the median seconds of each contender, the rows, and the peaks of memory."""
-    return {
+    """`latest.json`: per data set the median seconds of each contender, the rows, and the peaks of memory.
+
+    The series' sizes are data sets of ours alone; the limit of `merge` is the bare statement.
+    """
+    content = {
         name: {each: one["seconds"] for each, one in found["contenders"].items()}
         | {"rows": found["rows"], "peak_rss_mb": {each: one["peak_rss_mb"] for each, one in found["contenders"].items()}}
-        for name, found in details["data_sets"].items()
+        for name, found in {**details["data_sets"], **details["series"]}.items()
     }
+    if merge := details["merge"]:
+        content["merge"] = {
+            "ours": merge["ours"]["seconds"],
+            "limit": merge["bare"]["seconds"],
+            "rows": merge["rows"]["changed"],
+            "peak_rss_mb": {},
+            "wal_mb": {"ours": merge["ours"]["wal_mb"], "limit": merge["bare"]["wal_mb"]},
+        }
+    return content
+
+
+def text(details: Mapping[str, Any]) -> str:
+    """Everything for the terminal."""
+    parts = []
+    for name, found in details["data_sets"].items():
+        head = f"{name}: {found['documents']:,} documents, {found['mb']} MB, {found['rows']:,} rows; the source gives"
+        parts += [f"{head} {found['source_mb_per_s']:,} MB/s", table(*contenders_table(found))]
+        for who, stages in found["profile"].items():
+            parts += [f"  {who}, stage by stage, medians", table(*profile_table(stages))]
+            if (percent := checking_percent(stages)) is not None:
+                parts.append(f"  Verification costs {percent:.0f} % of extract + normalise + load.")
+    if details["series"]:
+        parts += ["ours, by the number of documents", table(*series_table(details["series"]))]
+    if merge := details["merge"]:
+        head = f"a window that changes {merge['rows']['changed']:,} of {merge['rows']['table']:,} rows"
+        parts += [f"{head}, beside a bare INSERT … ON CONFLICT of these rows", table(*merge_table(merge))]
+    return "\n".join(f"\n{part}" for part in parts)
+
+
+def series_table(series: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Heads and rows, the smallest first."""
+    rows: list[list[object]] = [
+        [
+            found["documents"],
+            f"{found['contenders']['ours']['seconds']:.2f}",
+            found["contenders"]["ours"]["documents_per_s"],
+            round(found["contenders"]["ours"]["peak_rss_mb"]),
+        ]
+        for found in series.values()
+    ]
+    return ["documents", "seconds", "documents/s", "peak MB"], rows
+
+
+def merge_table(merge: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
+    """Heads and rows: ours and the bare statement."""
+    rows: list[list[object]] = [
+        [
+            name,
+            f"{one['seconds']:.2f}",
+            f"{one['min']:.2f}–{one['max']:.2f}",
+            f"{one['wal_mb']:.1f}",
+            f"{one['seconds'] / merge['bare']['seconds']:.2f}",
+            ", ".join(f"{step} {seconds:.2f}" for step, seconds in one["steps"].items()),
+        ]
+        for name, one in (("ours", merge["ours"]), ("bare", merge["bare"]))
+    ]
+    return ["", "seconds", "min–max", "WAL MB", "× bare", "seconds of"], rows
 
 
 def contenders_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import socket
 import sys
@@ -14,16 +15,21 @@ from typing import NamedTuple
 from psycopg import sql
 
 from benchmarks.contenders import REPOSITORY
+from benchmarks.data import DATABASE
 from demo.folder import DemoFolder
 from demo.postgres import Postgres, PostgresLogin
 from demo.processes import Children, free_port, wait_until
 
 
 class Source(NamedTuple):
-    """A running replay server."""
+    """A replay server, which knows no users; `pid` once it runs."""
 
     port: int
-    pid: int
+    pid: int = 0
+
+    def airflow_connection(self) -> str:
+        """The value of an `AIRFLOW_CONN_…` variable."""
+        return json.dumps({"conn_type": "mongo", "host": "127.0.0.1", "port": self.port, "schema": DATABASE})
 
 
 class Servers:
@@ -39,6 +45,8 @@ class Servers:
         try:
             self.postgres.start()
             self._password = self.postgres.create_role("mover")
+            with self.postgres.superuser.connect(autocommit=True) as conn:
+                conn.execute("GRANT pg_checkpoint TO mover")
         except BaseException:
             self.close()
             raise
@@ -56,15 +64,19 @@ class Servers:
         assert self.postgres.child is not None  # noqa: S101 - it runs from the first to the last moment
         return self.postgres.child.pid
 
+    def login(self, database: str) -> PostgresLogin:
+        """The way of whoever is measured into a database."""
+        return self.postgres.login(database, "mover", self._password)
+
     @contextlib.contextmanager
-    def database(self) -> Iterator[PostgresLogin]:
+    def database(self, name: str | None = None) -> Iterator[PostgresLogin]:
         """An empty database; nothing of earlier runs is left to be written to the disk."""
-        name = f"bench_{next(self._numbers)}"
+        name = name or f"bench_{next(self._numbers)}"
         self.postgres.create_database(name, "mover")
         with self.postgres.superuser.connect(autocommit=True) as conn:
             conn.execute("CHECKPOINT")
         try:
-            yield self.postgres.login(name, "mover", self._password)
+            yield self.login(name)
         finally:
             self.postgres.drop_database(name)
 
@@ -85,9 +97,9 @@ class Servers:
             }
 
     @contextlib.contextmanager
-    def source(self, files: Path) -> Iterator[Source]:
+    def source(self, files: Path, port: int | None = None) -> Iterator[Source]:
         """A replay server of these files."""
-        port = free_port()
+        port = port or free_port()
         child = self.children.start(
             "replay server",
             [sys.executable, "-m", "benchmarks.replay_server", str(files), "--port", str(port)],

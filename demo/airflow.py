@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
-from demo.mongo import MongoLogin
 from demo.postgres import PostgresLogin
 from demo.processes import Child, Children, DemoError, free_port, write_private
 from demo.rest import AirflowClient
@@ -38,6 +38,13 @@ TUNING = {
 }
 
 
+class Source(Protocol):
+    """What the tasks shall read."""
+
+    def airflow_connection(self) -> str:
+        """The value of an `AIRFLOW_CONN_…` variable."""
+
+
 class Airflow:
     """Scheduler, API server, DAG processor and triggerer on 127.0.0.1, with their own users and their own home."""
 
@@ -47,7 +54,7 @@ class Airflow:
         folder: Path,
         *,
         metadata: PostgresLogin,
-        source: MongoLogin,
+        source: Source,
         target: PostgresLogin,
         staging: Path,
         more_dags: Path | None = None,

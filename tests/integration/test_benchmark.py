@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import readme, report
 from benchmarks.__main__ import arguments
 from benchmarks.data import DATA_SETS
 from benchmarks.measure import Measured
@@ -25,14 +25,17 @@ def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_ours_and_the_limit_are_measured_side_by_side(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--data", "webhooks=20", "--contenders", "ours,ours_unverified,limit", "--runs", "1")
+    data = ("--data", "webhooks=20", "--data", "merge=300")
+    done = bench(tmp_path, *data, "--contenders", "ours,ours_unverified,limit", "--runs", "1")
 
     assert done.returncode == 0, done.stderr
     latest = json.loads((tmp_path / "results" / "latest.json").read_text())
     found = json.loads((tmp_path / "results" / "details.json").read_text())["data_sets"]["webhooks"]
     assert {name: set(each) for name, each in latest.items()} == {
-        "webhooks": {"ours", "ours_unverified", "limit", "rows", "peak_rss_mb"}
+        "webhooks": {"ours", "ours_unverified", "limit", "rows", "peak_rss_mb"},
+        "merge": {"ours", "limit", "rows", "peak_rss_mb", "wal_mb"},
     }
+    assert latest["merge"]["rows"] == 3
     assert set(latest["webhooks"]["peak_rss_mb"]) == {"ours", "ours_unverified", "limit"}
     # A row for each webhook and each of its logs, whoever wrote them.
     assert {latest["webhooks"]["rows"]} == {each["rows"] for each in found["contenders"].values()} == {225}
@@ -75,6 +78,50 @@ def test_only_the_whole_benchmark_writes_the_results_of_the_repository() -> None
     assert arguments([]).results == REPOSITORY / "benchmarks" / "results"
     assert arguments(["--runs", "1"]).results == REPOSITORY / ".bench" / "results"
     assert arguments(["--data", "webhooks"]).results == REPOSITORY / ".bench" / "results"
+
+
+def test_the_readme_shows_the_figures_of_the_results() -> None:
+    text = readme.README.read_text()
+
+    assert readme.with_figures(text, readme.RESULTS) == text, "run: python -m benchmarks.readme"
+
+
+def test_figures_become_a_table(tmp_path: Path) -> None:
+    runs = {"ours": [Measured(2.0, 1.0, 150)] * 3, "limit": [Measured(1.0, 1.0, 90)] * 3}
+    one = {"documents": 2_000, "mb": 0.3, "rows": 2_000}
+    merge = {"ours": {"seconds": 0.2, "wal_mb": 3.0}, "bare": {"seconds": 0.1, "wal_mb": 2.0}}
+    window = "A window that changes 200 of 20,000 rows: 0.20 s and 3.0 MB of WAL"
+    details = {
+        "machine": {"measured_at": "2026-11-26T10:00:00Z", "cpus": 2, "python": "3.11.7"},
+        "data_sets": {"points": one | {"contenders": {name: report.summary(2_000, 2_000, each) for name, each in runs.items()}}},
+        "series": {"points_200": one | {"contenders": {"ours": report.summary(200, 200, runs["ours"])}}},
+        "merge": merge | {"rows": {"table": 20_000, "changed": 200}},
+    }
+    (tmp_path / "details.json").write_text(json.dumps(details))
+    (tmp_path / "latest.json").write_text(json.dumps(report.short(details)))
+
+    text = readme.with_figures(f"before\n\n{readme.BEGIN}\n\nold\n\n{readme.END}\n\nafter\n", tmp_path)
+
+    assert (
+        text
+        == f"""before
+
+{readme.BEGIN}
+
+| seconds | ours | limit |
+| --- | --- | --- |
+| points: 2,000 documents, 0.3 MB, 2,000 rows | 2.0 | 1.0 |
+| – its peak memory in MB | 150 | 90 |
+
+`ours` by size: 2,000 in 2.0 s; peaks of 150 MB.
+{window}; a bare `INSERT … ON CONFLICT` of these rows: 0.10 s and 2.0 MB of WAL.
+Medians of 2026-11-26 on 2 CPUs, Python 3.11.7.
+
+{readme.END}
+
+after
+"""
+    )
 
 
 def test_a_summary_is_the_median_with_the_extremes() -> None:

@@ -26,6 +26,7 @@ from mongo2pg.decode import OPTIONS
 from mongo2pg.model import Child, Collection
 from mongo2pg.plan import _cuts, _estimated_bytes
 from mongo2pg.source_count import server_lengths
+from mongo2pg.window import Part
 from tests.documents import NOON, oid, user
 from tests.unit.raw_bson import Pairs, document
 
@@ -229,6 +230,14 @@ def test_filters(server: ReplayServer, client: MongoClient[dict[str, Any]]) -> N
     assert found({"_id": {"$in": [4, 1, 9]}}) == [1, 4]
     assert found({"_id": {"$ne": 2}}) == [1, 3, 4]
     assert found({"a": re.compile("^5")}) == [3]
+    assert found({"$or": [{"a": {"$gt": 4}, "_id": 2}, {"b": None, "a": None}]}) == [2, 4]
+    assert found({"a": {"$type": "number"}}) == [1, 2]
+    assert found({"a": {"$type": [1, "string"]}}) == [2, 3]
+    assert found({"b.c": {"$type": "array"}}) == [2]
+    assert found({"a": {"$gte": 5, "$not": {"$type": "int"}}}) == [2]
+    assert found({"_id": {"$gte": 2, "$not": {"$type": "objectId"}}, "$or": [{"a": "5"}]}) == [3]
+    with pytest.raises(OperationFailure, match="Unknown type name alias: text"):
+        found({"a": {"$type": "text"}})
 
 
 @pytest.mark.parametrize("in_front", [True, False], ids=["_id first", "_id last"])
@@ -302,7 +311,7 @@ def test_the_movers_own_questions(server: ReplayServer, client: MongoClient[dict
     assert server_lengths(client.shop, LENGTHS, {}) == {"tags": 2, "deep.list": 3, "map": 2}
     size = sum(len(bson.encode(each)) for each in THINGS)
     assert _estimated_bytes(client.shop, "things", len(THINGS)) == size
-    cuts = _cuts(client.shop, "things", 3)
+    cuts = _cuts(client.shop, "things", 3, Part({}, None), "_id")
     assert len(cuts) == 2
     put(server, "nothing", [])
     assert server_lengths(client.shop, replace(LENGTHS, name="nothing"), {}) == {"tags": 0, "deep.list": 0, "map": 0}
