@@ -212,10 +212,10 @@ def test_loading_plugins_leaves_the_standard_library_alone(loaded) -> None:
     assert loaded["plugin_errors"] == {}
 
 
-def test_loading_plugins_imports_no_module_of_ours_and_reading_dags_none_under_a_bare_name(loaded) -> None:
-    assert loaded["ours"] == {}
+def test_loading_plugins_imports_the_plugin_alone_and_reading_dags_nothing_under_a_bare_name(loaded) -> None:
+    assert set(loaded["ours"]) == {"migration_report"}
     assert loaded["dag_errors"] == {}
-    assert loaded["packages"] == ["deepiri", "mongo2pg"]
+    assert loaded["packages"] == ["deepiri", "migration_report", "mongo2pg"]
 
 
 def test_reading_all_dag_files_imports_nothing_heavy(loaded) -> None:
