@@ -52,7 +52,8 @@ class Bench:
                         measured = self._run(name, place)
                         rows[name] = self.rows(data_set, place.target)
                         if place.costs.exists():
-                            costs.setdefault(name, []).append(json.loads(place.costs.read_text()))
+                            stages = json.loads(place.costs.read_text())
+                            costs.setdefault(name, []).append([*stages, report.rest(stages, measured)])
                     runs[name].append(measured)
                     self._say(number, name, measured)
         return {

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 from pymongo import MongoClient
 
 from benchmarks.data import DATA_SETS
+from benchmarks.measure import cpu_seconds
 from mongo2pg.run import Run
 
 
@@ -26,7 +26,7 @@ class Stages:
     """What each stage cost, in their order."""
 
     def __init__(self, servers: dict[str, int]) -> None:
-        self._servers = {name: psutil.Process(pid) for name, pid in servers.items()}
+        self._servers = servers
         self.costs: list[dict[str, Any]] = []
 
     @contextmanager
@@ -38,18 +38,7 @@ class Stages:
         self.costs.append({"stage": name, "seconds": round(time.monotonic() - started, 3), "cpu": cpu})
 
     def _cpu(self, *, own: bool = True) -> dict[str, float]:
-        return {"ours": sum(os.times()[:4]) if own else 0.0} | {name: _tree_cpu(root) for name, root in self._servers.items()}
-
-
-def _tree_cpu(root: psutil.Process) -> float:
-    """CPU seconds of a server and of all its processes, those that have ended included."""
-    total = 0.0
-    for process in (root, *root.children(recursive=True)):
-        try:
-            total += sum(process.cpu_times()[:4]) if process is root else sum(process.cpu_times()[:2])
-        except psutil.Error:
-            continue
-    return total
+        return {"ours": sum(os.times()[:4]) if own else 0.0} | {name: cpu_seconds(pid) for name, pid in self._servers.items()}
 
 
 def main() -> None:

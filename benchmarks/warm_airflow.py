@@ -10,10 +10,8 @@ from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 
-import psutil
-
 from benchmarks.data import DataSet
-from benchmarks.measure import LOOK_SECONDS, Measured, RunError, family, peak_bytes
+from benchmarks.measure import LOOK_SECONDS, Measured, RunError, cpu_seconds, family, peak_bytes
 from benchmarks.servers import Servers, Source
 from demo.airflow import Airflow
 from demo.postgres import PostgresLogin
@@ -78,4 +76,4 @@ class WarmAirflow:
 
     def _cpu(self) -> float:
         """CPU seconds of Airflow's processes, those that have ended included."""
-        return sum(sum(psutil.Process(child.pid).cpu_times()[:4]) for child in self.airflow.components)
+        return sum(cpu_seconds(child.pid) for child in self.airflow.components)

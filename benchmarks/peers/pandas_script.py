@@ -30,7 +30,7 @@ def main(uri: str, collection: str, array: str = "") -> None:
     engine = create_engine(os.environ["DSN"].replace("postgresql://", "postgresql+psycopg://"))
     for name, frame in frames.items():
         for column, kind in frame.dtypes.items():
-            if kind.hasobject:
+            if kind == "object":
                 frame[column] = frame[column].map(storable)
         frame.to_sql(name, engine, index=False, if_exists="replace")
 
