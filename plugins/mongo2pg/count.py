@@ -19,13 +19,13 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, Load, RunKey
 from mongo2pg.decode import OPTIONS
+from mongo2pg.differences import SHOWN, Difference, describe, write_differences
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.plan import FULL
-from mongo2pg.project import identify
 from mongo2pg.queries import target
+from mongo2pg.reference.ids import identify
 from mongo2pg.source_count import Explanation, SourceCount
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
-from mongo2pg.verify import SHOWN, Difference, describe, write_differences
 from mongo2pg.versions import ids_among, read_ids
 
 log = logging.getLogger(__name__)
@@ -223,4 +223,4 @@ def _id_of(text: str) -> str:
         digits = text[len(_OBJECT_ID) : -2]
         return f"{digits[:12]}8{digits[12:15]}8{digits[15:]}000000"
     document = bson.encode(from_extended_json('{"_id":' + text + "}", json_options=RELAXED_JSON_OPTIONS))
-    return str(identify(bson.decode(document, OPTIONS)["_id"]))
+    return identify(bson.decode(document, OPTIONS)["_id"])

@@ -18,12 +18,12 @@ from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch
+from mongo2pg.differences import SHOWN
 from mongo2pg.model import Child, Collection
 from mongo2pg.plan import counted, whole_query
 from mongo2pg.rejects import compact
 from mongo2pg.staging import CollectionStaging, open_parquet
 from mongo2pg.values import extended_json
-from mongo2pg.verify import SHOWN
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 
 from deepiri.auth import AUTH
 from mongo2pg.books import Check
+from mongo2pg.differences import SHOWN
 from mongo2pg.run import Run
-from mongo2pg.verify import SHOWN
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 
 ANN, BOB, CLEO, DAN = oid(1), oid(2), oid(3), oid(4)
@@ -57,6 +57,7 @@ def loaded(postgres, mongo_admin, tmp_path_factory) -> Iterator[Run]:
 def conn(loaded: Run) -> Iterator[psycopg.Connection[Any]]:
     """The run's connection in a transaction that is taken back: what a test breaks is whole again for the next one."""
     with loaded.conn.transaction(force_rollback=True):
+        loaded.conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         loaded.conn.execute("SET LOCAL search_path = public, pg_catalog")
         yield loaded.conn
 
@@ -339,7 +340,7 @@ def test_a_reject_that_is_gone_from_the_books_is_found(
     assert got == [Named("checksums", collection, None, None, "reject")]
     assert failed == {("rejects", collection)}
     (check,) = [check for check in checks if check.verdict == "failed"]
-    assert check.detail == f'{{"$oid":"{oid(number)}"}} {path} ({reason}) must be rejected but is not in the books'
+    assert check.detail == f'{{"$oid": "{oid(number)}"}} {path} ({reason}) must be rejected but is not in the books'
 
 
 @pytest.mark.parametrize(("collection", "table", "number"), [("users", "users", 6), ("skilltrees", "skill_trees", 103)])
@@ -403,7 +404,7 @@ def test_a_duplicate_that_won_although_its_id_is_larger_is_found(loaded: Run, co
     checks, _, failed = verify(loaded)
     assert failed == {("rejects", "users")}
     (check,) = [check for check in checks if check.verdict == "failed"]
-    assert check.detail == f'{{"$oid":"{oid(7)}"}} email (duplicate_key) is rejected although no smaller _id holds its key'
+    assert check.detail == f'{{"$oid": "{oid(7)}"}} email (duplicate_key) is rejected although no smaller _id holds its key'
 
 
 def test_rejecting_everything_does_not_verify(loaded: Run, conn: psycopg.Connection[Any]) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from mongo2pg.model import Column
-from mongo2pg.project import timestamp_text
+from mongo2pg.reference.texts import timestamp_text
 
 
 def text_of_stored(value: Any, column: Column) -> str | None:

@@ -13,8 +13,10 @@ from bson.decimal128 import Decimal128
 from mongo2pg.errors import DeclarationError
 from mongo2pg.model import Collection, Column
 from mongo2pg.normalise import Normaliser
-from mongo2pg.project import MISSING, Projector, as_declared
+from mongo2pg.reference.conversions import as_declared
+from mongo2pg.reference.documents import MISSING
 from mongo2pg.values import fill
+from tests.unit.projection import project
 
 CASES = [
     # column, value, what is stored, whether the original is kept
@@ -77,10 +79,10 @@ def test_the_projector_converts_alike_and_keeps_the_same_original(column: Column
     document = {"_id": ObjectId("0123456789abcdef01234567"), **({} if value is None else {"a": value})}
     raw = bson.encode(document)
     batch = Normaliser(collection).normalise([raw], 0)
-    (row,) = Projector(collection).project(raw).rows["t"]
+    (row,) = project(collection, [raw]).rows["t"]
     got = batch.frames["t"].column("extra")[0].as_py()
-    assert (got is None) == (not row.extra)
-    assert (stored(column, value) is None) == (row.values["a"] is None)
+    assert (got is None) == (row["extra"] is None)
+    assert (stored(column, value) is None) == (row["a"] is None)
 
 
 def test_a_default_stands_in_for_missing_and_for_null() -> None:

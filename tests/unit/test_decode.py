@@ -19,7 +19,6 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from mongo2pg import project
 from mongo2pg.decode import (
     OPTIONS,
     DBPointer,
@@ -31,6 +30,7 @@ from mongo2pg.decode import (
     decode_exactly,
     malformed_id,
 )
+from mongo2pg.reference import documents as reference
 from tests.unit.raw_bson import Pairs, Raw, document, string
 
 OID = ObjectId("64b7f0a1c2d3e4f5a6b7c8d9")
@@ -70,8 +70,8 @@ def malformed(raw: bytes) -> None:
     """Both readings refuse the bytes, and neither falls over them."""
     (got,) = decode_batch([raw])
     assert isinstance(got, MalformedError)
-    with pytest.raises(project.Unreadable):
-        project.read(raw)
+    with pytest.raises(reference.Unreadable):
+        reference.read(raw)
 
 
 # ------------------------------------------------------------------------------------------------- what pymongo reads
@@ -169,8 +169,8 @@ def test_a_document_cut_off_and_closed_is_malformed_or_whole_elements(cut: int) 
     raw = struct.pack("<i", cut + 1) + FULL[4:cut] + b"\0"
     (got,) = decode_batch([raw])
     if isinstance(got, MalformedError):
-        with pytest.raises(project.Unreadable):
-            project.read(raw)
+        with pytest.raises(reference.Unreadable):
+            reference.read(raw)
     else:
         names = list(got)
         assert names == ["_id", *ORDINARY][: len(names)]
@@ -258,7 +258,7 @@ def test_documents_are_read_to_the_depth_that_mongodb_allows(kind: int, depth: i
         return
     (got,) = decode_batch([raw])
     assert not isinstance(got, MalformedError)
-    project.read(raw)
+    reference.read(raw)
 
 
 def test_a_document_without_a_readable_id_is_named_by_its_bytes() -> None:

@@ -27,10 +27,10 @@ from hypothesis import strategies as st
 
 from deepiri.registry import DOMAINS
 from mongo2pg.decode import DBPointer, Symbol, Undefined
-from mongo2pg.model import COLUMN_TYPES, Child, Collection, Column, Table
+from mongo2pg.model import COLUMN_TYPES, Child, Collection, Column
 from mongo2pg.normalise import Batch, Normaliser
-from mongo2pg.project import Projection, Projector, dump, to_json
 from tests.unit.column_text import json_form, plain, text_of_stored
+from tests.unit.projection import project
 from tests.unit.raw_bson import Pairs, Raw, document
 
 EXAMPLES = int(os.environ.get("MONGO2PG_FUZZ_EXAMPLES", "60"))
@@ -306,25 +306,14 @@ def rows_of(collection: Collection, batch: Batch) -> dict[str, list[dict[str, st
 
 
 def projected(collection: Collection, raws: list[bytes]) -> Outcome:
-    projector = Projector(collection)
-    rows: dict[str, list[dict[str, str | None]]] = {table.name: [] for table in collection.tables}
-    rejects = []
-    for projection in map(projector.project, raws):
-        for table in collection.tables:
-            rows[table.name] += projected_rows(projection, table)
-        rejects += [(json_form(projection.document_id), *reject) for reject in projection.rejects]
-    return Outcome(rows, sorted(rejects))
-
-
-def projected_rows(projection: Projection, table: Table) -> list[dict[str, str | None]]:
-    made = []
-    for row in projection.rows.get(table.name, []):
-        texts = row.values | {"extra": dump(to_json(row.extra, keep_nul=True)) if row.extra else None}
-        json_columns = {column.name for column in table.columns if column.type == "jsonb"}
-        made.append(
-            {c.name: json_form(text) if (text := texts[c.name]) and c.name in json_columns else text for c in table.columns}
-        )
-    return made
+    made = project(collection, raws)
+    for table in collection.tables:
+        for row in made.rows[table.name]:
+            for column in table.columns:
+                if column.type == "jsonb" and (text := row[column.name]):
+                    row[column.name] = json_form(text)
+    rejects = [(json_form(each.document_id), each.path, each.reason, each.element) for each in made.rejects]
+    return Outcome(made.rows, sorted(rejects))
 
 
 def agree(collection: Collection, raws: list[bytes]) -> None:

@@ -13,8 +13,8 @@ from bson import ObjectId
 from mongo2pg.decode import OPTIONS, DBPointer, Symbol, Undefined
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.normalise import Normaliser
-from mongo2pg.project import Projector
 from mongo2pg.values import bson_type
+from tests.unit.projection import project
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "types_page.py"
 _spec = importlib.util.spec_from_file_location("types_page", PAGE)
@@ -81,5 +81,5 @@ def test_the_verdict_on_a_value_is_the_same_wherever_it_stands(place: str, kind:
             assert frame.column("extra")[0].as_py() is not None, (name, kind, place)
             culprit = value[1] if isinstance(value, list) and kind == "text[]" else value
             assert dict(normaliser.counts.misfits) == {(path, bson_type(culprit), want): 1}, (name, kind, place)
-        projection = Projector(collection).project(raw)
+        projection = project(collection, [raw])
         assert sum(map(len, projection.rows.values())) == sum(each.num_rows for each in batch.frames.values()), (name, kind, place)

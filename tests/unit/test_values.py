@@ -17,9 +17,10 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from mongo2pg import project, values
+from mongo2pg import values
 from mongo2pg.decode import DBPointer, MalformedError, OddRegex, Symbol, Undefined, decode_batch
 from mongo2pg.model import COLUMN_TYPES, Column, ColumnType
+from mongo2pg.reference import documents, texts
 from mongo2pg.values import Converted, UnfitError
 from tests.unit.column_text import json_form, plain, text_of_stored
 from tests.unit.raw_bson import Raw, document
@@ -333,7 +334,7 @@ def read(value: Any) -> Any:
 def read_by_projector(value: Any) -> Any:
     if isinstance(value, OddRegex):
         value = Raw(0x0B, f"{value.pattern}\0{value.options}\0".encode())
-    return project.read(document({"v": value}))["v"]
+    return documents.read(document({"v": value}))["v"]
 
 
 @each_case
@@ -371,8 +372,8 @@ def test_the_projector_gives_the_same_verdict(kind: ColumnType, name: str, want:
     column = Column("v", kind)
     got: Any
     try:
-        got, kept = project.text_of(read_by_projector(VALUES[name]), column)
-    except project.Unfit as fault:
+        got, kept = texts.text_of(read_by_projector(VALUES[name]), column)
+    except texts.Unfit as fault:
         got, kept = Bad(fault.reason, fault.below), False
     if isinstance(want, Bad):
         assert got == want
@@ -414,13 +415,13 @@ def test_a_reference_takes_whatever_may_be_an_id(name: str) -> None:
     if name in NO_REFERENCES:
         with pytest.raises(UnfitError, match="type_mismatch"):
             values.convert(read(VALUES[name]), column)
-        with pytest.raises(project.Unfit, match="type_mismatch"):
-            project.text_of(read_by_projector(VALUES[name]), column)
+        with pytest.raises(texts.Unfit, match="type_mismatch"):
+            texts.text_of(read_by_projector(VALUES[name]), column)
         return
     got = values.convert(read(VALUES[name]), column)
     stored, kept = (got.stored, got.original) if isinstance(got, Converted) else (got, False)
     assert kept is (name not in ("objectId", "uuid 4"))
-    assert project.text_of(read_by_projector(VALUES[name]), column) == (text_of_stored(stored, column), kept)
+    assert texts.text_of(read_by_projector(VALUES[name]), column) == (text_of_stored(stored, column), kept)
 
 
 # -------------------------------------------------------------------------------------------------------------- enums
@@ -457,11 +458,11 @@ def test_an_enum_lets_its_values_pass_and_no_other(kind: ColumnType, value: Any,
     assert filled.array.to_pylist() == [None if isinstance(want, Bad) else want, None]
     assert [(below, reason) for _, below, _, reason in filled.misfits] == ([want[::-1]] if isinstance(want, Bad) else [])
     if isinstance(want, Bad):
-        with pytest.raises(project.Unfit) as refused:
-            project.text_of(value, column)
+        with pytest.raises(texts.Unfit) as refused:
+            texts.text_of(value, column)
         assert Bad(refused.value.reason, refused.value.below) == want
     else:
-        assert project.text_of(value, column) == (text_of_stored(want, column), False)
+        assert texts.text_of(value, column) == (text_of_stored(want, column), False)
 
 
 # --------------------------------------------------------------------------------------------------------------- JSON

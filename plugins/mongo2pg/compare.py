@@ -1,0 +1,306 @@
+"""Documents against the rows of the target that should be theirs: PostgreSQL compares, by its own types.
+
+Counts and a checksum on both sides and, where these differ, row by row and column by column. No rounding, no folding of
+case, no trimming: a row is its text image, in which 1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0; the order of
+keys inside jsonb is nothing that PostgreSQL keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from mongo2pg import schema
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.differences import SHOWN, Difference, digest
+from mongo2pg.expected import DOCUMENT, REJECTS, create_expected, drop_expected, expect, owner
+from mongo2pg.model import Collection, Column, Domain, Table
+from mongo2pg.queries import incoming, names, target
+from mongo2pg.reject_causes import SETTLED, Booked, judge_rejects
+
+IDS = sql.Identifier("pg_temp", "mongo2pg_ids")
+NO_IDS = sql.SQL("SELECT NULL::uuid WHERE false")
+NO_DOCUMENTS = sql.SQL("SELECT NULL::jsonb WHERE false")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared and found; the differences stand in `pg_temp.mongo2pg_differences` until the block ends."""
+
+    conn: Connection
+    documents: int
+    own_rejects: int
+    booked_rejects: int
+    # table → rows and checksum of the expected and of the present rows
+    sums: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+
+    def count(self) -> int:
+        """How many differences there are."""
+        row = self.conn.execute("SELECT count(*) FROM pg_temp.mongo2pg_differences").fetchone()
+        return row[0] if row else 0
+
+    def first(self, table: str | None = None, *, rejects: bool = False) -> list[Difference]:
+        """The first differences, as many as are shown anywhere; of one table or of all, of values and rows or of rejects."""
+        rows = self.conn.execute(
+            """
+            SELECT table_name, id::text, column_name, kind, source, target FROM pg_temp.mongo2pg_differences
+            WHERE (%(table)s::text IS NULL OR table_name = %(table)s) AND (kind = 'reject') = %(rejects)s
+            ORDER BY table_name, id, column_name LIMIT %(limit)s
+            """,
+            {"table": table, "rejects": rejects, "limit": SHOWN},
+        )
+        return [Difference(*row) for row in rows]
+
+    def root_ids(self) -> Iterator[str]:
+        """The ids of the root rows in which something differs, each once."""
+        with self.conn.cursor("mongo2pg_differing") as cursor:
+            for (root_id,) in cursor.execute(
+                "SELECT DISTINCT root_id::text FROM pg_temp.mongo2pg_differences WHERE root_id IS NOT NULL ORDER BY 1"
+            ):
+                yield root_id
+
+    def book(self, run: RunKey, check: str, chunk: int) -> None:
+        """Writes all of them, however many, into migration.differences."""
+        self.conn.execute(
+            """
+            INSERT INTO migration.differences
+                (domain, run_id, check_name, table_name, chunk, id, column_name, kind, source, target)
+            SELECT %s, %s, %s, table_name, %s, id, column_name, kind, source, target FROM pg_temp.mongo2pg_differences
+            """,
+            (run.domain, run.run_id, check, chunk),
+        )
+
+
+@contextmanager
+def compare_documents(
+    conn: Connection,
+    domain: Domain,
+    collection: Collection,
+    documents: Iterable[bytes],
+    booked: Booked,
+    *,
+    also: sql.Composable = NO_IDS,
+    apart: sql.Composable = NO_DOCUMENTS,
+) -> Iterator[Comparison]:
+    """Compares what these documents must have become with what the target holds of them, inside a transaction of the caller.
+
+    `documents` are BSON as the source has it, from staging or read again, in any number: memory is bounded by their size.
+    `booked` says which rejects of the books are theirs (`reject_causes.of_chunk`, `reject_causes.of_collection`). `also` is
+    a query for ids of root rows (uuid) that are compared besides those of the documents: such a row without a document is
+    a difference of kind `extra`, with its child rows. `apart` is one for the `_id`s (Extended JSON as jsonb, as the books
+    write them) of documents that are left out on both sides.
+
+        with conn.transaction(), compare_documents(conn, domain, collection, raws, of_collection(…)) as comparison:
+            comparison.sums, comparison.first(), list(comparison.root_ids()), comparison.book(run, "reconcile", chunk)
+    """
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_differences")
+    conn.execute(
+        """
+        CREATE TEMP TABLE mongo2pg_differences (
+            root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text
+        ) ON COMMIT DROP
+        """
+    )
+    create_expected(conn, collection)
+    try:
+        count = expect(conn, collection, documents)
+        _leave_out(conn, collection, apart)
+        references = _judged(conn, domain, collection)
+        own, of_books = judge_rejects(conn, collection, booked, apart, references)
+        _clear_dangling_options(conn, references)
+        _name_ids(conn, domain.name, collection, also)
+        sums = {table.name: _compare(conn, table) for table in collection.tables}
+        yield Comparison(conn, count, own, of_books, sums)
+    finally:
+        if not conn.broken and conn.info.transaction_status != conn.info.transaction_status.INERROR:
+            drop_expected(conn, collection)
+            conn.execute(
+                "DROP TABLE IF EXISTS pg_temp.mongo2pg_differences, pg_temp.mongo2pg_ids, "
+                "pg_temp.mongo2pg_apart, pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled"
+            )
+
+
+# --- what is compared ------------------------------------------------------------------------------------------------
+
+
+def _leave_out(conn: Connection, collection: Collection, apart: sql.Composable) -> None:
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_apart")
+    conn.execute(
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_apart ON COMMIT DROP AS
+            WITH apart (document_id) AS MATERIALIZED ({apart})
+            SELECT {document} AS document, id AS root_id FROM {root}
+            WHERE EXISTS (SELECT FROM apart) AND migration.document_id(id, extra) IN (SELECT document_id FROM apart)
+            UNION
+            SELECT document, root_id FROM {rejects} WHERE document_id IN (SELECT document_id FROM apart)
+            """
+        ).format(apart=apart, document=DOCUMENT, root=incoming(collection.table), rejects=REJECTS)
+    )
+    for table, number in [(REJECTS, sql.Identifier("document")), *((incoming(t.name), DOCUMENT) for t in collection.tables)]:
+        conn.execute(sql.SQL("DELETE FROM {} x USING pg_temp.mongo2pg_apart a WHERE x.{} = a.document").format(table, number))
+
+
+def _name_ids(conn: Connection, domain: str, collection: Collection, also: sql.Composable) -> None:
+    """The ids whose rows are compared: of the expected rows, of all documents without one, and of whatever the caller names.
+
+    Of a rejected document nothing may be in the target, but the last good version where the books call it stale; and
+    where two documents share an id, the row under it is the other one's.
+    """
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_ids")
+    conn.execute(
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_ids ON COMMIT DROP AS
+            SELECT id FROM (
+                SELECT id FROM {root}
+                UNION
+                SELECT root_id FROM {rejects} WHERE NOT element AND root_id IS NOT NULL
+                UNION
+                SELECT root_id FROM pg_temp.mongo2pg_settled
+                WHERE NOT element AND root_id IS NOT NULL AND path <> '_id' AND reason = ANY(%(settled)s)
+                UNION
+                {also}
+            ) AS named (id)
+            WHERE NOT id IN (SELECT root_id FROM pg_temp.mongo2pg_apart WHERE root_id IS NOT NULL) AND NOT (
+                id IN (SELECT root_id FROM migration.stale WHERE (domain, collection) = (%(domain)s, %(collection)s))
+                AND NOT EXISTS (SELECT FROM {root} r WHERE r.id = named.id))
+            """
+        ).format(root=incoming(collection.table), rejects=REJECTS, also=also),
+        {"settled": list(SETTLED), "domain": domain, "collection": collection.name},
+    )
+    conn.execute("ANALYZE pg_temp.mongo2pg_ids")
+
+
+def _judged(conn: Connection, domain: Domain, collection: Collection) -> list[tuple[Table, Column]]:
+    """The references that were judged: into another domain only when that one's table is complete."""
+    own = {table.name for table in domain.tables}
+    return [
+        (table, column)
+        for table in collection.tables
+        for column in table.references
+        if column.references in own or schema.is_complete(conn, column.references)
+    ]
+
+
+def _clear_dangling_options(conn: Connection, references: Sequence[tuple[Table, Column]]) -> None:
+    """An optional reference to a row that is not there must have become NULL, its original in `extra`."""
+    for table, column in references:
+        if column.required:
+            continue
+        path = column.path.split(".") if column.path else ["value"]
+        conn.execute(
+            sql.SQL(
+                """
+                UPDATE {expected} x SET {column} = NULL, extra = {extra}
+                WHERE x.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = x.{column})
+                """
+            ).format(
+                expected=incoming(table.name),
+                column=sql.Identifier(column.name),
+                extra=_with_original(sql.SQL("x.extra"), path, sql.Identifier(column.name)),
+                parent=target(column.references),
+            )
+        )
+
+
+def _with_original(extra: sql.Composable, path: Sequence[str], column: sql.Identifier) -> sql.Composable:
+    """`extra` with an id's Extended JSON at the path, unless something is there: no ObjectId or UUID is kept when it is read."""
+    key, *below = path
+    if below:
+        value = _with_original(sql.SQL("({} -> {})").format(extra, sql.Literal(key)), below, column)
+        return sql.SQL("coalesce({extra}, '{{}}') || jsonb_build_object({key}, {value})").format(
+            extra=extra, key=sql.Literal(key), value=value
+        )
+    return sql.SQL(
+        """
+        jsonb_build_object({key}, CASE WHEN x.{column}::text ~ '^.{{14}}8.{{4}}8.{{10}}0{{6}}$'
+            THEN jsonb_build_object('$oid', overlay(overlay(replace(left(x.{column}::text, 30), '-', '')
+                PLACING '' FROM 17 FOR 1) PLACING '' FROM 13 FOR 1))
+            ELSE jsonb_build_object('$binary', jsonb_build_object(
+                'base64', encode(decode(replace(x.{column}::text, '-', ''), 'hex'), 'base64'), 'subType', '04'))
+            END) || coalesce({extra}, '{{}}')
+        """
+    ).format(key=sql.Literal(key), column=column, extra=extra)
+
+
+# --- the comparison --------------------------------------------------------------------------------------------------
+
+
+def _compare(conn: Connection, table: Table) -> tuple[dict[str, Any], dict[str, Any]]:
+    # The target's rows of these documents, and rows that should be theirs but hang on another parent.
+    theirs = sql.SQL("SELECT t.* FROM {target} t WHERE t.{owner} IN (SELECT id FROM {ids})").format(
+        target=target(table.name), owner=owner(table), ids=IDS
+    )
+    if table.child:
+        theirs += sql.SQL(
+            """
+            UNION ALL SELECT t.* FROM {target} t JOIN {expected} e ON e.id = t.id
+            WHERE t.{owner} NOT IN (SELECT id FROM {ids})
+            """
+        ).format(target=target(table.name), expected=incoming(table.name), owner=owner(table), ids=IDS)
+    source = _checksum(conn, table, sql.SQL("SELECT * FROM {}").format(incoming(table.name)))
+    found = _checksum(conn, table, theirs)
+    if source != found:
+        _find_differences(conn, table, theirs)
+    return source, found
+
+
+def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> dict[str, Any]:
+    """Rows and a sum of 128 bits of digest per row over its text image: order plays no part, and equal rows do not cancel out."""
+    row = conn.execute(
+        sql.SQL(
+            """
+            SELECT count(*), coalesce(sum(hashtextextended(image, 0)), 0), coalesce(sum(hashtextextended(image, 1)), 0)
+            FROM (SELECT ROW({columns})::text AS image FROM ({rows}) AS r) AS images
+            """
+        ).format(columns=names(table.columns, "r"), rows=rows)
+    ).fetchone()
+    count, low, high = row or (0, 0, 0)
+    return {"rows": count, "sum": [int(low), int(high)]}
+
+
+def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) -> None:
+    """A row of `mongo2pg_differences` for each column that differs and for each row that only one side has."""
+    columns = [column for column in table.columns if column.name != "id"]
+    # Images first: they settle most rows at once, and a row that two of them have alike is never taken apart.
+    conn.execute(
+        sql.SQL(
+            """
+            INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, id, column_name, kind, source, target)
+            SELECT coalesce(e.{owner}, t.{owner}), {table}, coalesce(e.id, t.id), d.column_name,
+                   CASE WHEN t.id IS NULL THEN 'missing' WHEN e.id IS NULL THEN 'extra' ELSE 'different' END, d.source, d.target
+            FROM {expected} e FULL JOIN ({theirs}) AS t ON t.id = e.id
+            CROSS JOIN LATERAL (
+                SELECT NULL::text AS column_name, NULL::text AS source, NULL::text AS target WHERE e.id IS NULL OR t.id IS NULL
+                UNION ALL
+                SELECT c.name, CASE WHEN c.name = ANY({sensitive}) THEN {e_digest} ELSE c.source END,
+                       CASE WHEN c.name = ANY({sensitive}) THEN {t_digest} ELSE c.target END
+                FROM (VALUES {pairs}) AS c (name, source, target)
+                WHERE e.id IS NOT NULL AND t.id IS NOT NULL AND c.source IS DISTINCT FROM c.target
+            ) AS d
+            WHERE e.id IS NULL OR t.id IS NULL OR ROW({left})::text <> ROW({right})::text
+            """
+        ).format(
+            table=sql.Literal(table.name),
+            owner=owner(table),
+            expected=incoming(table.name),
+            theirs=theirs,
+            sensitive=sql.Literal([column.name for column in columns if column.sensitive]),
+            e_digest=digest(sql.SQL("c.source")),
+            t_digest=digest(sql.SQL("c.target")),
+            pairs=sql.SQL(", ").join(map(_pair, columns)),
+            left=names(columns, "e"),
+            right=names(columns, "t"),
+        )
+    )
+
+
+def _pair(column: Column) -> sql.Composable:
+    return sql.SQL("({name}, e.{column}::text, t.{column}::text)").format(
+        name=sql.Literal(column.name), column=sql.Identifier(column.name)
+    )

@@ -1,0 +1,58 @@
+"""Differences between source and target: how they are written down, and what is shown of them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from psycopg import sql
+
+from mongo2pg.books import Connection, RunKey
+
+# Differences shown in the log; all of them are in migration.differences.
+SHOWN = 20
+
+
+class Difference(NamedTuple):
+    """One row of migration.differences."""
+
+    table: str
+    id: str | None
+    column: str | None
+    kind: str
+    source: str | None
+    target: str | None
+
+
+def describe(difference: Difference) -> str:
+    """A difference as a sentence; values of sensitive columns are digests already."""
+    where = f"{difference.table} {difference.id}"
+    if difference.kind == "different":
+        return f"{where}: column {difference.column} should be {difference.source!r}, is {difference.target!r}"
+    if difference.kind == "missing":
+        return f"{where}: the row is missing in PostgreSQL"
+    if difference.kind == "extra":
+        return f"{where}: PostgreSQL has a row that no document explains"
+    return f"{difference.table}: {difference.source}"
+
+
+def write_differences(conn: Connection, run: RunKey, check: str, chunk: int, differences: Sequence[Difference]) -> None:
+    """All of them, however many, by COPY."""
+    columns = "domain, run_id, check_name, table_name, chunk, id, column_name, kind, source, target"
+    with conn.cursor() as cursor, cursor.copy(f"COPY migration.differences ({columns}) FROM STDIN") as copy:
+        for d in differences:
+            copy.write_row((run.domain, run.run_id, check, d.table, chunk, d.id, d.column, d.kind, d.source, d.target))
+
+
+# HMAC-SHA256 (RFC 2104) with a key of this process: equal values look alike within a task, and no value can be guessed.
+_KEY = secrets.token_bytes(64)
+_INNER = bytes(byte ^ 0x36 for byte in _KEY)
+_OUTER = bytes(byte ^ 0x5C for byte in _KEY)
+
+
+def digest(text: sql.Composable) -> sql.Composable:
+    """The SQL expression of the keyed digest in whose form a sensitive value is shown; NULL stays NULL."""
+    return sql.SQL("'hmac:' || left(encode(sha256({outer} || sha256({inner} || convert_to({text}, 'UTF8'))), 'hex'), 16)").format(
+        outer=sql.Literal(_OUTER), inner=sql.Literal(_INNER), text=text
+    )

@@ -1,0 +1,147 @@
+"""The rows that documents must become, in temporary tables that bear their targets' names.
+
+The reference projects the documents batch by batch while PostgreSQL reads the batch before: nothing is kept of either
+but two batches. Rows go by COPY in text format, which is not the mover's.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from psycopg import sql
+
+from mongo2pg.books import Connection
+from mongo2pg.model import Collection, Table
+from mongo2pg.queries import incoming, names, target
+from mongo2pg.reference.projector import Projector, Reject
+
+# BSON that is projected at once: it becomes about ten times as much in Python's objects, which fits a processor's cache ill
+# if it is more and pays for the detours if it is less. A larger document is a batch of its own.
+BATCH_BYTES = 2 << 20
+# Lines that wait for PostgreSQL: an array of a large document becomes rows in portions of this size.
+COPY_BYTES = 8 << 20
+
+# The number of a row's document, first column of each table here. No declared column has a capital letter.
+DOCUMENT = sql.Identifier("Document")
+REJECTS = sql.Identifier("pg_temp", "mongo2pg_own_rejects")
+
+
+def create_expected(conn: Connection, collection: Collection) -> None:
+    """Makes the empty tables; they end with the transaction, or by `drop_expected`."""
+    drop_expected(conn, collection)
+    for table in collection.tables:
+        conn.execute(
+            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT NULL::bigint AS {}, {} FROM {} WITH NO DATA").format(
+                sql.Identifier(table.name), DOCUMENT, names(table.columns), target(table.name)
+            )
+        )
+    conn.execute(
+        """
+        CREATE TEMP TABLE mongo2pg_own_rejects (
+            document bigint, document_id jsonb, root_id uuid, path text, reason text, element boolean
+        ) ON COMMIT DROP
+        """
+    )
+
+
+def drop_expected(conn: Connection, collection: Collection) -> None:
+    """Drops the tables, if they are there."""
+    for table in collection.tables:
+        conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
+    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(REJECTS))
+
+
+def expect(conn: Connection, collection: Collection, documents: Iterable[bytes]) -> int:
+    """Fills the tables with the rows and the rejects of the documents; returns how many documents there were."""
+    projector = Projector(collection)
+    count = 0
+    # One thread writes while this one projects: the connection is the writer's until it is done.
+    with _collector_paused(), ThreadPoolExecutor(1, "mongo2pg-expected") as writer:
+        written: Future[None] | None = None
+        for first, batch in _batches(documents):
+            count = first + len(batch)
+            for lines in _portions(projector, batch, first):
+                if written:
+                    written.result()
+                written = writer.submit(_copy, conn, collection, lines)
+        if written:
+            written.result()
+    for table in collection.tables:
+        columns = sql.SQL(", ").join([sql.Identifier(table.parent_key or "id"), DOCUMENT])
+        conn.execute(sql.SQL("ANALYZE {} ({})").format(incoming(table.name), columns))
+    return count
+
+
+def _batches(documents: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """The documents in batches, each with the number of its first one."""
+    batch: list[bytes] = []
+    first = size = 0
+    for document in documents:
+        if batch and size + len(document) > BATCH_BYTES:
+            yield first, batch
+            first, batch, size = first + len(batch), [], 0
+        batch.append(document)
+        size += len(document)
+    if batch:
+        yield first, batch
+
+
+Lines = dict[str, list[bytes]]
+
+
+def _portions(projector: Projector, batch: list[bytes], first: int) -> Iterator[Lines]:
+    """The batch's rows as lines for COPY by table; its rejects under the name of no table."""
+    lines: Lines = {}
+    size = 0
+    for made in projector.project(batch, first):
+        name, text = ("", _reject_line(made)) if isinstance(made, Reject) else (made.table.name, made.copy_text())
+        lines.setdefault(name, []).append(text)
+        size += len(text)
+        if size >= COPY_BYTES:
+            yield lines
+            lines, size = {}, 0
+    yield lines
+
+
+def _reject_line(reject: Reject) -> bytes:
+    values = (str(reject.document), reject.document_id, reject.root_id, reject.path, reject.reason, "ft"[reject.element])
+    return ("\t".join(map(copy_text, values)) + "\n").encode()
+
+
+def copy_text(text: str | None) -> str:
+    """A value in COPY's text format."""
+    if text is None:
+        return r"\N"
+    return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+
+
+def _copy(conn: Connection, collection: Collection, lines: Lines) -> None:
+    for name, texts in lines.items():
+        if name:
+            table = next(table for table in collection.tables if table.name == name)
+            into = sql.SQL("{} ({}, {})").format(incoming(name), DOCUMENT, names(table.columns))
+        else:
+            into = sql.Composed([REJECTS])
+        with conn.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN").format(into)) as copy:
+            for text in texts:
+                copy.write(text)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Documents are trees: without the collector going through them, decoding is twice as fast."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def owner(table: Table) -> sql.Identifier:
+    """The column that names the document's root row."""
+    return sql.Identifier(table.parent_key or "id")

@@ -1,0 +1,58 @@
+"""What a declaration says of values before they are judged: defaults, parsed texts, aliases, U+0000."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from decimal import Decimal
+from typing import Any
+
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+
+from mongo2pg.model import Column
+from mongo2pg.reference.documents import MISSING
+
+
+def as_declared(value: Any, column: Column) -> Any:
+    """The value after the conversions that the column declares; the very same object where none applies."""
+    if value is MISSING or value is None:
+        return value if column.default is None else column.default
+    if isinstance(value, list) and column.nul != "misfit":
+        cured = [_cured(item, column.nul) if type(item) is str else item for item in value]
+        return value if cured == value else cured
+    if type(value) is not str:
+        return value
+    if chr(0) in value and column.nul != "misfit":
+        return _cured(value, column.nul)
+    if value in dict(column.aliases):
+        return dict(column.aliases)[value]
+    if column.parse and column.type == "timestamptz":
+        return _parsed_date(value)
+    if column.parse and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
+        exact = Decimal(value)
+        if column.type == "double precision":
+            near = float(value)
+            return value if math.isinf(near) or (near == 0 and exact != 0) else near
+        if len(exact.as_tuple().digits) > 34 or not -6176 <= exact.adjusted() <= 6144:
+            return value
+        if column.type == "numeric":
+            return Decimal128(exact)
+        return int(exact) if exact == exact.to_integral_value() and abs(exact) < 2**63 else float(value)
+    return value
+
+
+def _cured(text: str, policy: str) -> str:
+    return "".join(text.split(chr(0))) if policy == "remove" else text.replace(chr(0), chr(0xFFFD))
+
+
+def _parsed_date(text: str) -> Any:
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    microseconds = (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
+    return text if microseconds % 1000 else DatetimeMS(microseconds // 1000)

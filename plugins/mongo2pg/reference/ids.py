@@ -1,0 +1,56 @@
+"""The UUID of an `_id`, of a reference and of an array's element, by the rule of docs/identity.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import uuid
+from typing import Any
+
+from bson.binary import Binary
+from bson.objectid import ObjectId
+
+from mongo2pg.reference.extended_json import canonical, dump
+
+NAMESPACE = uuid.UUID("7d0c1f5e-2b5c-5f0b-9d5e-6d6f6e676f32")
+_NAMED = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+
+
+def identify(value: Any) -> str:
+    """The id of a document or reference."""
+    if type(value) is str and re.fullmatch("[0-9a-fA-F]{24}", value):
+        return uuid_of_hex(value.lower())
+    if type(value) is ObjectId:
+        return uuid_of_hex(value.binary.hex())
+    if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
+        return str(uuid.UUID(bytes=bytes(value)))
+    return named(json.dumps(canonical(value), separators=(",", ":"), ensure_ascii=False))
+
+
+def uuid_of_hex(digits: str) -> str:
+    """The UUID that carries an ObjectId, given as 24 lower-case hex digits."""
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[12:15]}-8{digits[15:18]}-{digits[18:]}000000"
+
+
+def named(name: str) -> str:
+    """The UUID of version 5 (RFC 9562, 5.5) of a name in the project's namespace."""
+    sha1 = _NAMED.copy()
+    sha1.update(name.encode())
+    digits = sha1.hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:32]}"
+
+
+def element_name(root_id: str, path_json: str, kind: str, key: str | int) -> str:
+    """What the id of an element's row is made from: compact JSON of its document's id, its path, and what tells it apart."""
+    return f'["{root_id}",{path_json},"{kind}",{key if type(key) is int else dump(key)}]'
+
+
+def is_own_form(value: Any) -> bool:
+    """Whether the id says all of the `_id`: an ObjectId, or a UUID of subtype 4 that nobody takes for an ObjectId's."""
+    if type(value) is ObjectId:
+        return True
+    if not isinstance(value, Binary) or value.subtype != 4 or len(value) != 16:
+        return False
+    digits = value.hex()
+    return not (digits[12] == "8" and digits[16] == "8" and digits.endswith("000000"))

@@ -1,0 +1,238 @@
+"""Every reject of the books must have its cause: else a mover that rejects everything would verify green.
+
+A cause lies in the document, then the reference rejects it, too; or in other rows, then the target shows it: the row
+that is referred to is not there, or another document with a smaller `_id` has the key. What is rejected for cause is
+expected in no table; everything is judged in the temporary tables of `expected`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from bson import json_util
+from bson.codec_options import DatetimeConversion
+from bson.datetime_ms import DatetimeMS
+from bson.decimal128 import Decimal128
+from bson.objectid import ObjectId
+from psycopg import sql
+
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.expected import DOCUMENT, REJECTS
+from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.queries import incoming, target
+
+# Reasons that settle gives: their cause lies in other rows, not in the document.
+SETTLED = ("orphan", "duplicate_key")
+
+
+class Booked(NamedTuple):
+    """Which rejects of the books are held against the documents; `whole`: all of these belong to the documents at hand."""
+
+    where: sql.Composable
+    whole: bool
+
+
+def of_chunk(run: RunKey, collection: str, chunk: int) -> Booked:
+    """The open rejects that a run booked for a chunk."""
+    key = sql.SQL(", ").join(map(sql.Literal, (*run, collection, chunk)))
+    return Booked(sql.SQL("(domain, run_id, plan_id, collection, chunk) = ({})").format(key), whole=True)
+
+
+def of_collection(domain: str, collection: str) -> Booked:
+    """All open rejects of a collection, for documents that are any part of it."""
+    key = sql.SQL(", ").join(map(sql.Literal, (domain, collection)))
+    return Booked(sql.SQL("(domain, collection) = ({})").format(key), whole=False)
+
+
+def judge_rejects(
+    conn: Connection, collection: Collection, booked: Booked, apart: sql.Composable, references: Sequence[tuple[Table, Column]]
+) -> tuple[int, int]:
+    """Holds the booked rejects, but those `apart`, against the reference's and the target; returns how many of either there are.
+
+    Faults go to `mongo2pg_differences`; the rows of documents and elements that are rejected for cause leave the expected.
+    """
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled")
+    conn.execute(
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_booked ON COMMIT DROP AS
+            SELECT DISTINCT document_id, path, reason, element FROM migration.rejects
+            WHERE {} AND state = 'open' AND document_id NOT IN ({})
+            """
+        ).format(booked.where, apart)
+    )
+    _find_unbooked(conn, collection)
+    _find_settled(conn, collection, booked)
+    _confirm_orphans(conn, references)
+    _confirm_duplicates(conn, collection)
+    _find_uncaused(conn, collection)
+    for table in collection.tables:
+        conn.execute(
+            sql.SQL(
+                "DELETE FROM {} x USING pg_temp.mongo2pg_settled s WHERE NOT s.element AND s.reason = ANY(%s) AND x.{} = s.document"
+            ).format(incoming(table.name), DOCUMENT),
+            (list(SETTLED),),
+        )
+    return conn.execute(
+        sql.SQL("SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM pg_temp.mongo2pg_booked)").format(REJECTS)
+    ).fetchone() or (0, 0)
+
+
+def _find_unbooked(conn: Connection, collection: Collection) -> None:
+    conn.execute(
+        sql.SQL(
+            """
+            INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, kind, source)
+            SELECT o.root_id, %s, 'reject', format('%%s %%s (%%s) must be rejected but is not in the books',
+                o.document_id, coalesce(nullif(o.path, ''), 'document'), o.reason)
+            FROM {} o WHERE NOT EXISTS (
+                SELECT FROM pg_temp.mongo2pg_booked b
+                WHERE (b.document_id, b.path, b.reason, b.element) = (o.document_id, o.path, o.reason, o.element))
+            ORDER BY o.document_id, o.path
+            """
+        ).format(REJECTS),
+        (collection.table,),
+    )
+
+
+def _find_settled(conn: Connection, collection: Collection, booked: Booked) -> None:
+    """The booked rejects that the documents alone do not explain, with the number of their document if it has a row."""
+    conn.execute(
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_settled ON COMMIT DROP AS
+            SELECT b.*, NULL::bigint AS document, NULL::uuid AS root_id, false AS confirmed FROM pg_temp.mongo2pg_booked b
+            WHERE NOT EXISTS (
+                SELECT FROM {} o WHERE (o.document_id, o.path, o.reason, o.element) = (b.document_id, b.path, b.reason, b.element))
+            """
+        ).format(REJECTS)
+    )
+    # The longer way to a document's row is taken only where there is something to look for.
+    conn.execute(
+        sql.SQL(
+            """
+            UPDATE pg_temp.mongo2pg_settled s SET document = r.{document}, root_id = r.id
+            FROM (SELECT {document}, id, migration.document_id(id, extra) AS document_id FROM {root}
+                  WHERE EXISTS (SELECT FROM pg_temp.mongo2pg_settled)) AS r
+            WHERE r.document_id = s.document_id
+            """
+        ).format(document=DOCUMENT, root=incoming(collection.table))
+    )
+    if not booked.whole:
+        conn.execute(
+            sql.SQL(
+                """
+                DELETE FROM pg_temp.mongo2pg_settled s
+                WHERE s.document IS NULL AND NOT EXISTS (SELECT FROM {} o WHERE o.document_id = s.document_id)
+                """
+            ).format(REJECTS)
+        )
+
+
+def _confirm_orphans(conn: Connection, references: Sequence[tuple[Table, Column]]) -> None:
+    for table, column in references:
+        conn.execute(
+            sql.SQL(
+                """
+                UPDATE pg_temp.mongo2pg_settled s SET confirmed = true FROM {expected} x
+                WHERE s.reason = 'orphan' AND s.element = {is_element} AND s.document = x.{document} AND s.path = {path}
+                  AND x.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = x.{column})
+                """
+            ).format(
+                expected=incoming(table.name),
+                is_element=sql.Literal(table.child is not None),
+                document=DOCUMENT,
+                path=_path_of(table.child, column),
+                column=sql.Identifier(column.name),
+                parent=target(column.references),
+            )
+        )
+        if table.child:
+            conn.execute(
+                sql.SQL(
+                    "DELETE FROM {} x USING pg_temp.mongo2pg_settled s WHERE s.confirmed AND s.document = x.{} AND s.path = {}"
+                ).format(incoming(table.name), DOCUMENT, _path_of(table.child, column))
+            )
+
+
+def _path_of(child: Child | None, column: Column) -> sql.Composable:
+    """The path of a column's value in its document, as the books write it."""
+    if child is None:
+        return sql.Literal(column.path)
+    below = f".{column.path}" if column.path else ""
+    return sql.SQL("{} || x.{}::text || {}").format(
+        sql.Literal(f"{child.path}."), sql.Identifier(child.key or "ordinal"), sql.Literal(below)
+    )
+
+
+def _confirm_duplicates(conn: Connection, collection: Collection) -> None:
+    root = collection.tables[0]
+    confirmed = [number for number, loser, holder in _claims(conn, root) if _sorted(holder) < _sorted(loser)]
+    conn.execute("UPDATE pg_temp.mongo2pg_settled SET confirmed = true WHERE document = ANY(%s)", (confirmed,))
+
+
+def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str]]:
+    """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id) of each reject as duplicate."""
+    slots: list[tuple[str, sql.Composable]] = [("_id", sql.SQL("t.id = s.root_id"))]
+    for key in root.unique:
+        path = ",".join(column.path for column in root.columns if column.name in key)
+        slots.append((path, sql.SQL(" AND ").join(sql.SQL("t.{0} = x.{0}").format(sql.Identifier(name)) for name in key)))
+    for path, same in slots:
+        with conn.cursor("mongo2pg_claims") as cursor:
+            yield from cursor.execute(
+                sql.SQL(
+                    """
+                    SELECT s.document, s.document_id::text, migration.document_id(t.id, t.extra)::text
+                    FROM pg_temp.mongo2pg_settled s JOIN {expected} x ON x.{document} = s.document JOIN {target} t ON {same}
+                    WHERE s.reason = 'duplicate_key' AND NOT s.element AND s.path = %s
+                    """
+                ).format(expected=incoming(root.name), document=DOCUMENT, target=target(root.name), same=same),
+                (path,),
+            )
+
+
+def _find_uncaused(conn: Connection, collection: Collection) -> None:
+    conn.execute(
+        """
+        INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, kind, source)
+        SELECT root_id, %(table)s, 'reject',
+            format('%%s %%s (%%s) is rejected ', document_id, coalesce(nullif(path, ''), 'document'), reason) || CASE
+                WHEN document IS NOT NULL AND reason = 'orphan' THEN 'although the row it refers to is there'
+                WHEN document IS NOT NULL AND reason = 'duplicate_key' AND NOT element THEN 'although no smaller _id holds its key'
+                ELSE 'without that cause' END
+        FROM pg_temp.mongo2pg_settled WHERE NOT confirmed ORDER BY document_id, path
+        """,
+        {"table": collection.table},
+    )
+
+
+# --- MongoDB's order of ids ------------------------------------------------------------------------------------------
+
+_IDS = json_util.RELAXED_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
+
+
+def _sorted(document_id: str) -> tuple[Any, ...]:
+    """Where MongoDB sorts an `_id`: the rank of its type, then its value (MongoDB manual, "Comparison/Sort Order")."""
+    return _order(json_util.loads(document_id, json_options=_IDS))
+
+
+def _order(value: Any) -> tuple[Any, ...]:
+    if value is None or isinstance(value, bool):
+        return (1,) if value is None else (8, value)
+    if isinstance(value, int | float | Decimal128):
+        number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
+        return (2, not number.is_nan(), Decimal(0) if number.is_nan() else number)
+    if isinstance(value, dict) and list(value) == ["$utf8"]:
+        return (3, base64.b64decode(value["$utf8"]))  # a string with U+0000, as `extended_json.to_json` writes it
+    if isinstance(value, str):
+        return (3, value.encode())
+    if isinstance(value, dict):
+        return (4, *((_order(item)[0], key.encode(), _order(item)) for key, item in value.items()))
+    if isinstance(value, bytes):
+        return (6, len(value), getattr(value, "subtype", 0), bytes(value))
+    if isinstance(value, ObjectId):
+        return (7, value.binary)
+    return (9, int(value)) if isinstance(value, DatetimeMS) else (10, type(value).__name__, repr(value))
