@@ -21,10 +21,6 @@ KNOWN_LIMITS = {
     HOSTILE + "test_a_text_too_long_for_an_index_stops_no_collection[unique value]": "index rows hold 8,191 bytes",
     HOSTILE + "test_a_text_too_long_for_an_index_stops_no_collection[map key]": "index rows hold 8,191 bytes",
 }
-# Its outcome depends on what else the machine's allocator holds.
-UNSTEADY = {
-    HOSTILE + "test_memory_stays_bound_by_bytes_pp_44[arrays of 100,000 elements]": "verifying takes about 520 MB, not 350",
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,5 +28,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         name = item.nodeid.rsplit("/", 1)[-1]
         if name in KNOWN_LIMITS:
             item.add_marker(pytest.mark.xfail(reason=KNOWN_LIMITS[name], strict=True))
-        elif name in UNSTEADY:
-            item.add_marker(pytest.mark.xfail(reason=UNSTEADY[name], strict=False))
