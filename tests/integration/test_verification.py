@@ -175,11 +175,16 @@ def test_a_root_row_that_nobody_read_is_extra(loaded: Run, conn: psycopg.Connect
     assert f"progress_points {uuid_of(777)}" in str(check.detail)
 
 
-def test_a_row_under_another_id_is_a_missing_row_although_the_counts_agree(loaded: Run, conn: psycopg.Connection[Any]) -> None:
+def test_a_row_under_another_id_is_a_missing_and_an_extra_row_although_the_counts_agree(
+    loaded: Run, conn: psycopg.Connection[Any]
+) -> None:
     conn.execute("UPDATE progress_points SET id = %s WHERE id = %s", (uuid_of(777), uuid_of(1001)))
     _, got, failed = verify(loaded)
-    assert got == [Named("checksums", "progress_points", uuid_of(1001), None, "missing")]
-    assert failed == {("checksums", "progress_points")}
+    assert got == [
+        Named("checksums", "progress_points", uuid_of(1001), None, "missing"),
+        Named("row_counts", "progress_points", uuid_of(777), None, "extra"),
+    ]
+    assert failed == {("checksums", "progress_points"), ("row_counts", "progress_points")}
 
 
 @pytest.mark.parametrize(
