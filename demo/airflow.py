@@ -12,6 +12,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -58,14 +59,16 @@ class Airflow:
         target: PostgresLogin,
         staging: Path,
         more_dags: Path | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`more_dags` is a second folder of DAGs, looked at every second."""
+        """`more_dags` is a second folder of DAGs, looked at every second; `settings` are variables of the project's own."""
         self.children = children
         self.home = folder / "airflow"
         self.logs = folder / "logs"
         for each in (self.home, self.logs, staging):
             each.mkdir(mode=0o700, exist_ok=True)
         self.metadata, self.source, self.target, self.staging, self.more_dags = metadata, source, target, staging, more_dags
+        self.settings = dict(settings or {})
         self.passwords = {user: secrets.token_urlsafe(12) for user in ROLES}
         # Tokens between the components; Airflow asks for 64 bytes.
         self._secrets = {
@@ -145,6 +148,7 @@ class Airflow:
             "AIRFLOW__LOGGING__SECRET_MASK_ADAPTER": "urllib.parse.quote_plus",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             **TUNING,
+            **self.settings,
             **self._secrets,
             "AIRFLOW_CONN_DEEPIRI_MONGO": self.source.airflow_connection(),
             "AIRFLOW_CONN_DEEPIRI_POSTGRES": self.target.airflow_connection(),

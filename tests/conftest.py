@@ -227,7 +227,17 @@ def airflow(
     mover = mongo.create_user("mover", "read", "deepiri")
     staging, more_dags = FOLDER / "staging", FOLDER / "dags"
     more_dags.mkdir()
-    server = Airflow(children, FOLDER, metadata=metadata, source=mover, target=target, staging=staging, more_dags=more_dags)
+    server = Airflow(
+        children,
+        FOLDER,
+        metadata=metadata,
+        source=mover,
+        target=target,
+        staging=staging,
+        more_dags=more_dags,
+        # One domain has a schedule; all others run when a test asks them to.
+        settings={"MONGO2PG_SCHEDULE": "none", "MONGO2PG_SCHEDULE_NOTIFICATION": "0 0 * * *"},
+    )
     shutil.copytree(REPOSITORY / "tests" / "dags" / "config", server.home / "config")
     server.migrate()
     server.start()

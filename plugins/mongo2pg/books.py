@@ -502,6 +502,38 @@ def move_watermark(conn: Connection, run: RunKey, collection: str, start: str | 
     )
 
 
+def last_progress(conn: Connection, run: RunKey, collection: str) -> dict[str, Any] | None:
+    """What the window before this one read of the collection, as its check `progress` found it; None before the second one."""
+    row = conn.execute(
+        """
+        SELECT actual FROM migration.checks
+        WHERE (domain, check_name, subject) = (%s, 'progress', %s) AND run_id <> %s ORDER BY checked_at DESC LIMIT 1
+        """,
+        (run.domain, collection, run.run_id),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def rejected_before(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
+    """How many documents the twenty plans before this one rejected, and how many they read."""
+    row = conn.execute(
+        """
+        WITH plans AS (
+            SELECT plan_id, sum(read) AS read, max(committed_at) AS at FROM migration.passes
+            WHERE domain = %(domain)s AND collection = %(collection)s AND plan_id <> %(plan_id)s
+            GROUP BY plan_id ORDER BY at DESC LIMIT 20
+        )
+        SELECT coalesce(sum(count), 0)::bigint, (SELECT coalesce(sum(read), 0)::bigint FROM plans)
+        FROM migration.passes p JOIN plans USING (plan_id) CROSS JOIN LATERAL (
+            SELECT sum(value::bigint) AS count FROM jsonb_each_text(p.rejected)
+        ) AS rejected
+        WHERE p.domain = %(domain)s AND p.collection = %(collection)s
+        """,
+        {"collection": collection, **run._asdict()},
+    ).fetchone()
+    return row or (0, 0)
+
+
 def loaded_chunks(conn: Connection, run: RunKey, collection: str) -> set[int]:
     """The chunks that this run and plan loaded."""
     rows = conn.execute(

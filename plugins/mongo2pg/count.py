@@ -21,11 +21,12 @@ from mongo2pg.books import Check, Connection, Load, RunKey
 from mongo2pg.decode import OPTIONS
 from mongo2pg.differences import SHOWN, Difference, describe, write_differences
 from mongo2pg.model import Collection, Domain, Table
-from mongo2pg.plan import FULL
+from mongo2pg.plan import FULL, WINDOW
 from mongo2pg.queries import target
 from mongo2pg.reference.ids import identify
 from mongo2pg.source_count import Explanation, SourceCount
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
+from mongo2pg.suspicion import check_progress
 from mongo2pg.versions import ids_among, read_ids
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ class Limits:
 def count_domain(
     database: Database[Any] | None, conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, limits: Limits | None = None
 ) -> list[Check]:
-    """Checks `accounting` of every collection and array path, `limits` of every collection and `row_counts` of every table.
+    """Checks `accounting` of every collection and array path, and `limits` of every collection; of one that was read in full
+    `row_counts` of every table, and of a window its `progress`.
 
     Without a `database` (a replay reads none, and some documents only) just the sums of the books are checked.
     """
@@ -101,6 +103,8 @@ def _count_collection(
         )
     ]
     checks += _count_arrays(source, booked)
+    if plan["scope"] == WINDOW:
+        checks.append(check_progress(database, conn, run, collection, staging, plan, manifests, booked))
     if plan["scope"] == FULL:
         loaded = booked["read"] - sum(booked["rejected"].values())
         for table in collection.tables:

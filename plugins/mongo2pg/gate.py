@@ -102,6 +102,8 @@ def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check
         if how != REJECTS:
             expected.append(("limits", collection.name, -1))
             expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
+        if how == WINDOW:
+            expected.append(("progress", collection.name, -1))
         if how == FULL:
             expected += [("row_counts", table.name, -1) for table in collection.tables]
     return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
@@ -116,6 +118,7 @@ def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, f
     counted = next((check.expected for check in found if (check.check, check.subject) == ("accounting", name)), None) or {}
     path = staging.collection(run.plan_id, name).plan
     plan = read_json(path) if run.plan_id and path.exists() else {}
+    watermark = books.watermark(conn, run, name)
     arrays = [
         {"path": path, **{key: counts.get(key, 0) for key in ("elements", "rows", "rejected", "of_parents_not_loaded")}}
         for path, counts in totals["arrays"].items()
@@ -126,6 +129,7 @@ def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, f
         "source_after": counted.get("source_after", 0),
         **{key: totals[key] for key in ("read", "inserted", "updated", "unchanged", "superseded", "rejected")},
         "stale": len(books.stale_ids(conn, run, name)),
+        "watermark": watermark and watermark.isoformat(),
         "misfits": totals["misfits"],
         "conversions": totals["conversions"],
         "drift": totals["drift"],

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from mongo2pg import books
-from mongo2pg.books import Connection, RunKey
+from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.errors import NothingToDoError, PrepareError
 from mongo2pg.model import Domain
 from mongo2pg.window import Window
@@ -27,8 +27,8 @@ class Request(NamedTuple):
     lookback: timedelta = LOOKBACK
 
 
-def refusals(request: Request) -> list[str]:
-    """What of the request contradicts itself, a sentence each."""
+def refuse(request: Request) -> None:
+    """Raises PrepareError where the request contradicts itself."""
     faults = []
     if request.mode == WINDOW and not (request.start and request.end):
         faults.append("mode window moves what changed from one moment to another: give both, from and to")
@@ -38,7 +38,29 @@ def refusals(request: Request) -> list[str]:
         faults.append("a dry run of a window needs both ends: give from and to, or neither for a dry run of everything")
     if request.start and request.end and request.start >= request.end:
         faults.append(f"from ({request.start.isoformat()}) must lie before to ({request.end.isoformat()})")
-    return faults
+    if faults:
+        raise PrepareError(faults)
+
+
+def what_moves(conn: Connection, domain: Domain, request: Request, now: str) -> tuple[Domain, dict[str, Window]]:
+    """The collections that the run moves, and the window of each that it does not read in full; `now` is the source's clock.
+
+    A schedule moves windows only: it passes over a collection that has no complete full run.
+    """
+    if request.mode == DRY_RUN:
+        window = Window(request.start, request.end, request.lookback) if request.start and request.end else None
+        return domain, {collection.name: window for collection in domain.collections if window}
+    planned = windows(conn, domain, request, now)
+    return (domain.only(planned) if request.mode == INCREMENTAL and request.interval else domain), planned
+
+
+def passed_over(asked: Domain, moved: Domain) -> list[Check]:
+    """A failed check for each collection that was asked for and is not moved: the others are, and the run is red."""
+    return [
+        Check("full_run", collection.name, "failed", detail=f"no full run is complete: trigger {asked.name} for it with mode full")
+        for collection in asked.collections
+        if collection not in moved.collections
+    ]
 
 
 def windows(conn: Connection, domain: Domain, request: Request, now: str) -> dict[str, Window]:

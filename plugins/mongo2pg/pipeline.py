@@ -7,28 +7,21 @@ task bodies, for what a DAG file imports is paid at every parse.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, TriggerRule, get_current_context, task, task_group
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.connections import source, target
 from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
-from mongo2pg.tasks import (
-    REPLAY,
-    audit_task,
-    common_params,
-    param,
-    permanent,
-    refuse_unknown_params,
-    run_is_alive,
-    started_by,
-    task_states,
-)
+from mongo2pg.params import DRY_RUN, FULL, REPLAY, domain_params, param, refuse_unknown_params, request
+from mongo2pg.tasks import Patience, audit_task, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -39,53 +32,91 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A first load takes hours where it is worth waiting for: how often a run asks whether the other one has ended.
+SECONDS_BETWEEN_TURNS = 15
+# Runs of one domain side by side: a long full run, hourly windows, and somebody who replays rejects.
+RUNS_AT_ONCE = 4
+
 
 def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
-    """The DAG that moves one domain: prepare → plan → (extract → normalise → load) per lot → settle → checks → gate.
+    """The DAG that moves one domain: prepare → claim → plan → (extract → normalise → load) per lot → settle → checks → gate.
 
-    `neighbours` are the domains of the same target: rows of theirs may refer to rows of this one.
+    Its schedule is that of `schedule_of`; what a schedule asks for is the window of its interval. A green run emits the domain's
+    asset, with watermark and counts as its extra. `neighbours` are the domains of the same target: rows of theirs may refer to
+    rows of this one.
     """
     with DAG(
         domain.name,
         description=domain.description or f"Moves the {domain.name} collections from MongoDB to PostgreSQL and verifies them",
         doc_md=markdown(domain),
-        schedule=None,
+        schedule=_timetable(domain),
         catchup=False,
-        max_active_runs=1,
+        max_active_runs=RUNS_AT_ONCE,
         tags=["mongo2pg", domain.name],
-        params=common_params(),
+        params=domain_params(domain),
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
     ) as dag:
 
         @task(task_id="prepare")
         @permanent
         def prepare_run() -> None:
-            from mongo2pg.prepare import prepare
+            from mongo2pg import books
+            from mongo2pg.modes import refuse, what_moves
+            from mongo2pg.plan import server_time
+            from mongo2pg.prepare import check, prepare
 
-            refuse_unknown_params()
+            refuse_unknown_params(domain_params(domain))
+            asked, collections, root = request(), _asked(domain), _staging(domain).root
+            refuse(asked)
             with _source_if_read() as database, target() as conn:
-                from mongo2pg import books
-
-                prepare(database, conn, domain, _staging(domain).root)
-                books.start_run(conn, _run(domain), param("mode"), dict(get_current_context()["params"]), started_by())
+                if asked.mode == DRY_RUN:
+                    check(database, conn, collections, root)
+                else:
+                    scan_limit = None if asked.mode in (FULL, REPLAY) else param("scan_limit_mb") << 20
+                    prepare(database, conn, collections, root, scan_limit)
+                    if database is not None:
+                        what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
+                    books.start_run(conn, _run(domain), asked.mode, dict(get_current_context()["params"]), started_by())
             audit_task(log, "prepare", domain.name)
+
+        def claim_first_load() -> bool:
+            from mongo2pg.errors import OwnedError
+            from mongo2pg.load import claim
+
+            if param("mode") != DRY_RUN:
+                with target() as conn:
+                    try:
+                        claim(conn, _run(domain), _asked(domain), run_is_alive)
+                    except OwnedError as error:
+                        log.info("%s", error)
+                        return False
+            audit_task(log, "claim", domain.name)
+            return True
 
         @task(task_id="plan")
         @permanent
         def plan_run() -> list[Lot]:
             from mongo2pg import books
             from mongo2pg.load import claim
-            from mongo2pg.plan import plan_domain
+            from mongo2pg.modes import passed_over, what_moves
+            from mongo2pg.plan import plan_domain, server_time
+            from mongo2pg.rehearsal import rehearse
             from mongo2pg.replay import plan_replay
 
+            asked, chunk_bytes, scan_limit = _asked(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
             with _source_if_read() as database, target() as conn:
                 if database is None:
-                    lots = plan_replay(conn, domain, _staging(domain))
+                    moved, lots = asked, plan_replay(conn, asked, _staging(domain))
                 else:
-                    lots = plan_domain(database, domain, _staging(domain), param("chunk_mb") << 20)
+                    moved, windows = what_moves(conn, asked, request(), server_time(database))
+                    if param("mode") == DRY_RUN:
+                        audit_task(log, "dry_run", domain.name, **rehearse(database, conn, moved, chunk_bytes, windows, scan_limit))
+                        return []
+                    lots = plan_domain(database, moved, _staging(domain), chunk_bytes, windows, scan_limit)
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
-                claim(conn, run, domain, run_is_alive)
+                books.write_checks(conn, run, passed_over(asked, moved))
+                claim(conn, run, moved, run_is_alive)
             audit_task(
                 log, "plan", domain.name, plan_id=run.plan_id, lots=len(lots), chunks=sum(len(lot["chunks"]) for lot in lots)
             )
@@ -148,7 +179,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.settle import settle_domain
 
             with target() as conn:
-                for name, outcome in settle_domain(conn, _current_run(domain), domain, _staging(domain), neighbours).items():
+                for name, outcome in settle_domain(
+                    conn, _current_run(domain), _moved(domain), _staging(domain), neighbours
+                ).items():
                     audit_task(
                         log,
                         "settle",
@@ -167,7 +200,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             limits = Limits(param("max_reject_ratio"), param("max_orphan_ratio"), param("max_misfit_ratio"))
             with _source_if_read() as database, target() as conn:
-                checks = count_domain(database, conn, _current_run(domain), domain, _staging(domain), limits)
+                checks = count_domain(database, conn, _current_run(domain), _moved(domain), _staging(domain), limits)
             _conclude("row_counts", domain, checks)
 
         @task(task_id="checksums", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
@@ -182,18 +215,35 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     checks += verify_chunk(conn, _run(domain, lot["plan_id"]), domain, domain.collection(name), staged, chunk)
             _conclude("checksums", domain, checks)
 
-        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
+        asset = Asset(f"mongo2pg/{domain.name}")
+
+        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, outlets=[asset])
         @permanent
         def judge_run() -> None:
-            _gate(domain)
+            report = _gate(domain)
+            get_current_context()["outlet_events"][asset].extra = told(report)
 
         lots = plan_run()
         settled = settle_run()
-        prepare_run() >> lots
+        claimed = Patience(task_id="claim", ask=claim_first_load, poke_interval=SECONDS_BETWEEN_TURNS)
+        prepare_run() >> claimed >> lots
         move.expand(lot=lots) >> settled
         checks = [count_rows(), compare_lot.expand(lot=lots)]
         settled >> checks >> judge_run()
     return dag
+
+
+def schedule_of(domain: Domain) -> str | None:
+    """`MONGO2PG_SCHEDULE_<DOMAIN>`, else `MONGO2PG_SCHEDULE`, else every hour: a cron expression, or `none` for runs by hand."""
+    own, every = os.environ.get(f"MONGO2PG_SCHEDULE_{domain.name.upper()}"), os.environ.get("MONGO2PG_SCHEDULE")
+    schedule = own or every or "0 * * * *"
+    return None if schedule == "none" else schedule
+
+
+def _timetable(domain: Domain) -> CronDataIntervalTimetable | None:
+    # A plain cron string would give intervals of no length.
+    schedule = schedule_of(domain)
+    return CronDataIntervalTimetable(schedule, timezone="UTC") if schedule else None
 
 
 def _source_if_read() -> AbstractContextManager[Database[Any] | None]:
@@ -211,16 +261,21 @@ def _read_again(conn: Connection, run: RunKey, collection: Collection, staged: C
             read_again(database, collection, staged, chunk)
 
 
-def _gate(domain: Domain) -> None:
+def _gate(domain: Domain) -> dict[str, Any]:
     from mongo2pg import certificate, gate
     from mongo2pg.errors import GateError
 
     staging = _staging(domain)
     states = task_states()
-    if states.get("prepare") == "success":
+    if states.get("prepare") == "skipped":
+        raise AirflowSkipException("prepare says why there was nothing to do")
+    if param("mode") == DRY_RUN and states.get("plan") == "success":
+        raise AirflowSkipException("a dry run moves nothing: there is nothing to judge")
+    if states.get("prepare") == "success" and param("mode") != DRY_RUN:
         with target() as conn:
-            run = _current_run(domain) if (staging.folder / "plan.json").exists() else _run(domain)
-            report, sha256 = gate.conclude(conn, run, domain, staging, states)
+            planned = (staging.folder / "plan.json").exists()
+            run, moved = (_current_run(domain), _moved(domain)) if planned else (_run(domain), _asked(domain))
+            report, sha256 = gate.conclude(conn, run, moved, staging, states)
     else:
         report = gate.report_unprepared(domain, _run(domain), states)
         sha256 = certificate.write(staging.folder, report)
@@ -228,6 +283,16 @@ def _gate(domain: Domain) -> None:
     audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
     if not report["passed"]:
         raise GateError("\n".join([f"the run of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
+    return report
+
+
+def told(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What the asset's event says: per collection its watermark and counts, for people and for DAGs that wait for the asset."""
+    keys = ("watermark", "read", "inserted", "updated", "unchanged", "superseded", "rejected")
+    return {
+        "run_id": report["run_id"],
+        "collections": {each["collection"]: {key: each[key] for key in keys if key in each} for each in report["collections"]},
+    }
 
 
 def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
@@ -251,6 +316,16 @@ def _run(domain: Domain, plan_id: str = "") -> RunKey:
 
 def _current_run(domain: Domain) -> RunKey:
     return _run(domain, _staging(domain).current()["plan_id"])
+
+
+def _asked(domain: Domain) -> Domain:
+    """The collections that the run was asked to move."""
+    return domain.only(param("collections"))
+
+
+def _moved(domain: Domain) -> Domain:
+    """The collections that the run's present plan moves."""
+    return domain.only(_staging(domain).current()["collections"])
 
 
 def _staging(domain: Domain) -> RunStaging:

@@ -93,10 +93,7 @@ def plan_domain(
     plan_id = uuid.uuid4().hex[:12]
     sizes: list[tuple[str, int, int]] = []
     for collection in domain.collections:
-        if windows and collection.name in windows:
-            plan = plan_window(database, collection, plan_id, windows[collection.name], chunk_bytes, scan_limit)
-        else:
-            plan = plan_collection(database, collection, plan_id, chunk_bytes)
+        plan = make_plan(database, collection, plan_id, chunk_bytes, (windows or {}).get(collection.name), scan_limit)
         write_json(staging.collection(plan_id, collection.name).plan, plan)
         each = max(1, plan["estimated_bytes"] // len(plan["bounds"]))
         sizes += [(collection.name, chunk, each) for chunk in range(len(plan["bounds"]))]
@@ -108,8 +105,24 @@ def plan_domain(
             len(plan["bounds"]),
         )
     lots = make_lots(plan_id, sizes, max(chunk_bytes, sum(size for _, _, size in sizes) // MOST_LOTS))
-    write_json(staging.folder / "plan.json", {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "lots": lots})
+    write_pointer(staging, domain, plan_id, lots)
     return lots
+
+
+def write_pointer(staging: RunStaging, domain: Domain, plan_id: str, lots: list[Lot]) -> None:
+    """Makes the plan the run's present one."""
+    names = [collection.name for collection in domain.collections]
+    current = {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "collections": names, "lots": lots}
+    write_json(staging.folder / "plan.json", current)
+
+
+def make_plan(
+    database: Database[Any], collection: Collection, plan_id: str, chunk_bytes: int, moved: Window | None, scan_limit: int
+) -> dict[str, Any]:
+    """The plan of a window, or of everything where there is none."""
+    if moved is None:
+        return plan_collection(database, collection, plan_id, chunk_bytes)
+    return plan_window(database, collection, plan_id, moved, chunk_bytes, scan_limit)
 
 
 def plan_collection(database: Database[Any], collection: Collection, plan_id: str, chunk_bytes: int) -> dict[str, Any]:

@@ -12,10 +12,13 @@ from airflow.sdk import DAG, TriggerRule, get_current_context, task
 
 from mongo2pg.lineage import overview
 from mongo2pg.model import Domain
-from mongo2pg.tasks import audit_task, common_params, permanent, refuse_unknown_params, task_states
+from mongo2pg.params import FULL, INCREMENTAL, REPLAY, common_params, refuse_unknown_params
+from mongo2pg.tasks import audit_task, permanent, task_states
 
 log = logging.getLogger(__name__)
 
+# What all domains can be asked for at once; a window or a dry run is a matter of one.
+MODES = (FULL, INCREMENTAL, REPLAY)
 # How often the triggerer looks whether a domain's run has ended.
 SECONDS_BETWEEN_LOOKS = 2
 
@@ -31,7 +34,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["mongo2pg"],
-        params=common_params(),
+        params=common_params(*MODES),
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
     ) as dag:
 
@@ -40,7 +43,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         def check_unpaused() -> None:
             from mongo2pg.errors import PrepareError
 
-            refuse_unknown_params()
+            refuse_unknown_params(common_params(*MODES))
             instance: Any = get_current_context()["ti"]
             paused = [domain.name for domain in domains if instance.get_dag(domain.name).is_paused]
             if paused:

@@ -19,6 +19,7 @@ from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, target
 from mongo2pg.staging import written
+from mongo2pg.window import index_faults
 
 if TYPE_CHECKING:
     from upath.extensions import ProxyUPath
@@ -34,8 +35,8 @@ SERVER_SECONDS = 10
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
 
-def prepare(database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath) -> None:
-    """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns.
+def check(database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath) -> None:
+    """Raises PrepareError with every fault that can be found without writing anything.
 
     A run that does not read the source has no `database`.
     """
@@ -46,11 +47,25 @@ def prepare(database: Database[Any] | None, conn: Connection, domain: Domain, st
     )
     if faults:
         raise PrepareError(faults)
+
+
+def prepare(
+    database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath, scan_limit: int | None = None
+) -> None:
+    """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns.
+
+    Where windows are to be read, `scan_limit` says up to how many bytes a collection may be scanned for one.
+    """
+    check(database, conn, domain, staging_root)
     with conn.transaction():
         books.install(conn)
         schema.create_tables(conn, domain)
         lineage.write_comments(conn, domain)
-        if faults := schema.differences(conn, domain) + _unexplained_rows(conn, domain):
+        faults = schema.differences(conn, domain) + _unexplained_rows(conn, domain)
+        if database is not None and scan_limit is not None:
+            complete = [c.name for c in domain.collections if books.phase(conn, RunKey(domain.name, ""), c.name)[0] == "complete"]
+            faults += index_faults(database, domain.only(complete), scan_limit)
+        if faults:
             raise PrepareError(faults)
 
 
@@ -195,10 +210,7 @@ def target_fault(error: psycopg.Error) -> str:
 
 
 def _all_tables_exist(conn: Connection, domain: Domain) -> bool:
-    return all(
-        conn.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{TARGET}.{table.name}",)).fetchone() == (True,)
-        for table in domain.tables
-    )
+    return all(schema.exists(conn, table.name) for table in domain.tables)
 
 
 def _unexplained_rows(conn: Connection, domain: Domain) -> list[str]:

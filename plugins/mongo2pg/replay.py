@@ -18,7 +18,7 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import PermanentError
 from mongo2pg.extract import RAW_SCHEMA, ROW_GROUP_BYTES, id_text
 from mongo2pg.model import Domain
-from mongo2pg.plan import CHUNK_BYTES, REJECTS, Lot, make_lots
+from mongo2pg.plan import CHUNK_BYTES, REJECTS, Lot, make_lots, write_pointer
 from mongo2pg.staging import CollectionStaging, RunStaging, parquet_writer, read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def plan_replay(conn: Connection, domain: Domain, staging: RunStaging) -> list[L
         sizes.append((collection.name, 0, size))
         log.info("%s: %s documents with open rejects", collection.name, f"{documents:,}")
     lots = make_lots(plan_id, sizes, CHUNK_BYTES)
-    write_json(staging.folder / "plan.json", {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "lots": lots})
+    write_pointer(staging, domain, plan_id, lots)
     return lots
 
 

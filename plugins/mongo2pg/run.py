@@ -14,7 +14,7 @@ from mongo2pg.count import count_domain
 from mongo2pg.extract import extract_chunk
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
-from mongo2pg.modes import Request, windows
+from mongo2pg.modes import Request, passed_over, what_moves
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
@@ -118,8 +118,11 @@ class Run:
 
     def follow(self, request: Request, chunk_bytes: int = CHUNK_BYTES) -> None:
         """What a schedule, a backfill or a person asks for, by the books: windows, or everything of a new collection."""
+        asked = self.domain
         self.prepare()
-        self.plan(chunk_bytes, windows(self.conn, self.domain, request, server_time(self.database)))
+        self.domain, planned = what_moves(self.conn, asked, request, server_time(self.database))
+        self.plan(chunk_bytes, planned)
+        books.write_checks(self.conn, self.key, passed_over(asked, self.domain))
         self.carry()
 
     def carry(self) -> None:

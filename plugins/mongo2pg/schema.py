@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Set
 
 from psycopg import sql
 
@@ -28,24 +29,31 @@ def create_tables(conn: Connection, domain: Domain) -> None:
     conn.execute((INCLUDE / domain.name / "pre_data.sql").read_text())
 
 
-def build_post_data(conn: Connection, domain: Domain) -> list[str]:
+def build_post_data(conn: Connection, domain: Domain, loaded: Set[str]) -> list[str]:
     """Builds those keys, constraints and indexes of the domain that the catalog lacks, in the file's order; returns their names.
 
-    A foreign key waits until the table that it refers to is complete, which may be another domain's affair.
+    They wait until their table is complete, or among the `loaded` ones, whose first load ends now. A foreign key waits for the
+    table that it refers to as well, which may be another domain's affair.
     """
     present = _present(conn)
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
     built = []
     for statement in statements(INCLUDE / domain.name / "post_data.sql"):
-        name = _name(statement)
+        table, name = _table_and_name(statement)
         referenced = _REFERENCED.search(statement)
-        if name in present or (referenced and not is_complete(conn, referenced[1])):
+        waits = table not in loaded and not is_complete(conn, table)
+        if name in present or waits or (referenced and not is_complete(conn, referenced[1])):
             continue
         conn.execute(statement)
         built.append(name)
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))
     return built
+
+
+def exists(conn: Connection, table: str) -> bool:
+    """Whether the table is there, loaded or not."""
+    return conn.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{TARGET}.{table}",)).fetchone() == (True,)
 
 
 def is_complete(conn: Connection, table: str) -> bool:
@@ -190,10 +198,10 @@ def _present(conn: Connection) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _name(statement: str) -> str:
+def _table_and_name(statement: str) -> tuple[str, str]:
     constraint, index = _CONSTRAINT.search(statement), _INDEX.search(statement)
     if constraint:
-        return constraint[2]
+        return constraint[1], constraint[2]
     if index:
-        return index[1]
+        return index[2], index[1]
     raise ValueError(f"not a named constraint or index: {statement}")

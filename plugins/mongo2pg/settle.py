@@ -48,7 +48,7 @@ def settle_domain(
     as soon as both sides are complete, and the foreign keys between them are built.
     """
     started = time.monotonic()
-    everyone = [domain, *(other for other in neighbours if other.name != domain.name)]
+    everyone = [domain, *apart(domain, neighbours)]
     with conn.transaction():
         for domain_name, name in sorted((d.name, c.name) for d in everyone for c in d.collections):
             books.lock_collection(conn, domain_name, name)
@@ -60,9 +60,10 @@ def settle_domain(
         settler.clear_dangling_options()
         settler.apply()
         settler.write_rejects()
+        loaded = {table.name for table in domain.tables}
         for each in everyone:
             if each is domain or settler.knows(each):
-                schema.build_post_data(conn, each)
+                schema.build_post_data(conn, each, loaded)
         settler.resolve_rejects()
         settler.record(time.monotonic() - started)
         books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
@@ -372,6 +373,16 @@ class _Settler(Settlement):
             )
             found |= {row[0] for row in rows}
         return sorted(found)
+
+
+def apart(domain: Domain, domains: Sequence[Domain]) -> list[Domain]:
+    """The other domains, and what a run that moves some collections only leaves of its own."""
+    own = {collection.name for collection in domain.collections}
+    rests = [
+        other if other.name != domain.name else other.only({collection.name for collection in other.collections} - own)
+        for other in domains
+    ]
+    return [rest for rest in rests if rest.collections]
 
 
 def in_reference_order(domain: Domain) -> list[Collection]:

@@ -20,7 +20,7 @@ USERS = 130
 CONF = {"mode": "full", "chunk_mb": 1}
 LABELS = ["users 0", "users 1, skilltrees 0, socialconnections 0, progresspoints 0"]
 MAPPED = ("move.extract", "move.normalise", "move.load", "checksums")
-TASKS = ("prepare", "plan", *MAPPED[:3], "settle", "row_counts", "checksums", "gate")
+TASKS = ("prepare", "claim", "plan", *MAPPED[:3], "settle", "row_counts", "checksums", "gate")
 
 # Every one of them must be nowhere but in the two databases and in staging.
 PLANTED = "planted-secret"
@@ -45,8 +45,8 @@ REPORT = {
 COLLECTION = {
     **dict.fromkeys(("source_before", "source_after", "read", "inserted", "updated", "unchanged", "superseded", "stale"), int),
     **{"collection": str, "rejected": dict, "misfits": dict, "arrays": list},
-    # More than was agreed: how many values a conversion changed, fields that nobody declared, and the size of what was read.
-    **{"conversions": dict, "drift": dict, "bytes": int},
+    # More than was agreed: values that a conversion changed, undeclared fields, the size of what was read, the watermark.
+    **{"conversions": dict, "drift": dict, "bytes": int, "watermark": str},
 }
 ARRAY = {"path": str, "elements": int, "rows": int, "rejected": int, "of_parents_not_loaded": int}
 TABLE = {"table": str, "rows": int, "source_checksum": str, "target_checksum": str}
@@ -146,15 +146,15 @@ def report(airflow, ran: Ran) -> dict[str, Any]:
     return content
 
 
-def states(airflow, ran: Ran) -> dict[str, set[str]]:
+def states(airflow, ran: Ran, dag: str = "auth") -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for task in airflow.client.tasks("auth", ran.id):
+    for task in airflow.client.tasks(dag, ran.id):
         found.setdefault(task["task_id"], set()).add(task["state"])
     return found
 
 
-def log(airflow, ran: Ran, task_id: str, map_index: int = -1) -> str:
-    return str(airflow.client.log_text("auth", ran.id, task_id, map_index=map_index))
+def log(airflow, ran: Ran, task_id: str, map_index: int = -1, dag: str = "auth") -> str:
+    return str(airflow.client.log_text(dag, ran.id, task_id, map_index=map_index))
 
 
 def audits(text: str) -> list[dict[str, Any]]:
@@ -171,7 +171,10 @@ def test_an_unknown_param_is_refused_by_prepare_before_anything_is_written(empty
     assert set().union(*(found[task] for task in found if task not in ("prepare", "gate"))) == {"upstream_failed"}
     text = log(empty, refused, "prepare")
     assert "nothing was written, because:" in text
-    assert "unknown parameter 'chunk_md': the parameters are mode, chunk_mb" in text
+    assert (
+        "unknown parameter 'chunk_md': the parameters are mode, from, to, collections, lookback_minutes, scan_limit_mb, chunk_mb"
+        in text
+    )
     assert left_by_refused == []
 
 
@@ -182,11 +185,14 @@ def test_the_report_of_a_run_that_could_not_begin_says_that_nothing_ran(empty, r
     assert "the task prepare did not succeed" in log(empty, refused, "gate")
 
 
-@pytest.mark.parametrize("conf", [{"mode": "incremental"}, {"mode": None}, {"chunk_mb": 0}, {"chunk_mb": "64"}])
+@pytest.mark.parametrize(
+    "conf",
+    [{"mode": "everything"}, {"mode": None}, {"chunk_mb": 0}, {"chunk_mb": "64"}, {"collections": ["user"]}, {"from": "noon"}],
+)
 def test_a_bad_value_is_refused_when_the_run_is_triggered(empty, conf: dict[str, Any]) -> None:
     from demo.rest import ApiError
 
-    with pytest.raises(ApiError, match=r"is not one of|is less than|is not of type") as refusal:
+    with pytest.raises(ApiError, match=r"is not one of|is less than|is not of type|is not a '.*date-time|is not valid") as refusal:
         empty.client.trigger("auth", conf)
     assert refusal.value.status == 400
 

@@ -30,7 +30,8 @@ DAG_IDS = DOMAIN_IDS | {"platform"}
 # task → what must have ended before it.
 DOMAIN_GRAPH = {
     "prepare": set(),
-    "plan": {"prepare"},
+    "claim": {"prepare"},
+    "plan": {"claim"},
     "move.extract": {"plan"},
     "move.normalise": {"move.extract"},
     "move.load": {"move.normalise"},
@@ -49,6 +50,9 @@ PLATFORM_GRAPH = {
 # Every other task waits until all before it succeeded.
 ALL_DONE = {"gate", "references"}
 PARAMS = {"mode": "full", "chunk_mb": 64, "max_reject_ratio": 0.01, "max_orphan_ratio": 0.05, "max_misfit_ratio": 0.1}
+# What a domain can be asked for besides; `collections` are its own.
+OF_A_DOMAIN = {"mode": "incremental", "from": None, "to": None, "lookback_minutes": 10, "scan_limit_mb": 1024}
+MODES = {"incremental", "full", "window", "replay", "dry_run"}
 
 
 @pytest.fixture(scope="module")
@@ -105,26 +109,65 @@ def test_what_is_mapped_is_named_after_its_chunks(bag, dag_id: str) -> None:
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
-def test_a_run_starts_by_hand_alone_and_one_at_a_time(bag, dag_id: str) -> None:
+def test_dags_say_what_they_are_and_catch_up_with_nothing(bag, dag_id: str) -> None:
     dag = bag.dags[dag_id]
-    assert (dag.schedule, dag.catchup, dag.max_active_runs) == (None, False, 1)
+    assert dag.catchup is False
     assert {task.pool for task in dag.tasks} == {"default_pool"}
     assert "mongo2pg" in dag.tags
     assert dag.description
     assert dag.doc_md
 
 
+@pytest.mark.parametrize("dag_id", sorted(DOMAIN_IDS))
+def test_a_domain_is_moved_every_hour_in_real_intervals(bag, dag_id: str) -> None:
+    # A plain cron string becomes another timetable, whose intervals have no length.
+    timetable = bag.dags[dag_id].timetable
+    assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "0 * * * *")
+
+
+def test_the_platform_runs_by_hand_alone_and_once_at_a_time(bag) -> None:
+    assert (bag.dags["platform"].schedule, bag.dags["platform"].max_active_runs) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "0 * * * *"),
+        ({"MONGO2PG_SCHEDULE": "30 2 * * *"}, "30 2 * * *"),
+        ({"MONGO2PG_SCHEDULE": "30 2 * * *", "MONGO2PG_SCHEDULE_TASK_ORCHESTRATOR": "*/5 * * * *"}, "*/5 * * * *"),
+        ({"MONGO2PG_SCHEDULE_TASK_ORCHESTRATOR": "none"}, None),
+    ],
+)
+def test_the_schedule_is_a_setting_of_the_domain_or_of_all(monkeypatch, settings: dict[str, str], expected: str | None) -> None:
+    from deepiri.registry import TASK_ORCHESTRATOR
+    from mongo2pg.pipeline import schedule_of
+
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert schedule_of(TASK_ORCHESTRATOR) == expected
+
+
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
 def test_the_params_have_these_defaults_and_are_explained(bag, dag_id: str) -> None:
     params = bag.dags[dag_id].params
-    assert {name: params[name] for name in params} == PARAMS
+    expected = PARAMS if dag_id == "platform" else {**PARAMS, **OF_A_DOMAIN}
+    assert {name: params[name] for name in params if name != "collections"} == expected
     params.validate()
     for name in params:
         schema = params.get_param(name).schema
-        assert schema["type"] in ("string", "integer", "number")
+        assert schema["type"] in ("string", "integer", "number", "array", ["null", "string"])
         assert params.get_param(name).description
         assert schema["title"]
-    assert params.get_param("mode").schema["enum"] == ["full", "replay"]
+    assert set(params.get_param("mode").schema["enum"]) == (MODES if dag_id != "platform" else {"full", "incremental", "replay"})
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)
+def test_the_collections_of_a_run_are_picked_from_a_list(bag, domain) -> None:
+    names = [collection.name for collection in domain.collections]
+    schema = bag.dags[domain.name].params.get_param("collections").schema
+    assert bag.dags[domain.name].params["collections"] == names
+    # `examples` make the list to pick from, `enum` makes the server refuse other names.
+    assert (schema["examples"], schema["items"]["enum"], schema["minItems"]) == (names, names, 1)
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))

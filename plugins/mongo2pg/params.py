@@ -1,0 +1,123 @@
+"""The trigger form of a run, and what its params ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param, get_current_context
+
+from mongo2pg.errors import PrepareError
+from mongo2pg.model import Domain
+
+if TYPE_CHECKING:
+    from mongo2pg.modes import Request
+
+FULL, WINDOW, INCREMENTAL, REPLAY, DRY_RUN = "full", "window", "incremental", "replay", "dry_run"
+MODES = {
+    INCREMENTAL: "incremental: what changed since the last run; everything, where nothing was moved yet",
+    FULL: "full: every document",
+    WINDOW: "window: what changed between from and to",
+    REPLAY: "replay: the documents of open rejects once more, from the stored bytes",
+    DRY_RUN: "dry run: what would be read and rejected; writes nothing",
+}
+
+
+def common_params(*modes: str) -> dict[str, Param]:
+    """The params of a run of any DAG; the first of the modes is the default."""
+    return {
+        "mode": Param(
+            modes[0],
+            type="string",
+            enum=list(modes),
+            values_display={mode: MODES[mode] for mode in modes},
+            title="Mode",
+            description="What is read",
+        ),
+        "chunk_mb": Param(
+            64,
+            type="integer",
+            minimum=1,
+            maximum=1024,
+            title="Chunk size in MB",
+            description="BSON bytes that one chunk holds, about",
+        ),
+        "max_reject_ratio": _share(0.01, "Rejected documents", "of all documents of a collection, orphans apart"),
+        "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),
+        "max_misfit_ratio": _share(0.10, "Misfits", "of all values of a field; rejected elements of all elements of an array"),
+    }
+
+
+def domain_params(domain: Domain) -> dict[str, Param]:
+    """The params of a domain's run: those of every run, which collections it moves, and how a window is read."""
+    names = [collection.name for collection in domain.collections]
+    common = common_params(*MODES)
+    return {
+        "mode": common.pop("mode"),
+        "from": _moment("From", "Mode window: the first moment that is moved"),
+        "to": _moment("To", "Mode window: the first moment that is moved no more"),
+        "collections": Param(
+            names,
+            type="array",
+            items={"type": "string", "enum": names},
+            examples=names,
+            minItems=1,
+            title="Collections",
+            description="The collections to move",
+        ),
+        "lookback_minutes": Param(
+            10,
+            type="integer",
+            minimum=0,
+            title="Minutes to look back",
+            description="How far before its start a window reads, for documents that were written after their change key was set",
+        ),
+        "scan_limit_mb": Param(
+            1024,
+            type="integer",
+            minimum=0,
+            title="Scan up to MB",
+            description="A larger collection without an index on its change key is not scanned for a window",
+        ),
+        **common,
+    }
+
+
+def _share(default: float, title: str, of_what: str) -> Param:
+    """A share beyond which the run fails; `count.Limits` says how it is judged."""
+    return Param(default, type="number", minimum=0, maximum=1, title=f"{title} at most", description=f"A share {of_what}")
+
+
+def _moment(title: str, description: str) -> Param:
+    return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
+
+
+def param(name: str) -> Any:
+    """The run's value of a param."""
+    return get_current_context()["params"][name]
+
+
+def refuse_unknown_params(known: Iterable[str]) -> None:
+    """Airflow takes unknown keys of a run's conf without a word: a mistyped one would do nothing. Raises PrepareError."""
+    unknown = sorted(set(get_current_context()["dag_run"].conf or {}) - set(known))
+    if unknown:
+        raise PrepareError([f"unknown parameter {name!r}: the parameters are {', '.join(known)}" for name in unknown])
+
+
+def request() -> Request:
+    """What this run was asked for: by a person's params, or by the interval of a schedule or a backfill."""
+    from mongo2pg.modes import Request
+
+    run: Any = get_current_context()["dag_run"]
+    start, end = (datetime.fromisoformat(text).astimezone(UTC) if (text := param(name)) else None for name in ("from", "to"))
+    # A run by hand has an interval too, the last whole one before its logical date: nobody asked for that one.
+    timed = str(run.run_type) in ("scheduled", "backfill")
+    return Request(
+        param("mode"),
+        start,
+        end,
+        interval=(run.data_interval_start, run.data_interval_end) if timed else None,
+        backfill=str(run.run_type) == "backfill",
+        lookback=timedelta(minutes=param("lookback_minutes")),
+    )

@@ -1,0 +1,84 @@
+"""A dry run: what a run would read, and what of it would be rejected, from a sample; nothing is written outside this process."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pymongo.database import Database
+
+from mongo2pg import schema
+from mongo2pg.books import Connection
+from mongo2pg.decode import split
+from mongo2pg.model import Collection, Domain
+from mongo2pg.normalise import Normaliser
+from mongo2pg.plan import exists, make_plan, whole_query
+from mongo2pg.window import SCAN_LIMIT, Window
+
+log = logging.getLogger(__name__)
+
+# Documents sampled of a collection: a reject of one document in a hundred is then seen with near certainty.
+SAMPLE = 1_000
+
+
+def rehearse(
+    database: Database[Any],
+    conn: Connection,
+    domain: Domain,
+    chunk_bytes: int,
+    windows: Mapping[str, Window],
+    scan_limit: int = SCAN_LIMIT,
+) -> dict[str, Any]:
+    """What the run would do, told in the log and returned. References and unique keys are judged by no sample."""
+    missing = [table.name for table in domain.tables if not schema.exists(conn, table.name)]
+    found: dict[str, Any] = {"tables_to_create": missing, "differences": schema.differences(conn, domain), "collections": {}}
+    for fault in found["differences"]:
+        log.warning("%s", fault)
+    if missing:
+        log.info("tables that prepare would create: %s", ", ".join(missing))
+    for collection in domain.collections:
+        plan = make_plan(database, collection, "rehearsal", chunk_bytes, windows.get(collection.name), scan_limit)
+        foretold = {
+            "scope": plan["scope"],
+            "documents": plan["source_before"],
+            "bytes": plan["estimated_bytes"],
+            "chunks": len(plan["bounds"]),
+            **_normalised(collection, _sample(database, collection, plan)),
+        }
+        found["collections"][collection.name] = foretold
+        log.info(
+            "%s: %s documents in %s chunks; of %s sampled ones %s would be rejected %s, values that would not fit: %s",
+            collection.name,
+            f"{foretold['documents']:,}",
+            foretold["chunks"],
+            foretold["sampled"],
+            sum(foretold["rejected"].values()),
+            foretold["rejected"] or "",
+            foretold["misfits"] or "none",
+        )
+    return found
+
+
+def _sample(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> list[bytes]:
+    if not exists(database, collection.name):
+        return []
+    query = whole_query(plan)
+    steps: list[dict[str, Any]] = [*([{"$match": query}] if query else []), {"$sample": {"size": SAMPLE}}]
+    return [document for batch in database[collection.name].aggregate_raw_batches(steps) for document in split(batch)]
+
+
+def _normalised(collection: Collection, documents: list[bytes]) -> dict[str, Any]:
+    """The sample as the normaliser sees it."""
+    normaliser = Normaliser(collection)
+    normaliser.normalise(documents, first_row=0)
+    misfits: Counter[str] = Counter()
+    for (path, _, _), count in normaliser.counts.misfits.items():
+        misfits[path] += count
+    return {
+        "sampled": len(documents),
+        "rejected": dict(normaliser.counts.rejected),
+        "misfits": dict(misfits),
+        "drift": sorted(normaliser.counts.drift),
+    }
