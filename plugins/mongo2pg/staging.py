@@ -14,11 +14,13 @@ under its name when it is complete, never before; what a manifest does not name 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mongo2pg.connections import object_storage
-from mongo2pg.errors import StagingError
+from mongo2pg.errors import StagingError, TransientError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
     StagingPath: TypeAlias = Path | ProxyUPath
 
+# The disk is full, the quota is used up, the file is larger than it may become.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # A file goes to and from an object store in parts, so many at once: 32 MB of memory, whatever its size.
 TRANSFER = {"chunksize": 8 << 20, "max_concurrency": 4}
 
@@ -119,19 +123,43 @@ class _HashingFile:
 
 @contextmanager
 def written(path: StagingPath) -> Iterator[_HashingFile]:
-    """A file for writing that takes its name when the block ends well; local files are 0600 in folders of 0700."""
-    if isinstance(path, Path):
-        _make_folder(path.parent)
-        partial = path.parent / f"{path.name}.partial"
+    """A file for writing that takes its name when the block ends well; local files are 0600 in folders of 0700.
+
+    Raises TransientError where there is no room for it.
+    """
+    try:
+        with _renamed(path) if isinstance(path, Path) else _put(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        place = path.parent if isinstance(path, Path) else tempfile.gettempdir()
+        raise TransientError(
+            f"{place} has no room for {path.name} ({error.strerror}): make room there, the next attempt goes on from what is whole"
+        ) from None
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[_HashingFile]:
+    _make_folder(path.parent)
+    # Each attempt has its own: one that Airflow gave up may still be writing.
+    partial = path.parent / f"{path.name}.{uuid.uuid4().hex[:12]}.partial"
+    try:
         with _open_private(partial) as file:
             yield _HashingFile(file)
         partial.replace(path)
-    else:
-        # A put is atomic, in parts or in one; a rename would be a copy.
-        with _private_copy() as (file, name):
-            yield _HashingFile(file)
-            file.flush()
-            path.fs.put_file(name, path.path, **TRANSFER)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _put(path: ProxyUPath) -> Iterator[_HashingFile]:
+    """A put is atomic, in parts or in one; a rename would be a copy."""
+    with _private_copy() as (file, name):
+        yield _HashingFile(file)
+        file.flush()
+        path.fs.put_file(name, path.path, **TRANSFER)
 
 
 def _make_folder(folder: Path) -> None:

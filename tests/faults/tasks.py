@@ -24,6 +24,7 @@ from pymongo import MongoClient
 from deepiri.auth import AUTH
 from mongo2pg import books
 from mongo2pg.run import Run
+from tests.faults import wrong_clock
 from tests.faults.steps import watch
 
 
@@ -94,11 +95,14 @@ class Attempt:
         return next((task for task in names[names.index(self.first) :] if task not in self.finished), None)
 
 
-def attempt(job: Job, first: str = "prepare", *, fatal: int | None = None, after: float | None = None) -> Attempt:
-    """Performs the tasks in a process that kills itself at its step number `fatal`, or is killed `after` so many seconds."""
+def attempt(job: Job, first: str = "prepare", *, fatal: int | None = None, after: float | None = None, clock: int = 0) -> Attempt:
+    """Performs the tasks in a process that kills itself at its step number `fatal`, or is killed `after` so many seconds.
+
+    Its clock is ahead by `clock` seconds.
+    """
     made = Attempt(first)
     ours, theirs = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_perform_and_say, args=(job, first, fatal, theirs))
+    process = CONTEXT.Process(target=_perform_and_say, args=(job, first, fatal, clock, theirs))
     process.start()
     theirs.close()
     with ours:
@@ -122,7 +126,7 @@ def attempt(job: Job, first: str = "prepare", *, fatal: int | None = None, after
     return made
 
 
-def _perform_and_say(job: Job, first: str, fatal: int | None, said: Any) -> None:
+def _perform_and_say(job: Job, first: str, fatal: int | None, clock: int, said: Any) -> None:
     names = list(TASKS)
     current = first
     count = 0
@@ -135,6 +139,8 @@ def _perform_and_say(job: Job, first: str, fatal: int | None, said: Any) -> None
         count += 1
 
     watch(reached)
+    if clock:
+        wrong_clock.shift(clock)
     try:
         for current in names[names.index(first) :]:
             perform(job, current)

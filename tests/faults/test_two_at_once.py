@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 
 from deepiri.auth import AUTH
@@ -16,7 +17,7 @@ from mongo2pg import books
 from mongo2pg.books import RunKey
 from mongo2pg.errors import StagingError
 from tests.faults.grounds import Ground, outcome
-from tests.faults.tasks import Job, perform, perform_from
+from tests.faults.tasks import TASKS, Job, perform, perform_from
 
 
 @contextmanager
@@ -78,3 +79,32 @@ def test_a_load_that_waited_while_another_run_claimed_the_first_load_writes_noth
                 late.result(60)
             for table in AUTH.tables:
                 assert conn.execute(f"SELECT count(*) FROM public.{table.name}".encode()).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("task", ["extract", "normalise"])
+def test_two_attempts_that_write_the_same_files_at_once_never_write_into_each_others(
+    first_load: Ground, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    waits, goes_on = threading.Event(), threading.Event()
+    write = pq.ParquetWriter.write_table
+
+    def slow(writer: Any, *arguments: Any, **named: Any) -> None:
+        write(writer, *arguments, **named)
+        if not waits.is_set():
+            waits.set()
+            assert goes_on.wait(60)
+
+    with first_load.job() as job, ThreadPoolExecutor(1) as threads:
+        before = list(TASKS)[: list(TASKS).index(task)]
+        for each in before:
+            perform(job, each)
+        monkeypatch.setattr(pq.ParquetWriter, "write_table", slow)  # a batch is written as a table, too
+        first = threads.submit(perform, job, task)
+        try:
+            assert waits.wait(60)
+            perform(job, task)
+        finally:
+            goes_on.set()
+        first.result(60)
+        perform_from(job, list(TASKS)[len(before) + 1])
+        assert outcome(job) == first_load.clean.outcome
