@@ -258,7 +258,7 @@ def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> dict[str,
             SELECT count(*), coalesce(sum(hashtextextended(image, 0)), 0), coalesce(sum(hashtextextended(image, 1)), 0)
             FROM (SELECT ROW({columns})::text AS image FROM ({rows}) AS r) AS images
             """
-        ).format(columns=names(table.columns, "r"), rows=rows)
+        ).format(columns=names(table.stored, "r"), rows=rows)
     ).fetchone()
     count, low, high = row or (0, 0, 0)
     return {"rows": count, "sum": [int(low), int(high)]}
@@ -266,7 +266,7 @@ def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> dict[str,
 
 def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) -> None:
     """A row of `mongo2pg_differences` for each column that differs and for each row that only one side has."""
-    columns = [column for column in table.columns if column.name != "id"]
+    columns = [column for column in table.stored if column.name != "id"]
     # Images first: they settle most rows at once, and a row that two of them have alike is never taken apart.
     conn.execute(
         sql.SQL(

@@ -35,7 +35,7 @@ def create_expected(conn: Connection, collection: Collection) -> None:
     for table in collection.tables:
         conn.execute(
             sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT NULL::bigint AS {}, {} FROM {} WITH NO DATA").format(
-                sql.Identifier(table.name), DOCUMENT, names(table.columns), target(table.name)
+                sql.Identifier(table.name), DOCUMENT, names(table.stored), target(table.name)
             )
         )
     conn.execute(

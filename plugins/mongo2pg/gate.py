@@ -105,6 +105,7 @@ def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check
         if how == WINDOW:
             expected.append(("progress", collection.name, -1))
         if how == FULL:
+            expected.append(("deletes", collection.name, -1))
             expected += [("row_counts", table.name, -1) for table in collection.tables]
     return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
 

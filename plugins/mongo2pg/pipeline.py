@@ -39,7 +39,9 @@ RUNS_AT_ONCE = 4
 
 
 def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
-    """The DAG that moves one domain: prepare → claim → plan → (extract → normalise → load) per lot → settle → checks → gate.
+    """The DAG that moves one domain.
+
+    prepare → claim → plan → (extract → normalise → load) per lot → delete → settle → checks → gate
 
     Its schedule is that of `schedule_of`; what a schedule asks for is the window of its interval. A green run emits the domain's
     asset, with watermark and counts as its extra. `neighbours` are the domains of the same target: rows of theirs may refer to
@@ -173,6 +175,20 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             load_lot(lot=normalise_lot(lot=extract_lot(lot=lot)))  # type: ignore[arg-type]  # XComArgs stand for lots
 
+        @task(task_id="delete")
+        @permanent
+        def delete_gone() -> None:
+            from mongo2pg.deletes import delete_domain
+
+            with _source_if_read() as database, target() as conn:
+                if database is None:
+                    log.info("a replay reads nothing, so that it misses nothing")
+                    return
+                run, ratio = _current_run(domain), param("max_delete_ratio")
+                for name, done in delete_domain(database, conn, run, _moved(domain), _staging(domain), neighbours, ratio).items():
+                    facts = {"deleted": len(done.deleted_ids), "read": done.read, "rejected": dict(done.rejected)}
+                    audit_task(log, "delete", domain.name, collection=name, **facts)
+
         @task(task_id="settle")
         @permanent
         def settle_run() -> None:
@@ -227,7 +243,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         settled = settle_run()
         claimed = Patience(task_id="claim", ask=claim_first_load, poke_interval=SECONDS_BETWEEN_TURNS)
         prepare_run() >> claimed >> lots
-        move.expand(lot=lots) >> settled
+        move.expand(lot=lots) >> delete_gone() >> settled
         checks = [count_rows(), compare_lot.expand(lot=lots)]
         settled >> checks >> judge_run()
     return dag
