@@ -123,6 +123,7 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("\nStopped before the end; nothing was written.", file=sys.stderr)
         return 130
     write(given.results, details)
     say(report.text(details))
