@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -326,8 +326,10 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
             del total[key]
 
 
-def mark_stale(conn: Connection, run: RunKey, collection: str, table: sql.Identifier, root_ids: Iterable[str]) -> int:
+def mark_stale(conn: Connection, run: RunKey, collection: str, table: sql.Identifier, root_ids: Collection[str]) -> int:
     """Marks those of these rows that the target has as stale: their documents' newer versions were rejected."""
+    if not root_ids:  # in a first load the table has no key yet: looking for nobody would read all of it
+        return 0
     return conn.execute(
         sql.SQL(
             """

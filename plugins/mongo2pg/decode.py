@@ -133,7 +133,7 @@ def _elements(raw: bytes, start: int, end: int, depth: int) -> Any:
         kind = raw[position]
         key, position = _cstring(raw, position + 1, end)
         try:
-            value, position = _value(raw, kind, position, end, depth)
+            value, position = read_value(raw, kind, position, end, depth)
         except (struct.error, IndexError, InvalidBSON, ValueError) as fault:
             raise MalformedError(f"the value of {key!r} (BSON type 0x{kind:02X}) cannot be read") from fault
         if position > end - 1:
@@ -141,7 +141,8 @@ def _elements(raw: bytes, start: int, end: int, depth: int) -> Any:
         yield key, value
 
 
-def _value(raw: bytes, kind: int, at: int, end: int, depth: int) -> tuple[Any, int]:
+def read_value(raw: bytes, kind: int, at: int, end: int, depth: int = 1) -> tuple[Any, int]:
+    """The value of this BSON type that begins at `at`, and where it ends; raises one of several errors where it is none."""
     match kind:
         case 0x01:
             return struct.unpack_from("<d", raw, at)[0], at + 8

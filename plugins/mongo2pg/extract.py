@@ -5,27 +5,33 @@ from __future__ import annotations
 import logging
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from bson.errors import InvalidBSON
 from pymongo.database import Database
 
+from mongo2pg.ahead import ahead
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, malformed_id
+from mongo2pg.elements import Content, Positions
+from mongo2pg.jsontexts import fixed_texts, object_id_texts, octets_of
 from mongo2pg.plan import Reading, reading, server_time
 from mongo2pg.progress import Progress
+from mongo2pg.raw_batches import ArrayCursor
 from mongo2pg.staging import CollectionStaging, parquet_writer, read_json, write_json
 from mongo2pg.values import extended_json
 
 log = logging.getLogger(__name__)
 
 RAW_SCHEMA = pa.schema([("_id", pa.string()), ("bson", pa.binary())])
-# A row group is what later stages hold at once, several times over as Python values.
-ROW_GROUP_BYTES = 8 << 20
-
-Offsets = NDArray[np.int64]
+# A row group is what later stages hold at once, several times over: small enough that a processor's cache holds much of
+# it, large enough that what a column costs once does not count.
+ROW_GROUP_BYTES = 4 << 20
+# An empty document: its length and a zero byte.
+SMALLEST = 5
 
 
 def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: int) -> dict[str, Any]:
@@ -42,11 +48,10 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     documents = size = 0
     progress = Progress(log, f"extract {staging.collection} {chunk}", plan["source_before"] // len(plan["bounds"]))
     with parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file):
-        for joined, offsets in _row_groups(_batches(database, staging.collection, reading(staging, chunk))):
-            table = raw_table(joined, offsets)
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+        for table in ahead(_row_groups(_batches(database, staging.collection, reading(staging, chunk)))):
+            writer.write_table(table, row_group_size=table.num_rows)
             documents += table.num_rows
-            size += len(joined)
+            size += octets_of(table["bson"].chunk(0))[1].size
             progress.update(documents)
     seconds = time.monotonic() - started
     manifest = {
@@ -68,77 +73,79 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
 
 
 def _batches(database: Database[Any], name: str, how: Reading) -> Iterator[bytes]:
-    with database[name].with_options(codec_options=OPTIONS).find_raw_batches(how.query) as cursor:
-        if how.low is not None:
-            cursor.min(list(how.low.items()))
-        if how.high is not None:
-            cursor.max(list(how.high.items()))
-        if how.hint is not None:
-            cursor.hint(how.hint)
+    """The documents of the chunk as BSON arrays, one for each reply of the server."""
+    collection = database[name].with_options(codec_options=OPTIONS)
+    with ArrayCursor(collection, how.query, min=how.low, max=how.high, hint=how.hint) as cursor:
         yield from cursor
 
 
-def _row_groups(batches: Iterator[bytes]) -> Iterator[tuple[bytes, Offsets]]:
-    """Documents one behind the other, with the offsets of their ends, up to the size of a row group or one document larger."""
+def _row_groups(batches: Iterable[bytes]) -> Generator[pa.Table]:
+    """Raw tables, each up to the size of a row group or one document larger."""
     waiting: list[bytes] = []
-    size = 0
     for batch in batches:
         waiting.append(batch)
-        size += len(batch)
-        if size >= ROW_GROUP_BYTES:
-            yield from _pieces(b"".join(waiting))
-            waiting, size = [], 0
-    if size:
-        yield from _pieces(b"".join(waiting))
+        if sum(map(len, waiting)) >= ROW_GROUP_BYTES:
+            yield from _tables(waiting)
+            waiting = []
+    if waiting:
+        yield from _tables(waiting)
 
 
-def _pieces(joined: bytes) -> Iterator[tuple[bytes, Offsets]]:
+def _tables(arrays: list[bytes]) -> Iterator[pa.Table]:
+    starts, stops = document_bounds(arrays)
+    content = Content(b"".join(arrays))
     # A batch of few large documents is a multiple of a row group: 16 MB hold two with 100,000 elements each.
-    offsets = _offsets(joined)
-    first = 0
-    while first < len(offsets) - 1:
-        beyond = int(np.searchsorted(offsets, offsets[first] + ROW_GROUP_BYTES, "right"))
-        last = max(first + 1, beyond - 1)
-        whole = first == 0 and last == len(offsets) - 1
-        yield (joined if whole else joined[offsets[first] : offsets[last]]), offsets[first : last + 1] - offsets[first]
-        first = last
+    sizes = np.cumsum(stops - starts)
+    parts = -(-int(sizes[-1]) // ROW_GROUP_BYTES)
+    cuts = np.searchsorted(sizes, sizes[-1] / parts * np.arange(1, parts)) + 1
+    for first, beyond in pairwise(np.unique([0, *cuts, len(starts)]).tolist()):
+        yield _raw_table(content, starts[first:beyond], stops[first:beyond])
 
 
-def _offsets(joined: bytes) -> Offsets:
-    """Where each document begins, by the length that it states, and where the last one ends."""
-    offsets = [0]
-    position, end = 0, len(joined)
-    unpack = struct.Struct("<i").unpack_from
-    while position < end:
-        position += unpack(joined, position)[0]
-        offsets.append(position)
-    return np.array(offsets, np.int64)
+def document_bounds(arrays: list[bytes]) -> tuple[Positions, Positions]:
+    """Where the documents of these arrays begin and end when the arrays lie one behind the other; raises InvalidBSON."""
+    starts: list[int] = []
+    sizes: list[int] = []
+    base = 0
+    for array in arrays:
+        try:
+            end = _hop(array, base, starts, sizes)
+        except (struct.error, ValueError) as fault:
+            raise InvalidBSON("the documents of a reply run over its end") from fault
+        if end != len(array) - 1:
+            raise InvalidBSON("the documents of a reply do not fill it")
+        base += len(array)
+    begin = np.array(starts, np.int64)
+    return begin, begin + np.array(sizes, np.int64)
 
 
-def raw_table(joined: bytes, offsets: Offsets) -> pa.Table:
-    """The raw frame of documents that lie one behind the other; their bytes are not copied."""
-    starts = offsets.astype(np.int32)
-    documents = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(starts), pa.py_buffer(joined)])
-    return pa.table({"_id": _id_texts(joined, offsets[:-1], documents), "bson": documents}, schema=RAW_SCHEMA)
+def _hop(array: bytes, base: int, starts: list[int], sizes: list[int]) -> int:
+    size_at = struct.Struct("<i").unpack_from
+    position, last = 4, len(array) - 1
+    while position < last:
+        position = array.index(0, position + 1) + 1  # behind the type and the key, which is the document's number
+        (size,) = size_at(array, position)
+        if size < SMALLEST:
+            raise ValueError(f"a document of {size} bytes")
+        starts.append(base + position)
+        sizes.append(size)
+        position += size
+    return position
 
 
-_OBJECT_ID_FIRST = np.frombuffer(b"\x07_id\0", np.uint8)
-_OID_TEXT = np.frombuffer(b'{"$oid":"' + b"0" * 24 + b'"}', np.uint8)
-_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+def _raw_table(content: Content, starts: Positions, stops: Positions) -> pa.Table:
+    documents = content.slices(starts, stops)
+    usual = content.holds(starts + 4, _OBJECT_ID_FIRST)
+    odd = [id_text(documents[row].as_py()).encode() for row in np.flatnonzero(~usual).tolist()]
+    ids = [fixed_texts(object_id_texts(content.object_ids(starts[usual] + 9))), pa.array(odd, pa.binary())]
+    order = np.empty(len(starts), np.int64)
+    order[usual], order[~usual] = np.arange(len(starts) - len(odd)), np.arange(len(starts) - len(odd), len(starts))
+    texts = ids[0] if not odd else pa.concat_arrays(ids).take(pa.array(order))
+    return pa.table({"_id": texts.view(pa.string()), "bson": documents}, schema=RAW_SCHEMA)
 
 
-def _id_texts(joined: bytes, starts: Offsets, documents: pa.Array) -> pa.Array:
-    """Each document's `_id` as relaxed Extended JSON, without decoding where it is an ObjectId in front, as nearly always."""
-    everything = np.frombuffer(joined, np.uint8)
-    if len(joined) >= 21 and starts[-1] + 21 <= len(joined):
-        heads = everything[starts[:, None] + np.arange(4, 21)]
-        if (heads[:, :5] == _OBJECT_ID_FIRST).all():
-            text = np.broadcast_to(_OID_TEXT, (len(starts), len(_OID_TEXT))).copy()
-            text[:, 9:33:2] = _HEX[heads[:, 5:] >> 4]
-            text[:, 10:33:2] = _HEX[heads[:, 5:] & 0x0F]
-            ends = np.arange(len(starts) + 1, dtype=np.int32) * len(_OID_TEXT)
-            return pa.Array.from_buffers(pa.string(), len(starts), [None, pa.py_buffer(ends), pa.py_buffer(text.tobytes())])
-    return pa.array([id_text(document.as_py()) for document in documents], pa.string())
+# How nearly all documents begin: their `_id` is an ObjectId and stands in front, where mongod puts it.
+_OBJECT_ID_FIRST = b"\x07_id\0"
 
 
 def id_text(raw: bytes) -> str:

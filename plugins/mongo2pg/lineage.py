@@ -85,15 +85,17 @@ def write_comments(conn: Connection, domain: Domain) -> None:
             (TARGET,),
         )
     }
+    wanted = []
     for collection in domain.collections:
         for table in collection.tables:
             whence = f"{collection.name}.{table.child.path}" if table.child else collection.name
             comment = f"From the MongoDB collection {whence}" if table.child is None else f"From {whence} of each document"
             if present.get((table.name, "")) != comment:
-                conn.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(target(table.name), comment))
+                wanted.append(sql.SQL("COMMENT ON TABLE {} IS {}").format(target(table.name), comment))
             for column in table.stored:
                 comment = origin(collection, table, column)
                 if present.get((table.name, column.name)) != comment:
-                    conn.execute(
-                        sql.SQL("COMMENT ON COLUMN {} IS {}").format(sql.Identifier(TARGET, table.name, column.name), comment)
-                    )
+                    name = sql.Identifier(TARGET, table.name, column.name)
+                    wanted.append(sql.SQL("COMMENT ON COLUMN {} IS {}").format(name, comment))
+    if wanted:
+        conn.execute(sql.SQL("; ").join(wanted))

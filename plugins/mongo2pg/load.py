@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -23,6 +23,7 @@ from psycopg import sql
 from psycopg.types.numeric import DecimalBinaryDumper
 
 from mongo2pg import books, identity, schema
+from mongo2pg.ahead import ahead
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.errors import OwnedError, StagingError, TransientError
 from mongo2pg.merge import merge
@@ -148,6 +149,8 @@ def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str
 
 
 def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
+    # Few rows meet many: PostgreSQL's default, made for disks that turn, would read the whole target instead of looking them up.
+    conn.execute("SET LOCAL random_page_cost = 1.1")
     flagged = _hold_flagged(conn, run, collection, files)
     for table in collection.tables:
         conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
@@ -270,11 +273,16 @@ def copy_frames(conn: Connection, into: sql.Identifier, table: Table, batches: I
     copy_sql = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(into, names(table.columns))
     with conn.cursor() as cursor, cursor.copy(copy_sql) as copy:
         copy.write(encoder.write_header())
-        for batch in batches:
-            if batch.num_rows:
-                arrays = [_wire_array(batch.column(column.name), column) for column in table.columns]
-                copy.write(encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=wire)))
+        for encoded in ahead(_encoded(encoder, table, wire, batches)):
+            copy.write(encoded)
         copy.write(encoder.finish())
+
+
+def _encoded(encoder: Any, table: Table, wire: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes]:
+    for batch in batches:
+        if batch.num_rows:
+            arrays = [_wire_array(batch.column(column.name), column) for column in table.columns]
+            yield encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=wire))
 
 
 # pgpq has no encoder from text to numeric: the values go as the bytes that PostgreSQL's numeric_recv reads.

@@ -25,10 +25,11 @@ class Merged(NamedTuple):
 
 
 def merge(conn: Connection, run: RunKey, collection: Collection) -> Merged:
-    """Makes the target's rows those of the incoming documents, child rows as sets: absent ones go, the others stay."""
+    """Makes the target's rows those of the incoming documents, child rows as sets: absent ones go, the others stay.
+
+    The incoming tables have been analyzed.
+    """
     root, *children = collection.tables
-    for table in collection.tables:
-        conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
     conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_merge, pg_temp.mongo2pg_touched")
     conn.execute(
         sql.SQL(

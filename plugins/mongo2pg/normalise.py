@@ -11,7 +11,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -20,11 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
 from mongo2pg import identity
+from mongo2pg.ahead import ahead
+from mongo2pg.clean import CleanReader, Part
 from mongo2pg.decode import MalformedError, decode_batch, malformed_id
+from mongo2pg.elements import Content
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.progress import Progress
 from mongo2pg.rows import EMPTY, ArrayCount, Counts, Rows, declared_tree
@@ -78,12 +82,11 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         }
         reject_writer, reject_file = files.enter_context(parquet_writer(staging.rejects(chunk), REJECT_SCHEMA))
         progress = Progress(log, f"normalise {collection.name} {chunk}", extracted["documents"])
-        for group in range(raw.num_row_groups):
-            raws = raw.read_row_group(group, columns=["bson"]).column(0).to_pylist()
-            batch = normaliser.normalise(raws, first_row=normaliser.counts.read)
+        for batch in ahead(_batches(normaliser, raw)):
             for name, frame in batch.frames.items():
                 writers[name][0].write_batch(frame, row_group_size=max(1, frame.num_rows))
-            reject_writer.write_table(pa.Table.from_pylist([reject._asdict() for reject in batch.rejects], REJECT_SCHEMA))
+            if batch.rejects:
+                reject_writer.write_table(pa.Table.from_pylist([reject._asdict() for reject in batch.rejects], REJECT_SCHEMA))
             progress.update(normaliser.counts.read)
     frames = {name: {"sha256": file.sha256, "bytes": file.size} for name, (_, file) in writers.items()}
     counts = normaliser.counts
@@ -120,6 +123,12 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
     return manifest
 
 
+def _batches(normaliser: Normaliser, raw: pq.ParquetFile) -> Generator[Batch]:
+    for group in range(raw.num_row_groups):
+        documents = raw.read_row_group(group, columns=["bson"]).column(0).combine_chunks()
+        yield normaliser.normalise(documents, first_row=normaliser.counts.read)
+
+
 class Batch(NamedTuple):
     """The frames of some documents: one table each, in load order, and the rejects."""
 
@@ -135,6 +144,7 @@ class Normaliser:
         self.counts = Counts(arrays={child.path: ArrayCount() for child in collection.children})
         self._root, *children = collection.tables
         self._children = list(zip(collection.children, children, strict=True))
+        self._clean = CleanReader(collection)
         self._tree = declared_tree(collection.columns, collection.children, ("_id", *collection.ignored))
         self._child_trees = {
             child.path: declared_tree(child.columns, passed_over=("_id",) if child.has_source_id else ())
@@ -146,22 +156,49 @@ class Normaliser:
         columns = [*((column.name, ARROW_TYPES[column.type]) for column in table.columns), (RAW_ROW, pa.int64())]
         return pa.schema(columns if table.child else [*columns, (HOLD, pa.bool_())])
 
-    def normalise(self, raws: list[bytes], first_row: int) -> Batch:
+    def normalise(self, documents: pa.BinaryArray, first_row: int) -> Batch:
         """The frames of these documents, the first of which is row `first_row` of the raw file; never raises for a value."""
-        with collector_paused():
-            return self._normalise(raws, first_row)
+        self.counts.read += len(documents)
+        _, bounds, joined = documents.buffers()
+        offsets = np.frombuffer(bounds, np.int32)[: len(documents) + 1].astype(np.int64) if documents else np.zeros(1, np.int64)
+        clean = self._clean.read(Content(joined or b""), offsets)
+        left = np.flatnonzero(clean.left)
+        batch = self.by_rule([documents[row].as_py() for row in left], (first_row + left).tolist())
+        self.counts.rows += len(clean.parts[self._root.name].document)
+        for child, table in self._children:
+            count = self.counts.arrays[child.path]
+            count.elements += len(clean.parts[table.name].document)
+            count.rows += len(clean.parts[table.name].document)
+        frames = {
+            table.name: _in_order(self._frame(table, clean.parts[table.name], first_row), batch.frames[table.name])
+            for table in self.collection.tables
+        }
+        return Batch(frames, batch.rejects)
 
-    def _normalise(self, raws: list[bytes], first_row: int) -> Batch:
+    def _frame(self, table: Table, part: Part, first_row: int) -> pa.RecordBatch:
+        schema, count = self.schema(table), len(part.document)
+        others = {
+            "extra": pa.nulls(count, ARROW_TYPES["jsonb"]),
+            RAW_ROW: pa.array(part.document + first_row, pa.int64()),
+            HOLD: pa.array(np.zeros(count, np.bool_)),
+        }
+        return pa.RecordBatch.from_arrays([(part.columns | others)[name] for name in schema.names], schema=schema)
+
+    def by_rule(self, raws: list[bytes], places: list[int]) -> Batch:
+        """The frames of documents of which something may be to be said; each has its row of the raw file."""
+        with collector_paused():
+            return self._by_rule(raws, places)
+
+    def _by_rule(self, raws: list[bytes], places: list[int]) -> Batch:
         rejects: list[Reject] = []
         documents: list[dict[str, Any]] = []
         rows: list[int] = []
-        for row, document in enumerate(decode_batch(raws), first_row):
+        for row, raw, document in zip(places, raws, decode_batch(raws), strict=True):
             if isinstance(document, MalformedError) or "_id" not in document:
-                rejects.append(Reject(row, malformed_id(raws[row - first_row]), "", "object", "malformed", element=False))
+                rejects.append(Reject(row, malformed_id(raw), "", "object", "malformed", element=False))
             else:
                 documents.append(document)
                 rows.append(row)
-        self.counts.read += len(raws)
 
         ids = [document["_id"] for document in documents]
         work = Rows(documents, self._tree, self.collection.columns, self.counts, lambda row: extended_json(ids[row], keep_nul=True))
@@ -264,6 +301,14 @@ class Normaliser:
             [*(work.column(column) for column in table.columns), raw_rows], schema=self.schema(table)
         )
         return frame.filter(pa.array(loaded)), rejects
+
+
+def _in_order(clean: pa.RecordBatch, ruled: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows of both in the order of their documents."""
+    if not clean.num_rows or not ruled.num_rows:
+        return clean if clean.num_rows else ruled
+    both = pa.concat_batches([clean, ruled])
+    return both.take(pa.array(np.argsort(np.asarray(both[RAW_ROW]), kind="stable")))
 
 
 @dataclass

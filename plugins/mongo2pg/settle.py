@@ -8,6 +8,7 @@ indexes are built here. Everything happens in one transaction: a settle that is 
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 import uuid
@@ -66,8 +67,16 @@ def settle_domain(
     with conn.transaction():
         for place in settler.own:
             for table in place.collection.tables if place.bulk else ():
-                conn.execute(sql.SQL("ANALYZE {}").format(target(table.name)))
+                # What joins and looks up. Autovacuum sees to the other columns, wide ones among them, in its own time.
+                keys = sql.SQL(", ").join(map(sql.Identifier, _keys(table)))
+                conn.execute(sql.SQL("ANALYZE {} ({})").format(target(table.name), keys))
     return {place.collection.name: place.outcome for place in settler.places.values() if place.own or place.losers}
+
+
+def _keys(table: Table) -> list[str]:
+    """The columns of the table's keys, references and indexes."""
+    wanted = {"id", *itertools.chain.from_iterable(table.unique)}
+    return [column.name for column in table.columns if column.name in wanted or column.references]
 
 
 def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
@@ -185,7 +194,7 @@ class _Settler(Settlement):
             for table in place.collection.tables:
                 self.conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
                 self.conn.execute(create_incoming(table))
-                self.conn.execute(
+                opened = self.conn.execute(
                     sql.SQL(
                         """
                         INSERT INTO {incoming} SELECT {columns}
@@ -194,8 +203,9 @@ class _Settler(Settlement):
                         """
                     ).format(incoming=incoming(table.name), columns=names(table.stored, "r")),
                     (self.run.plan_id, table.name),
-                )
-                self.conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
+                ).rowcount
+                if opened:
+                    self.conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
             self.conn.execute(
                 "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s", (self.run.plan_id, place.collection.name)
             )
@@ -302,6 +312,10 @@ class _Settler(Settlement):
             "CREATE TEMP TABLE mongo2pg_later (table_name text, id uuid, column_name text, value uuid) ON COMMIT DROP"
         )
         for place in self.own:
+            if self.conn.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(incoming(place.collection.table))).fetchone() == (
+                False,
+            ):
+                continue
             for table in place.collection.tables:
                 for column in table.references:
                     if not column.required and column.references in tables and column.references != table.name:

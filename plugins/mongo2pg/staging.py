@@ -196,7 +196,8 @@ def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.Pa
     """A Parquet file that exists only when it is whole, with the hash of its bytes."""
     with (
         written(path) as file,
-        pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="zstd", compression_level=1) as writer,
+        # Without dictionaries: nearly every value occurs once, and zstd finds those that occur again.
+        pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="zstd", compression_level=1, use_dictionary=False) as writer,
     ):
         yield writer, file
 

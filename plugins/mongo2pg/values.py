@@ -18,7 +18,6 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import orjson
-import pyarrow as pa
 import pyarrow.compute as pc
 from bson.binary import Binary
 from bson.code import Code
@@ -32,6 +31,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from mongo2pg import identity
+from mongo2pg.arrow import pa
 from mongo2pg.conversions import Conversion, apply
 from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 from mongo2pg.model import Column

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import bson
+import pyarrow as pa
 import pytest
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
@@ -78,7 +79,7 @@ def test_the_projector_converts_alike_and_keeps_the_same_original(column: Column
     collection = Collection("c", "t", "a", (column,))
     document = {"_id": ObjectId("0123456789abcdef01234567"), **({} if value is None else {"a": value})}
     raw = bson.encode(document)
-    batch = Normaliser(collection).normalise([raw], 0)
+    batch = Normaliser(collection).normalise(pa.array([raw]), 0)
     (row,) = project(collection, [raw]).rows["t"]
     got = batch.frames["t"].column("extra")[0].as_py()
     assert (got is None) == (row["extra"] is None)
@@ -94,7 +95,7 @@ def test_conversions_are_counted_by_rule_with_samples_and_sensitive_ones_are_mas
     columns = (Column("n", "integer", parse=True), Column("s", "text", nul="remove", sensitive=True))
     normaliser = Normaliser(Collection("c", "t", "n", columns))
     documents = [{"_id": ObjectId(), "n": str(number), "s": f"secret{number}\0"} for number in range(5)]
-    normaliser.normalise([bson.encode(document) for document in documents], 0)
+    normaliser.normalise(pa.array([bson.encode(document) for document in documents]), 0)
     numbers = normaliser.counts.conversions["n"]["parse"]
     assert (numbers.count, numbers.samples) == (5, [('"0"', "0"), ('"1"', "1"), ('"2"', "2")])
     secrets = normaliser.counts.conversions["s"]["nul remove"]

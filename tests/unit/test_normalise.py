@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -60,7 +63,7 @@ def id_text(number: int) -> str:
 def normalised(*documents: Any, collection: Collection = POSTS, first_row: int = 0) -> tuple[Batch, Normaliser]:
     normaliser = Normaliser(collection)
     raws = [content if isinstance(content, bytes) else document(content) for content in documents]
-    return normaliser.normalise(raws, first_row), normaliser
+    return normaliser.normalise(pa.array(raws, pa.binary()), first_row), normaliser
 
 
 def rows(frame: pa.RecordBatch, *but: str) -> list[dict[str, Any]]:
@@ -292,7 +295,7 @@ def cut(sizes: Iterable[int]) -> tuple[dict[str, list[dict[str, Any]]], list[Rej
     rejects: list[Reject] = []
     first = 0
     for size in sizes:
-        batch = normaliser.normalise(MIXED[first : first + size], first)
+        batch = normaliser.normalise(pa.array(MIXED[first : first + size], pa.binary()), first)
         for name, frame in batch.frames.items():
             assert frame.schema == normaliser.schema(next(table for table in POSTS.tables if table.name == name))
             frames[name] += rows(frame)
@@ -307,7 +310,7 @@ def test_where_a_batch_ends_changes_nothing(sizes: list[int]) -> None:
 
 
 def test_the_same_bytes_give_the_same_bytes() -> None:
-    one, other = Normaliser(POSTS).normalise(MIXED, 0), Normaliser(POSTS).normalise(MIXED, 0)
+    one, other = (Normaliser(POSTS).normalise(pa.array(MIXED), 0) for _ in range(2))
     assert one.rejects == other.rejects
     for name, frame in one.frames.items():
         assert frame.serialize().to_pybytes() == other.frames[name].serialize().to_pybytes()
@@ -315,8 +318,27 @@ def test_the_same_bytes_give_the_same_bytes() -> None:
 
 def test_no_documents_give_empty_frames_of_the_same_columns() -> None:
     normaliser = Normaliser(POSTS)
-    batch = normaliser.normalise([], 0)
+    batch = normaliser.normalise(pa.array([], pa.binary()), 0)
     assert batch.rejects == []
     for table in POSTS.tables:
         assert batch.frames[table.name].num_rows == 0
         assert batch.frames[table.name].schema == normaliser.schema(table)
+
+
+def test_making_frames_imports_no_pandas() -> None:
+    program = """
+import sys
+import bson
+from mongo2pg.normalise import Normaliser, pa
+from deepiri.auth import AUTH
+raws = [bson.encode({"_id": 5, "email": "a@example.com", "odd": 1}), bson.encode({"_id": bson.ObjectId(), "email": "b"})]
+batch = Normaliser(AUTH.collection("users")).normalise(pa.array(raws), 0)
+print(batch.frames["users"].num_rows, "pandas" in sys.modules)
+batch.frames["users"].to_pandas()
+print("pandas" in sys.modules)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": str(root / "plugins")}, check=True
+    )
+    assert done.stdout.split() == ["2", "False", "True"]

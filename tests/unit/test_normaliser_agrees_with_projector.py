@@ -10,6 +10,7 @@ import math
 import os
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 from bson.binary import Binary
 from bson.code import Code
@@ -287,7 +288,7 @@ class Outcome(NamedTuple):
 
 
 def moved(collection: Collection, raws: list[bytes]) -> Outcome:
-    batch = Normaliser(collection).normalise(raws, first_row=0)
+    batch = Normaliser(collection).normalise(pa.array(raws, pa.binary()), first_row=0)
     rejects = [(json_form(reject.id), reject.path, reject.reason, reject.element) for reject in batch.rejects]
     return Outcome(rows_of(collection, batch), sorted(rejects))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bson
+import pyarrow as pa
 import pytest
 from bson import ObjectId
 
@@ -66,7 +67,7 @@ def test_the_verdict_on_a_value_is_the_same_wherever_it_stands(place: str, kind:
         collection = Collection("c", "t", "a", **declare(kind))
         raw = bson.encode({"_id": OWN_ID, **around(value)}, codec_options=OPTIONS)
         normaliser = Normaliser(collection)
-        batch = normaliser.normalise([raw], 0)
+        batch = normaliser.normalise(pa.array([raw]), 0)
         want = types_page.verdict(value, kind)
         frame = batch.frames["child" if "children" in declare(kind) else "t"]
         if want.startswith("stored"):

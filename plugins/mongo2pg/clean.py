@@ -1,0 +1,211 @@
+"""Frames of the documents of which nothing is to be said: every value has its column and fits there as it is.
+
+Nearly all documents are so, and they go through by columns (`elements`, `columns`), without a Python object for a value.
+A document of which something is to be said (a reject, a misfit, a conversion, a field that nobody declared, a rare type)
+is left as a whole; `normalise` reads it by the rule. Whatever comes through here comes out as the rule would have it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mongo2pg import identity
+from mongo2pg.columns import Left, column_of, places, strings
+from mongo2pg.elements import ARRAY, DOCUMENT, NULL, OBJECT_ID, Content, Field, Keys, Mask, Positions, together, walk
+from mongo2pg.jsontexts import object_id_texts, texts
+from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.rows import declared_tree
+from mongo2pg.values import uuid_array
+
+
+class Part(NamedTuple):
+    """The rows of one table: its columns (all but `extra`, which is empty) and the document of each row, by number."""
+
+    columns: dict[str, pa.Array]
+    document: Positions
+
+
+class Clean(NamedTuple):
+    """The rows of the clean documents by table, and which documents are left."""
+
+    parts: dict[str, Part]
+    left: Mask
+
+
+class CleanReader:
+    """Reads documents of one collection; holds nothing of them."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._root, *tables = collection.tables
+        self._children = list(zip(collection.children, tables, strict=True))
+        self._tree = declared_tree(self._root.columns, collection.children, collection.ignored)
+        self._child_trees = {table.name: declared_tree(table.columns) for table in tables}
+
+    def read(self, content: Content, bounds: Positions) -> Clean:
+        """Of documents that lie one behind the other, each from one bound to the next."""
+        rows = _Rows(content, len(bounds) - 1)
+        rows.read(self._tree, bounds[:-1], bounds[1:], np.arange(len(bounds) - 1))
+        rows.read_passed_over()
+        columns = rows.columns(self._root)
+        children = [_Elements(content, child, table, self._child_trees[table.name], rows) for child, table in self._children]
+        # Only now is it known which documents are left.
+        documents = np.flatnonzero(~rows.left.rows)
+        tables = {self._root.name: Part(_filtered(columns, ~rows.left.rows), documents)}
+        ids = np.frombuffer(columns["id"].buffers()[1], np.uint8).reshape(-1, 16)
+        texts = identity.texts_from_uuids(ids.tobytes()) if any(len(child.parent) for child in children) else []
+        for child in children:
+            tables[child.table.name] = child.part(~rows.left.rows[child.parent], ids, texts)
+        return Clean(tables, rows.left.rows)
+
+
+def _filtered(columns: dict[str, pa.Array], stay: Mask) -> dict[str, pa.Array]:
+    return columns if stay.all() else {name: column.filter(pa.array(stay)) for name, column in columns.items()}
+
+
+class _Rows:
+    """Where the values of a table's rows lie: fields by column, by child table, and those that are passed over."""
+
+    def __init__(self, content: Content, count: int) -> None:
+        self._content, self.left = content, Left(count)
+        self._fields: dict[str, list[Field]] = {}
+        self.holders: dict[str, list[Field]] = {}
+        self._passed_over: list[Field] = []
+
+    def read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions) -> None:
+        """Takes the elements of these documents, each of which belongs to a row, where the declared tree leads them."""
+        elements, bad = walk(self._content, starts, stops, Keys.NAMES)
+        self.left.add(rows[bad])
+        below: dict[str, list[Field]] = {}
+        for element in elements:
+            key, field = element.key.decode(), element._replace(owner=rows[element.owner])
+            match tree.get(key):
+                case None:
+                    self.left.add(field.owner)  # nobody declared it
+                case Column(name=name):
+                    self._fields.setdefault(name, []).append(field)
+                case Child(path=path):
+                    self.holders.setdefault(path, []).append(field)
+                case dict():
+                    below.setdefault(key, []).append(field)
+                case _:
+                    self._passed_over.append(field)
+        for key, fields in below.items():
+            owner, _, at = together(_only(DOCUMENT, fields, self.left))
+            self.read(tree[key], at, at + self._content.int32s(at), owner)
+
+    def read_passed_over(self) -> None:
+        """What the declaration ignores is read all the same: it may be what is malformed."""
+        for field in self._passed_over:
+            if field.kind != NULL:
+                owner, _, at = together([field])
+                _, bad = texts(self._content, np.full(len(at), field.kind, np.uint8), at)
+                self.left.add(owner[bad])
+
+    def columns(self, table: Table) -> dict[str, pa.Array]:
+        """The columns that have a path."""
+        return {c.name: column_of(self._content, c, self._fields.get(c.name, []), self.left) for c in table.columns if c.path}
+
+    def object_ids(self, column: str) -> tuple[NDArray[np.uint8], Mask]:
+        """The column's ObjectIds, n × 12 bytes, and which rows have one."""
+        at, missing = places(self._fields.get(column, []), OBJECT_ID, self.left)
+        return self._content.object_ids(at), ~missing
+
+
+def _only(kind: int, fields: list[Field], left: Left) -> list[Field]:
+    """The fields of this type; null is as if nothing were there, and any other type leaves its row."""
+    for field in fields:
+        if field.kind not in (kind, NULL):
+            left.add(field.owner)
+    return [field for field in fields if field.kind == kind]
+
+
+class _Elements:
+    """The rows of a child table: the elements of one array path, in the order of the documents."""
+
+    def __init__(self, content: Content, child: Child, table: Table, tree: dict[str, Any], parents: _Rows) -> None:
+        self._child, self.table = child, table
+        is_map = child.kind == "map"
+        holder, _, at = together(_only(DOCUMENT if is_map else ARRAY, parents.holders.get(child.path, []), parents.left))
+        fields, bad = walk(content, at, at + content.int32s(at), Keys.ANY if is_map else Keys.ORDINALS)
+        parents.left.add(holder[bad])
+        fields = [field._replace(owner=holder[field.owner]) for field in fields]
+        if child.kind != "scalars":
+            for field in fields:
+                if field.kind != DOCUMENT:
+                    parents.left.add(field.owner)
+            fields = [field for field in fields if field.kind == DOCUMENT]
+        self.parent, begin, at = together(fields)
+        self._ordinal = np.arange(len(at)) - np.searchsorted(self.parent, self.parent)
+        self._rows = _Rows(content, len(at))
+        self._columns: dict[str, pa.Array] = {}
+        if child.kind == "scalars":
+            column = replace(child.columns[0], required=True)
+            values = [field._replace(owner=np.searchsorted(at, field.at)) for field in fields]
+            self._columns[column.name] = column_of(content, column, values, self._rows.left)
+        else:
+            self._rows.read(tree, at, at + content.int32s(at), np.arange(len(at)))
+            self._columns = self._rows.columns(table)
+        if child.has_ordinal:
+            self._columns["ordinal"] = pa.array(self._ordinal, pa.int32())
+        if is_map:
+            self._columns[child.key] = strings(content, begin + 1, at - 1, None, np.arange(len(at)), self._rows.left)
+        if is_map or child.unique_value:
+            self._leave_repeated(self._columns[child.key or child.columns[0].name])
+        parents.left.add(self.parent[self._rows.left.rows])
+
+    def _leave_repeated(self, names: pa.Array) -> None:
+        """The elements of a parent that bear one name: in a map the document is malformed, in an array one is rejected."""
+        code = np.asarray(names.dictionary_encode().indices.fill_null(0))
+        together_ = self.parent * (len(code) + 1) + code
+        _, index, count = np.unique(together_, return_index=True, return_counts=True)
+        self._rows.left.add(index[count > 1])
+
+    def part(self, stay: Mask, parent_ids: NDArray[np.uint8], parent_texts: list[bytes]) -> Part:
+        """The columns of the rows that stay."""
+        columns = _filtered(self._columns, stay)
+        parent = self.parent[stay]
+        columns["id"] = uuid_array(self._ids(stay, parent_texts))
+        columns[self.table.parent_key] = uuid_array(parent_ids[parent].tobytes())
+        return Part(columns, parent)
+
+    def _ids(self, stay: Mask, parent_texts: list[bytes]) -> bytes:
+        path, kind = self._child.path, self._child.kind
+        texts = [parent_texts[index] for index in self.parent[stay].tolist()]
+        if kind == "map" or self._child.unique_value:
+            names = self._columns[self._child.key or self._child.columns[0].name].filter(pa.array(stay)).dictionary_encode()
+            written = [orjson.dumps(name) for name in names.dictionary.to_pylist()]
+            keys = [written[code] for code in names.indices.to_pylist()]
+            return identity.child_ids(texts, path, "key" if kind == "map" else "value", keys)
+        by_ordinal = [b"%d" % ordinal for ordinal in self._ordinal[stay].tolist()]
+        if kind == "scalars":
+            return identity.child_ids(texts, path, "ordinal", by_ordinal)
+        own, has_own = self._rows.object_ids("source_id")
+        own, has_own = own[stay], (has_own & ~_shared(self.parent, own, has_own))[stay]
+        quoted = np.ascontiguousarray(object_id_texts(own)[:, 8:34]).view("S26").ravel().tolist()
+        ids = np.zeros((len(texts), 16), np.uint8)
+        for which, name, keys in ((has_own, "id", quoted), (~has_own, "ordinal", by_ordinal)):
+            index = np.flatnonzero(which)
+            made = identity.child_ids([texts[i] for i in index], path, name, [keys[i] for i in index])
+            ids[index] = np.frombuffer(made, np.uint8).reshape(-1, 16)
+        return ids.tobytes()
+
+
+def _shared(parent: Positions, own: NDArray[np.uint8], has_own: Mask) -> Mask:
+    """Elements whose own id another element of their parent bears, too."""
+    words = np.zeros((len(own), 16), np.uint8)
+    words[:, :12] = own
+    words[:, 12:] = parent.astype(np.uint32).view(np.uint8).reshape(-1, 4)
+    index = np.flatnonzero(has_own)
+    high, low = words.view(np.uint64)[index].T
+    order = np.lexsort((low, high))
+    same = (high[order][1:] == high[order][:-1]) & (low[order][1:] == low[order][:-1])
+    shared = np.zeros(len(own), np.bool_)
+    shared[index[order[1:][same]]] = True
+    shared[index[order[:-1][same]]] = True
+    return shared

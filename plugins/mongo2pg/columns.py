@@ -1,0 +1,259 @@
+"""Elements of many documents to one typed column, without a Python object for a value.
+
+Each function here knows the values that a column is made for, in the forms that are common. A value that it does not
+know, that does not fit, or of which something is to be said (a conversion, an original to keep) is left: its row is
+marked, and `values` says what becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from bson.errors import InvalidBSON
+from numpy.typing import NDArray
+
+from mongo2pg import identity
+from mongo2pg.decode import MalformedError, read_value
+from mongo2pg.elements import (
+    ARRAY,
+    BOOLEAN,
+    DATE,
+    DOUBLE,
+    INT32,
+    INT64,
+    NULL,
+    OBJECT_ID,
+    STRING,
+    Content,
+    Field,
+    Keys,
+    Mask,
+    Positions,
+    ends,
+    together,
+    walk,
+)
+from mongo2pg.jsontexts import invalid_texts, octets_of, texts
+from mongo2pg.model import Column
+from mongo2pg.values import ARROW_TYPES, FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, fill, uuid_array
+
+# From here on not every integer is a double.
+EXACT_DOUBLES = 2**53
+
+
+class Left:
+    """The rows of a table that are left to the rule."""
+
+    def __init__(self, count: int) -> None:
+        self.rows = np.zeros(count, np.bool_)
+
+    def add(self, rows: Positions | Mask) -> None:
+        self.rows[rows] = True
+
+
+def column_of(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    """The column for as many rows as `left` counts; a field's owners are rows, and no row owns two of the values."""
+    fields = [field for field in fields if field.kind != NULL and len(field.owner)]
+    build = _BUILDERS.get(column.type, _by_rule)
+    array = build(content, column, fields, left) if fields else pa.nulls(len(left.rows), ARROW_TYPES[column.type])
+    if array.null_count and (column.required or column.default is not None):
+        left.add(np.asarray(array.is_null()))
+    if column.enum or column.aliases:
+        _check_words(array, column, left)
+    return array
+
+
+def _check_words(array: pa.Array, column: Column, left: Left) -> None:
+    words = array.flatten() if column.type == "text[]" else array
+    owner = np.arange(len(array))
+    if column.type == "text[]":
+        owner = np.repeat(owner, pc.fill_null(pc.list_value_length(array), 0))
+    aliases = pa.array([alias for alias, _ in column.aliases], pa.string())
+    known = pc.is_valid(words)
+    if column.enum:
+        odd = pc.and_(known, pc.invert(pc.is_in(words, pa.array(column.enum, pa.string()))))
+        left.add(owner[np.asarray(odd)])
+    if column.aliases and column.type == "text":
+        left.add(owner[np.asarray(pc.and_(known, pc.is_in(words, aliases)))])
+
+
+# --- numbers, dates, booleans ---------------------------------------------------------------------------------------
+
+
+class _Numbers:
+    """Values as they come in, in whatever order, at the rows that own them."""
+
+    def __init__(self, dtype: str, left: Left) -> None:
+        self.values, self.missing, self._left = np.zeros(len(left.rows), dtype), np.ones(len(left.rows), np.bool_), left
+
+    def take(self, field: Field, values: NDArray[np.generic], fits: Mask | None = None) -> None:
+        owner = field.owner
+        if fits is not None and not fits.all():
+            self._left.add(owner[~fits])
+            owner, values = owner[fits], values[fits]
+        self.values[owner] = values
+        self.missing[owner] = False
+
+    def array(self, kind: pa.DataType) -> pa.Array:
+        return pa.array(self.values, mask=self.missing if self.missing.any() else None).cast(kind)
+
+
+def _integers(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    bits = 64 if column.type == "bigint" else 32
+    least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    numbers = _Numbers("int64", left)
+    for field in fields:
+        if field.kind == INT32:
+            numbers.take(field, content.int32s(field.at))
+        elif field.kind == INT64:
+            values = content.int64s(field.at)
+            numbers.take(field, values, (values >= least) & (values <= most))
+        elif field.kind == DOUBLE:
+            doubles = content.doubles(field.at)
+            # 2^63 as a double is one more than a bigint holds; NaN compares false. An integer has no -0.0.
+            fits = (doubles >= least) & (doubles < most + 1) & (doubles == np.trunc(doubles))
+            fits &= ~((doubles == 0) & np.signbit(doubles))
+            numbers.take(field, np.where(fits, doubles, 0).astype(np.int64), fits)
+        else:
+            left.add(field.owner)
+    return numbers.array(ARROW_TYPES[column.type])
+
+
+def _doubles(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    numbers = _Numbers("float64", left)
+    for field in fields:
+        if field.kind == DOUBLE:
+            numbers.take(field, content.doubles(field.at))
+        elif field.kind == INT32:
+            numbers.take(field, content.int32s(field.at))
+        elif field.kind == INT64:
+            values = content.int64s(field.at)
+            numbers.take(field, values, (values >= -EXACT_DOUBLES) & (values <= EXACT_DOUBLES))
+        else:
+            left.add(field.owner)
+    return numbers.array(ARROW_TYPES[column.type])
+
+
+def _timestamps(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    numbers = _Numbers("int64", left)
+    for field in fields:
+        if field.kind == DATE:
+            values = content.int64s(field.at)
+            numbers.take(field, values, (values >= FIRST_TIMESTAMP_MS) & (values <= LAST_TIMESTAMP_MS))
+        else:
+            left.add(field.owner)
+    return numbers.array(ARROW_TYPES[column.type])
+
+
+def _booleans(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    numbers = _Numbers("bool", left)
+    for field in fields:
+        if field.kind == BOOLEAN:
+            numbers.take(field, content.octets(field.at) == 1)
+        else:
+            left.add(field.owner)
+    return numbers.array(ARROW_TYPES[column.type])
+
+
+def _uuids(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    at, missing = places(fields, OBJECT_ID, left)
+    packed = content.object_ids(at)
+    ids = uuid_array(identity.uuids_from_objectids(packed.tobytes()).tobytes())
+    if not missing.any():
+        return ids
+    present = pa.py_buffer(np.packbits(~missing, bitorder="little"))
+    return pa.Array.from_buffers(pa.binary(16), len(ids), [present, ids.buffers()[1]])
+
+
+def places(fields: list[Field], kind: int, left: Left) -> tuple[Positions, Mask]:
+    """The position of each row's value of this type, and which rows have none."""
+    at, missing = np.zeros(len(left.rows), np.int64), np.ones(len(left.rows), np.bool_)
+    for field in fields:
+        if field.kind == kind:
+            at[field.owner] = field.at
+            missing[field.owner] = False
+        else:
+            left.add(field.owner)
+    return at, missing
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def _text(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    at, missing = places(fields, STRING, left)
+    return strings(content, at + 4, at + 3 + content.int32s(at), missing, np.arange(len(at)), left)
+
+
+def strings(content: Content, start: Positions, end: Positions, missing: Mask | None, rows: Positions, left: Left) -> pa.Array:
+    """The texts that lie from each start to each end; what is no text, or has a U+0000, is left with its row."""
+    array = content.slices(start, end, missing)
+    left.add(rows[invalid_texts(array)])
+    bounds, octets = octets_of(array)
+    zeros = np.flatnonzero(octets == 0)
+    left.add(rows[np.searchsorted(bounds, zeros, "right") - 1])
+    return array.view(pa.string())
+
+
+def _lists(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    at, missing = places(fields, ARRAY, left)
+    rows = np.flatnonzero(~missing)
+    elements, bad = walk(content, at[rows], at[rows] + content.int32s(at[rows]), Keys.ORDINALS)
+    left.add(rows[bad])
+    for field in elements:
+        if field.kind != STRING:
+            left.add(rows[field.owner])
+    owner, _, value = together([field for field in elements if field.kind == STRING])
+    items = strings(content, value + 4, value + 3 + content.int32s(value), None, rows[owner], left)
+    lengths = np.bincount(rows[owner], minlength=len(at))
+    bounds = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+    return pa.ListArray.from_arrays(bounds, items, mask=pa.array(missing))
+
+
+# --- JSON, and whatever has no way of its own -------------------------------------------------------------------------
+
+
+def _json(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    at, kinds = np.zeros(len(left.rows), np.int64), np.zeros(len(left.rows), np.uint8)
+    for field in fields:
+        at[field.owner], kinds[field.owner] = field.at, field.kind
+    rows = np.flatnonzero(kinds)
+    written, bad = texts(content, kinds[rows], at[rows])
+    left.add(rows[bad])
+    if len(rows) == len(at):
+        return written
+    index = np.zeros(len(at), np.int64)
+    index[rows] = np.arange(len(rows))
+    return written.take(pa.array(index, mask=kinds == 0))
+
+
+def _by_rule(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    values: list[object] = [None] * len(left.rows)
+    for field in fields:
+        stop = ends(content, field.kind, field.at)
+        for row, start, end in zip(field.owner.tolist(), field.at.tolist(), stop.tolist(), strict=True):
+            raw = content.piece(start, end) + b"\0"
+            try:
+                values[row], _ = read_value(raw, field.kind, 0, len(raw))
+            except (MalformedError, InvalidBSON, ValueError):
+                left.rows[row] = True
+    filled = fill(values, column)
+    for rows in (filled.originals, [misfit.row for misfit in filled.misfits], [change.row for change in filled.conversions]):
+        left.add(np.array(rows, np.int64))
+    return filled.array
+
+
+_BUILDERS: dict[str, Callable[[Content, Column, list[Field], Left], pa.Array]] = {
+    "bigint": _integers,
+    "boolean": _booleans,
+    "double precision": _doubles,
+    "integer": _integers,
+    "jsonb": _json,
+    "text": _text,
+    "text[]": _lists,
+    "timestamptz": _timestamps,
+    "uuid": _uuids,
+}

@@ -1,0 +1,166 @@
+"""Documents that go through by columns come out as the rule would have it, byte for byte and in the same order.
+
+Random documents against random declarations, most of them fitting and some with one thing amiss, so that both ways are
+taken within one batch. MONGO2PG_FUZZ_EXAMPLES sets how many are tried.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bson
+import numpy as np
+import pyarrow as pa
+import pytest
+from bson.datetime_ms import DatetimeMS
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deepiri.registry import DOMAINS
+from demo.sample import clean_documents, documents
+from mongo2pg.clean import CleanReader
+from mongo2pg.decode import OPTIONS
+from mongo2pg.elements import Content
+from mongo2pg.model import Collection, Column
+from mongo2pg.normalise import Normaliser
+from tests.unit.raw_bson import document
+from tests.unit.test_normaliser_agrees_with_projector import EXAMPLES, KEYS, VALUES, collections, damaged
+
+# --- the two ways ----------------------------------------------------------------------------------------------------
+
+
+def same_by_both(collection: Collection, raws: list[bytes]) -> None:
+    """Through the normaliser, and through its rule alone: the same frames, rejects and counts."""
+    fast, slow = Normaliser(collection), Normaliser(collection)
+    got = fast.normalise(pa.array(raws, pa.binary()), first_row=7)
+    want = slow.by_rule(raws, list(range(7, 7 + len(raws))))
+    for table in collection.tables:
+        one, other = got.frames[table.name], want.frames[table.name]
+        assert one.schema == other.schema
+        for name in one.schema.names:
+            assert values(one[name]) == values(other[name]), f"{table.name}.{name}"
+    assert [tuple(reject) for reject in got.rejects] == [tuple(reject) for reject in want.rejects]
+    slow.counts.read = len(raws)
+    assert fast.counts == slow.counts
+
+
+def values(column: Any) -> list[Any]:
+    """Doubles by their bits: 0.0 is not -0.0, and NaN is itself."""
+    return (column.view(pa.int64()) if column.type in (pa.float64(), pa.timestamp("ms", "UTC")) else column).to_pylist()
+
+
+def left(collection: Collection, raws: list[bytes]) -> list[int]:
+    """The documents that do not go by columns."""
+    bounds = np.cumsum([0, *map(len, raws)])
+    return np.flatnonzero(CleanReader(collection).read(Content(b"".join(raws)), bounds).left).tolist()
+
+
+# --- documents that fit ----------------------------------------------------------------------------------------------
+
+TEXT = st.one_of(
+    st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20), st.sampled_from(["", 'é\n"\\', "red"])
+)
+OIDS = st.binary(min_size=12, max_size=12).map(ObjectId)
+PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    TEXT,
+    st.integers(-(2**31), 2**31 - 1),
+    st.integers(-(2**63), 2**63 - 1).map(Int64),
+    st.floats(),
+    st.sampled_from([0.0, -0.0, 1e15, 1e16, 5e-324, 1e-7, 123456789012345.6]),
+    OIDS,
+    st.integers(0, 253_402_300_799_999).map(DatetimeMS),
+    st.sampled_from([-1, 0, 1000, 253_402_300_800_000, -(2**63), 2**63 - 1]).map(DatetimeMS),
+    st.binary(max_size=5),
+)
+JSON = st.recursive(
+    PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)), max_leaves=12
+)
+FITTING: dict[str, st.SearchStrategy[Any]] = {
+    "bigint": st.one_of(st.integers(-(2**63), 2**63 - 1).map(Int64), st.integers(-5, 5), st.integers(-9, 9).map(float)),
+    "boolean": st.booleans(),
+    "bytea": st.binary(max_size=9),
+    "double precision": st.one_of(st.floats(), st.integers(-9, 9), st.integers(-(2**53), 2**53).map(Int64)),
+    "integer": st.one_of(
+        st.integers(-(2**31), 2**31 - 1), st.integers(-9, 9).map(Int64), st.sampled_from([2.0**31 - 1, -(2.0**31)])
+    ),
+    "jsonb": JSON,
+    "numeric": st.integers(-9, 9),
+    "text": TEXT,
+    "text[]": st.lists(TEXT, max_size=3),
+    "timestamptz": st.integers(-210_866_803_200_000, 9_224_318_015_999_999).map(DatetimeMS),
+    "uuid": OIDS,
+}
+
+
+def fitting(column: Column) -> st.SearchStrategy[Any]:
+    if column.enum:
+        one = st.sampled_from(column.enum)
+        return st.lists(one, max_size=3) if column.type == "text[]" else one
+    return FITTING[column.type]
+
+
+@st.composite
+def fitting_document(draw: st.DrawFn, columns: tuple[Column, ...], others: dict[str, Any]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    wanted = {column.path: fitting(column) for column in columns} | others
+    for path in draw(st.permutations(sorted(wanted))):
+        if draw(st.integers(0, 9)) == 0 and not any(column.path == path and column.required for column in columns):
+            continue
+        *above, last = path.split(".")
+        holder = content
+        for key in above:
+            holder = holder.setdefault(key, {})
+        holder[last] = draw(wanted[path])
+    return content
+
+
+@st.composite
+def mostly_fitting(draw: st.DrawFn, collection: Collection) -> bytes:
+    others: dict[str, Any] = {"__v": st.integers(0, 9)}
+    for child in collection.children:
+        if child.kind == "scalars":
+            others[child.path] = st.lists(fitting(child.columns[0]), max_size=4)
+            continue
+        ids = {"_id": OIDS} if child.has_source_id else {}
+        elements = fitting_document(child.columns, ids)
+        others[child.path] = st.dictionaries(KEYS, elements, max_size=3) if child.kind == "map" else st.lists(elements, max_size=3)
+    content = {"_id": draw(OIDS)} | draw(fitting_document(collection.columns, others))
+    if draw(st.integers(0, 3)) == 0:  # one thing amiss, somewhere
+        holder = content
+        while inner := [value for value in holder.values() if type(value) is dict] if draw(st.booleans()) else []:
+            holder = draw(st.sampled_from(inner))
+        key = draw(st.one_of(st.sampled_from([*holder, "new"]), KEYS))
+        holder[key] = draw(VALUES)
+    raw = document(content)
+    return draw(damaged(raw)) if draw(st.integers(0, 19)) == 0 else raw
+
+
+@given(data=st.data())
+@settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=list(HealthCheck))  # each is a batch of documents
+def test_documents_come_out_alike_by_columns_and_by_the_rule(data: st.DataObject) -> None:
+    collection = data.draw(collections())
+    one = mostly_fitting(collection)
+    raws = data.draw(st.lists(one, min_size=1, max_size=8))
+    raws += data.draw(st.lists(st.sampled_from(raws), max_size=12))  # more of the same shapes: fronts of another width
+    same_by_both(collection, raws)
+
+
+DECLARED = [collection for domain in DOMAINS for collection in domain.collections]
+
+
+@pytest.mark.parametrize("collection", DECLARED, ids=[collection.name for collection in DECLARED])
+def test_what_the_services_write_comes_out_alike_dirt_and_all(collection: Collection) -> None:
+    raws = [bson.encode(content, codec_options=OPTIONS) for content in documents(collection.name, scale=0.05)]
+    same_by_both(collection, raws)
+
+
+@pytest.mark.parametrize("collection", DECLARED, ids=[collection.name for collection in DECLARED])
+def test_clean_documents_never_reach_the_rule(collection: Collection) -> None:
+    contents = list(clean_documents(collection.name, scale=0.05))
+    raws = [bson.encode(content, codec_options=OPTIONS) for content in contents]
+    odd = [at for at, content in enumerate(contents) if type(content["_id"]) is not ObjectId]
+    assert left(collection, raws) == odd
