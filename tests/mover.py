@@ -45,6 +45,7 @@ class Mover:
         """A run up to the settled tables."""
         run = self.staged(run_id, chunk_bytes, backwards=backwards)
         run.load()
+        run.delete()
         run.settle()
         return run
 

@@ -103,6 +103,9 @@ AUTH = Domain(
             ),
             append_only=True,
             ignored=("__v",),
+            # A TTL index drops points after two years.
+            deletes="ignore",
+            expires=("timestamp", 63_072_000),
         ),
     ),
 )

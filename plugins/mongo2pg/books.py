@@ -179,6 +179,18 @@ def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> l
     return [Load(*row) for row in rows]
 
 
+def deleted_since(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[str]:
+    """The root ids whose documents another plan's delete found gone at that time of the source or later."""
+    rows = conn.execute(
+        """
+        SELECT unnest(deleted_ids)::text FROM migration.passes
+        WHERE domain = %s AND collection = %s AND stage = 'delete' AND read_time >= %s AND plan_id <> %s
+        """,
+        (run.domain, collection, read_time, run.plan_id),
+    )
+    return [row[0] for row in rows]
+
+
 def committed_since(conn: Connection, run: RunKey, collection: str, books_time: str) -> bool:
     """Whether another plan committed a pass after that time, by PostgreSQL's clock."""
     row = conn.execute(
@@ -210,8 +222,7 @@ def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids:
         (run.domain, collection, run.plan_id, list(document_ids)),
     ).fetchall()
     for run_id, plan_id, count in rows:
-        other = RunKey(run.domain, run_id, plan_id)
-        record_pass(conn, other, collection, "settle", next_settle(conn, other, collection), {"superseded": count})
+        record_pass_again(conn, RunKey(run.domain, run_id, plan_id), collection, "settle", {"superseded": count})
 
 
 def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
@@ -260,24 +271,24 @@ def last_full_run(conn: Connection, domain: str, collection: str) -> RunKey | No
     return RunKey(domain, *row) if row else None
 
 
-def next_settle(conn: Connection, run: RunKey, collection: str) -> int:
-    """A number for the next settle pass: one that runs again has a pass of its own."""
+def record_pass_again(conn: Connection, run: RunKey, collection: str, stage: str, facts: Mapping[str, Any]) -> None:
+    """Writes a pass of a stage that may run again: each time has a pass of its own, with the next number."""
     row = conn.execute(
         """
         SELECT coalesce(max(chunk) + 1, 0) FROM migration.passes
-        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'settle')
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, %s)
         """,
-        (*run, collection),
+        (*run, collection, stage),
     ).fetchone()
-    return row[0] if row else 0
+    record_pass(conn, run, collection, stage, row[0] if row else 0, facts)
 
 
 def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
-    """The sums over all passes of the collection in this run and plan."""
+    """The sums over what chunks of the collection brought in this run and plan, and what settling changed of it."""
     rows = conn.execute(
         """
         SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift
-        FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
+        FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s) AND stage <> 'delete'
         """,
         (*run, collection),
     ).fetchall()
@@ -396,12 +407,12 @@ def rejected_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[s
 
 def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterable[RejectRow]) -> None:
     """Opens rejects, each version of a document stored once; an open one of the same document and path is replaced."""
-    digests: dict[int, bytes] = {}
+    document, digest = None, b""
     stored: set[bytes] = set()
     with conn.cursor() as cursor:
         for reject in rejects:
-            digest = digests.get(id(reject.document)) or hashlib.sha256(reject.document).digest()
-            digests[id(reject.document)] = digest
+            if reject.document is not document:  # mostly, the rejects of a document follow one another
+                document, digest = reject.document, hashlib.sha256(reject.document).digest()
             if digest not in stored:
                 stored.add(digest)
                 cursor.execute(

@@ -11,22 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import bson
-from bson.json_util import RELAXED_JSON_OPTIONS
-from bson.json_util import loads as from_extended_json
 from psycopg import sql
 from pymongo.database import Database
 
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, Load, RunKey
 from mongo2pg.decode import OPTIONS
+from mongo2pg.lookup import read_id
 from mongo2pg.model import Collection, Domain, Table
-from mongo2pg.plan import FULL
+from mongo2pg.plan import FULL, server_time
 from mongo2pg.project import identify
-from mongo2pg.queries import target
+from mongo2pg.queries import set_aside, target
 from mongo2pg.source_count import Explanation, SourceCount
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
 from mongo2pg.verify import SHOWN, Difference, describe, write_differences
-from mongo2pg.versions import ids_among, read_ids
+from mongo2pg.versions import ids_among, staged_ids
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +102,13 @@ def _count_collection(
     checks += _count_arrays(source, booked)
     if plan["scope"] == FULL:
         loaded = booked["read"] - sum(booked["rejected"].values())
+        others = books.later_loads(conn, run, collection.name, plan["planned_at"])
+        deleted = books.deleted_since(conn, run, collection.name, plan["planned_at"])
+        _read_ids(conn, staging, others)
+        _set_aside(source.database, conn, run, collection)
         for table in collection.tables:
             rows = loaded if table.child is None else booked["arrays"].get(table.child.path, {}).get("rows", 0)
-            checks.append(_count_table(conn, run, collection, table, rows, staging))
+            checks.append(_count_table(conn, run, collection, table, rows, len(others) + len(deleted)))
     return checks
 
 
@@ -174,45 +177,73 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
 # --- the target ------------------------------------------------------------------------------------------------------
 
 
-def _count_table(
-    conn: Connection, run: RunKey, collection: Collection, table: Table, rows: int, staging: CollectionStaging
-) -> Check:
-    count, stale = conn.execute(
-        sql.SQL("SELECT count(*), count(*) FILTER (WHERE {} = ANY(%s::uuid[])) FROM {}").format(
-            sql.Identifier(table.parent_key or "id"), target(table.name)
-        ),
-        (books.stale_ids(conn, run, collection.name),),
-    ).fetchone() or (0, 0)
+def _set_aside(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> None:
+    """Notes the root rows that no count includes: stale ones, and those that outlive their document by declaration."""
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_aside")
+    conn.execute("CREATE TEMP TABLE mongo2pg_aside (id uuid PRIMARY KEY, reason text) ON COMMIT DROP")
+    conn.execute(
+        "INSERT INTO pg_temp.mongo2pg_aside SELECT unnest(%s::uuid[]), 'stale'", (books.stale_ids(conn, run, collection.name),)
+    )
+    if collection.deletes != "delete":
+        conn.execute(
+            sql.SQL(
+                """
+                INSERT INTO pg_temp.mongo2pg_aside SELECT t.id, 'kept' FROM {target} t
+                WHERE {aside} AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id)
+                ON CONFLICT DO NOTHING
+                """
+            ).format(target=target(collection.table), aside=set_aside(collection, "t", server_time(database)))
+        )
+
+
+def _count_table(conn: Connection, run: RunKey, collection: Collection, table: Table, rows: int, others: int) -> Check:
+    count, stale, kept = conn.execute(
+        sql.SQL(
+            """
+            SELECT count(*) FILTER (WHERE a.id IS NULL), count(*) FILTER (WHERE a.reason = 'stale'),
+                   count(*) FILTER (WHERE a.reason = 'kept')
+            FROM {target} t LEFT JOIN pg_temp.mongo2pg_aside a ON a.id = t.{owner}
+            """
+        ).format(target=target(table.name), owner=sql.Identifier(table.parent_key or "id"))
+    ).fetchone() or (0, 0, 0)
     # Looked for even where the count is right: a row too many and one too few cancel out.
-    others = books.later_loads(conn, run, collection.name, read_json(staging.plan)["planned_at"])
-    differences = _extra_rows(conn, collection, staging, others) if table.child is None else []
+    differences = _extra_rows(conn, collection) if table.child is None else []
     write_differences(conn, run, "row_counts", -1, differences)
-    found: dict[str, Any] = {"rows": count - stale, "stale": stale}
-    if others and count - stale != rows:
+    found: dict[str, Any] = {"rows": count, "stale": stale} | ({"kept": kept} if collection.deletes != "delete" else {})
+    if others and count != rows:
         # Child rows cannot be without their parents, and those of this run's documents are compared one by one.
-        found["chunks_of_other_runs"] = len(others)
+        found["changes_of_other_runs"] = others
     detail = "; ".join(describe(difference) for difference in differences[:SHOWN]) or None
-    passed = (count - stale == rows or bool(others)) and not differences
+    passed = (count == rows or others > 0) and not differences
     return _check("row_counts", table.name, passed, {"rows": rows}, found, detail)
 
 
-def _extra_rows(conn: Connection, collection: Collection, staging: CollectionStaging, others: list[Load]) -> list[Difference]:
+def _extra_rows(conn: Connection, collection: Collection) -> list[Difference]:
     """Root rows that no document of this run explains, nor of the others that came meanwhile, by the ids of all that was read."""
+    rows = conn.execute(
+        sql.SQL(
+            """
+            SELECT id::text FROM {} t
+            WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id)
+              AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_aside a WHERE a.id = t.id)
+            ORDER BY 1
+            """
+        ).format(target(collection.table))
+    ).fetchall()
+    return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
+
+
+def _read_ids(conn: Connection, staging: CollectionStaging, others: list[Load]) -> None:
+    """The ids of all documents that this run and those others read, in a temporary table."""
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_read")
     conn.execute("CREATE TEMP TABLE mongo2pg_read (id uuid) ON COMMIT DROP")
     own = [(staging, chunk) for chunk in range(len(read_json(staging.plan)["bounds"]))]
     theirs = [(staging.of_run(load.run_id, load.plan_id), load.chunk) for load in others]
     with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_read FROM STDIN") as copy:
         for staged, chunk in own + theirs:
-            ids = read_ids(staged, read_json(staged.manifest(chunk)))
+            ids = staged_ids(staged, read_json(staged.manifest(chunk)))
             copy.write("".join(f"{_id_of(text)}\n" for text in ids if not text.startswith('{"$malformed"')))
     conn.execute("ANALYZE pg_temp.mongo2pg_read")
-    rows = conn.execute(
-        sql.SQL(
-            "SELECT id::text FROM {} t WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id) ORDER BY 1"
-        ).format(target(collection.table))
-    ).fetchall()
-    conn.execute("DROP TABLE pg_temp.mongo2pg_read")
-    return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
 
 
 _OBJECT_ID = '{"$oid":"'
@@ -222,5 +253,4 @@ def _id_of(text: str) -> str:
     if text.startswith(_OBJECT_ID):  # nearly always; the rule of docs/identity.md without a detour over BSON
         digits = text[len(_OBJECT_ID) : -2]
         return f"{digits[:12]}8{digits[12:15]}8{digits[15:]}000000"
-    document = bson.encode(from_extended_json('{"_id":' + text + "}", json_options=RELAXED_JSON_OPTIONS))
-    return str(identify(bson.decode(document, OPTIONS)["_id"]))
+    return str(identify(bson.decode(bson.encode({"_id": read_id(text)}), OPTIONS)["_id"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -53,6 +53,22 @@ class OwnedError(TransientError):
 
 class StagingError(PermanentError):
     """A staged file is not the one that its manifest describes, or a stage before this one did not finish."""
+
+
+class DeleteError(PermanentError):
+    """More documents are gone than may be believed; carries (gone, rows) by collection. Nothing was deleted."""
+
+    def __init__(self, beyond: Mapping[str, tuple[int, int]], ratio: float) -> None:
+        super().__init__(beyond, ratio)
+        self.beyond, self.ratio = beyond, ratio
+
+    def __str__(self) -> str:
+        lines = [f"nothing was deleted, because more than {self.ratio:.1%} of a collection would be:"]
+        lines += [
+            f"- {name}: {gone:,} of {rows:,} rows ({gone / rows:.1%}) have no document in MongoDB any more"
+            for name, (gone, rows) in self.beyond.items()
+        ]
+        return "\n".join([*lines, "if the connection points at the right database, run again with a higher max_delete_ratio"])
 
 
 class GateError(PermanentError):

@@ -103,6 +103,7 @@ def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check
             expected.append(("limits", collection.name, -1))
             expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
         if how == FULL:
+            expected.append(("deletes", collection.name, -1))
             expected += [("row_counts", table.name, -1) for table in collection.tables]
     return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
 

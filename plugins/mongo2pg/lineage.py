@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mongo2pg.model import Collection, Column, Domain, Table
+from mongo2pg.model import DELETED_AT, Collection, Column, Domain, Table
 
 if TYPE_CHECKING:
     from mongo2pg.books import Connection
@@ -17,6 +17,8 @@ def origin(collection: Collection, table: Table, column: Column) -> str:
     if child is None:
         if column.name == "extra":
             return f"{collection.name}: fields that the mapping does not name, and values that did not fit, as Extended JSON"
+        if column is DELETED_AT:
+            return f"{collection.name}: when the document was missed, NULL while it is there"
         return f"{collection.name}.{column.path}"
     holder = f"{collection.name}.{child.path}{'{}' if child.kind == 'map' else '[]'}"
     if column.name == table.parent_key:
@@ -43,7 +45,7 @@ def markdown(domain: Domain) -> str:
     for collection in domain.collections:
         lines += [f"#### {collection.name}", "", "| field | column | type |", "|---|---|---|"]
         for table in collection.tables:
-            for column in table.columns:
+            for column in table.stored:
                 notes = [note for note, is_so in (("required", column.required), ("sensitive", column.sensitive)) if is_so]
                 notes += [f"→ {column.references}"] if column.references else []
                 kind = ", ".join([column.type, *notes])
@@ -89,7 +91,7 @@ def write_comments(conn: Connection, domain: Domain) -> None:
             comment = f"From the MongoDB collection {whence}" if table.child is None else f"From {whence} of each document"
             if present.get((table.name, "")) != comment:
                 conn.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(target(table.name), comment))
-            for column in table.columns:
+            for column in table.stored:
                 comment = origin(collection, table, column)
                 if present.get((table.name, column.name)) != comment:
                     conn.execute(

@@ -245,7 +245,7 @@ def hold(conn: Connection, run: RunKey, collection: Collection) -> int:
                 WHERE i.{owner} IN ({only})
                 """
             ).format(
-                columns=names(table.columns, "i"), incoming=incoming(table.name), root=incoming(root.name), owner=owner, only=_HOLD
+                columns=names(table.stored, "i"), incoming=incoming(table.name), root=incoming(root.name), owner=owner, only=_HOLD
             ),
             (run.domain, collection.name, run.run_id, run.plan_id, table.name),
         ).rowcount

@@ -85,7 +85,7 @@ def _delete_absent(conn: Connection, child: Table) -> None:
 
 
 def _update(conn: Connection, table: Table, which: str) -> None:
-    columns = [column for column in table.columns if column.name != "id"]
+    columns = [column for column in table.stored if column.name != "id"]
     conn.execute(
         sql.SQL(
             """
@@ -123,8 +123,8 @@ def _insert(conn: Connection, table: Table, which: str) -> None:
             """
         ).format(
             target=target(table.name),
-            columns=names(table.columns),
-            values=names(table.columns, "i"),
+            columns=names(table.stored),
+            values=names(table.stored, "i"),
             incoming=incoming(table.name),
             which=sql.SQL(which),
             owner=sql.Identifier(table.parent_key or "id"),

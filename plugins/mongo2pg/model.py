@@ -20,6 +20,7 @@ ColumnType = Literal[
     "bigint", "boolean", "bytea", "double precision", "integer", "jsonb", "numeric", "text", "text[]", "timestamptz", "uuid"
 ]
 ChildKind = Literal["documents", "scalars", "map"]
+DeletePolicy = Literal["delete", "mark", "ignore"]
 
 COLUMN_TYPES: frozenset[str] = frozenset(get_args(ColumnType))
 # PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes without a word (manual, 4.1.1 "Identifiers and Key Words").
@@ -153,6 +154,10 @@ class Collection:
     tells when it changed: a date, or `_id` with its ObjectId. A document without one (missing, null, of another type) lies in
     no window; `unkeyed` says what finds it: the time inside its `_id` (then its later changes are reconcile's), or reconcile
     alone. Windows count such documents in either case. A collection that `optional` marks may be missing at the source.
+
+    `deletes` says what becomes of a row whose document is gone: it goes too (`delete`), or it stays and `deleted_at` says
+    when its document was missed (`mark`). `ignore` is for a collection that a TTL index trims: `expires` names the date
+    that the index counts from and its seconds, rows that are older stay, and a document that went earlier was deleted.
     """
 
     name: str
@@ -165,10 +170,13 @@ class Collection:
     append_only: bool = False
     optional: bool = False
     unkeyed: Literal["id_time", "reconcile"] = "id_time"
+    deletes: DeletePolicy = "delete"
+    expires: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         place = f"collection {self.name}"
         _check_name(place, self.table)
+        self._check_deletes(place)
         paths = [c.path for c in self.columns] + [c.path for c in self.children] + list(self.ignored)
         _check_paths(place, ["_id", *paths])
         if not self.change_key or "." in self.change_key:
@@ -186,12 +194,28 @@ class Collection:
                     raise DeclarationError(place, f"unique key on the optional column {name!r}", "Declare it required.")
         for table in self.tables:
             seen: set[str] = set()
-            for spec in table.columns:
+            for spec in table.stored:
                 if spec.name in seen:
                     raise DeclarationError(
                         f"table {table.name}", f"two columns are called {spec.name!r}", "Give one a name of its own."
                     )
                 seen.add(spec.name)
+
+    def _check_deletes(self, place: str) -> None:
+        if self.deletes not in get_args(DeletePolicy):
+            raise DeclarationError(place, f"unknown policy deletes={self.deletes!r}", "Use delete, mark or ignore.")
+        if (self.deletes == "ignore") != (self.expires is not None):
+            raise DeclarationError(
+                place,
+                "deletes='ignore' without expires, or the other way round",
+                "Give both where a TTL index trims, or neither.",
+            )
+        if self.expires and not [c for c in self.columns if c.path == self.expires[0] and c.type == "timestamptz"]:
+            raise DeclarationError(place, f"no date at {self.expires[0]!r}", "Name the field that the TTL index counts from.")
+        if self.deletes == "mark" and self.unique:
+            raise DeclarationError(
+                place, "deletes='mark' with a unique key", "A marked row would keep its key from a living document: use delete."
+            )
 
     @cached_property
     def tables(self) -> tuple[Table, ...]:
@@ -204,6 +228,7 @@ class Collection:
                 Column("", "jsonb", "extra", sensitive=any(c.sensitive for c in self.columns)),
             ),
             unique=self.unique,
+            marks=self.deletes == "mark",
         )
         return (root, *(self._child_table(child) for child in self.children))
 
@@ -239,6 +264,12 @@ class Table:
     unique: tuple[tuple[str, ...], ...] = ()
     child: Child | None = None
     parent_key: str = ""
+    marks: bool = False
+
+    @cached_property
+    def stored(self) -> tuple[Column, ...]:
+        """The columns in PostgreSQL: those of the frames, and `deleted_at` where rows of vanished documents are marked."""
+        return (*self.columns, DELETED_AT) if self.marks else self.columns
 
     @cached_property
     def references(self) -> tuple[Column, ...]:
@@ -294,3 +325,7 @@ def _check_paths(place: str, paths: list[str]) -> None:
             raise DeclarationError(
                 place, f"the path {following!r} lies below {path!r}, which is mapped whole", "Map either the whole or its parts."
             )
+
+
+# When the document of a row was missed first; NULL in every row whose document is there.
+DELETED_AT = Column("", "timestamptz", "deleted_at")

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
-    """The DAG that moves one domain: prepare → plan → (extract → normalise → load) per lot → settle → checks → gate.
+    """The DAG that moves one domain: prepare → plan → (extract → normalise → load) per lot → delete → settle → checks → gate.
 
     `neighbours` are the domains of the same target: rows of theirs may refer to rows of this one.
     """
@@ -142,6 +142,20 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             load_lot(lot=normalise_lot(lot=extract_lot(lot=lot)))  # type: ignore[arg-type]  # XComArgs stand for lots
 
+        @task(task_id="delete")
+        @permanent
+        def delete_gone() -> None:
+            from mongo2pg.deletes import delete_domain
+
+            with _source_if_read() as database, target() as conn:
+                if database is None:
+                    log.info("a replay reads nothing, so that it misses nothing")
+                    return
+                run, ratio = _current_run(domain), param("max_delete_ratio")
+                for name, done in delete_domain(database, conn, run, domain, _staging(domain), neighbours, ratio).items():
+                    facts = {"deleted": len(done.deleted_ids), "read": done.read, "rejected": dict(done.rejected)}
+                    audit_task(log, "delete", domain.name, collection=name, **facts)
+
         @task(task_id="settle")
         @permanent
         def settle_run() -> None:
@@ -190,7 +204,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         lots = plan_run()
         settled = settle_run()
         prepare_run() >> lots
-        move.expand(lot=lots) >> settled
+        move.expand(lot=lots) >> delete_gone() >> settled
         checks = [count_rows(), compare_lot.expand(lot=lots)]
         settled >> checks >> judge_run()
     return dag

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from mongo2pg.model import Column, Table
+from mongo2pg.model import Collection, Column, Table
 
 INCLUDE = Path(__file__).resolve().parents[2] / "include" / "sql"
 
@@ -45,14 +45,27 @@ def names(columns: tuple[Column, ...] | list[Column], alias: str = "") -> sql.Co
 def create_incoming(table: Table) -> sql.Composed:
     """A temporary table like the target, without its constraints, that ends with the transaction."""
     return sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
-        sql.Identifier(table.name), names(table.columns), target(table.name)
+        sql.Identifier(table.name), names(table.stored), target(table.name)
     )
 
 
 def same_image(table: Table, one: str, other: str) -> sql.Composed:
     """Whether two rows are the same byte for byte; `=` would call 1.10 and 1.1, or jsonb 1 and 1.0, equal."""
     return sql.SQL("ROW({})::record OPERATOR(pg_catalog.*=) ROW({})::record").format(
-        names(table.columns, one), names(table.columns, other)
+        names(table.stored, one), names(table.stored, other)
+    )
+
+
+def set_aside(collection: Collection, alias: str, now: str) -> sql.Composed:
+    """Whether a root row may be there without its document: it was marked, or had expired at this time of the source."""
+    if collection.deletes == "mark":
+        return sql.SQL("({}.deleted_at IS NOT NULL)").format(sql.Identifier(alias))
+    if collection.expires is None:
+        return sql.Composed([sql.SQL("false")])
+    path, seconds = collection.expires
+    column = next(column.name for column in collection.columns if column.path == path)
+    return sql.SQL("coalesce({} <= {}::timestamptz - make_interval(secs => {}), false)").format(
+        sql.Identifier(alias, column), now, seconds
     )
 
 

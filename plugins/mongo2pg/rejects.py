@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mongo2pg.decode import MalformedError, decode_batch
-from mongo2pg.model import Collection
+from mongo2pg.model import Child, Collection
 from mongo2pg.normalise import RAW_ROW
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 
@@ -88,7 +88,13 @@ def value_at(content: bytes, path: str) -> Any:
     value: Any = document
     for key in path.split("."):
         if isinstance(value, list):
-            value = value[int(key)]
+            value = value[int(key)] if int(key) < len(value) else None
         elif isinstance(value, dict):
             value = value.get(key)
     return value
+
+
+def count_elements(content: bytes, child: Child) -> int:
+    """How many elements of the document's array or map there are for a child table."""
+    elements = value_at(content, child.path)
+    return len(elements) if isinstance(elements, dict if child.kind == "map" else list) else 0

@@ -11,11 +11,13 @@ from pymongo.database import Database
 from mongo2pg import books, gate
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.count import count_domain
+from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain, plan_deletes
 from mongo2pg.extract import extract_chunk
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
 from mongo2pg.modes import Request, windows
 from mongo2pg.normalise import normalise_chunk
+from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
 from mongo2pg.replay import extract_rejects, plan_replay
@@ -107,6 +109,17 @@ class Run:
             )
             load_chunk(self.conn, self.key, collection, staged, chunk, again)
 
+    def delete(self, max_delete_ratio: float = MAX_DELETE_RATIO) -> dict[str, Deletion]:
+        return delete_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, max_delete_ratio)
+
+    def delete_alone(self, max_delete_ratio: float = MAX_DELETE_RATIO) -> dict[str, Deletion]:
+        """A run that moves nothing and takes out what is gone."""
+        books.open_session(self.conn)
+        prepare(self.database, self.conn, self.domain, self.staging.root)
+        books.start_run(self.conn, self.key, "deletes", {"mode": "deletes"}, None)
+        self.key = self.key._replace(plan_id=plan_deletes(self.conn, self.domain, self.staging))
+        return self.delete(max_delete_ratio)
+
     def settle(self) -> None:
         settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)
 
@@ -127,6 +140,7 @@ class Run:
         self.extract()
         self.normalise()
         self.load()
+        self.delete()
         self.settle()
 
     def row_counts(self) -> list[Check]:

@@ -109,7 +109,7 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
         }
         if not found:
             continue
-        for column in table.columns:
+        for column in table.stored:
             wanted = ("timestamp with time zone" if column.type == "timestamptz" else column.type, column.required)
             got = found.pop(column.name, None)
             where = f"{TARGET}.{table.name}.{column.name}"

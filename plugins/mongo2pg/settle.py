@@ -8,35 +8,30 @@ indexes are built here. Everything happens in one transaction: a settle that is 
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from bson.codec_options import DatetimeConversion
-from bson.json_util import RELAXED_JSON_OPTIONS, JSONOptions
-from bson.json_util import loads as from_extended_json
 from psycopg import sql
 
 from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import PermanentError, StagingError
 from mongo2pg.load import hold, name_held
+from mongo2pg.lookup import read_id
 from mongo2pg.merge import merge
-from mongo2pg.model import Collection, Column, Domain, Table
+from mongo2pg.model import Column, Domain, Table
+from mongo2pg.places import Loser, Outcome, Place, find_places, lock_places
 from mongo2pg.plan import FULL, REJECTS, WINDOW, scope
 from mongo2pg.queries import create_incoming, incoming, names, target
-from mongo2pg.rejects import compact, value_at
-from mongo2pg.settlement import Loser, Outcome, Place, Settlement
+from mongo2pg.rejects import compact, count_elements
+from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, open_parquet, read_json
 
 log = logging.getLogger(__name__)
-
-_READ_IDS: JSONOptions = RELAXED_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
 def settle_domain(
@@ -50,8 +45,7 @@ def settle_domain(
     started = time.monotonic()
     everyone = [domain, *(other for other in neighbours if other.name != domain.name)]
     with conn.transaction():
-        for domain_name, name in sorted((d.name, c.name) for d in everyone for c in d.collections):
-            books.lock_collection(conn, domain_name, name)
+        lock_places(conn, everyone)
         _check_loaded(conn, run, domain, staging)
         settler = _Settler(conn, run, domain, staging, everyone)
         settler.judge_shared_ids()
@@ -64,7 +58,7 @@ def settle_domain(
             if each is domain or settler.knows(each):
                 schema.build_post_data(conn, each)
         settler.resolve_rejects()
-        settler.record(time.monotonic() - started)
+        settler.record([place for place in settler.places.values() if place.own or place.outcome != Outcome()], started)
         books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
         for place in settler.own:
             _move_watermark(conn, run, place)
@@ -101,19 +95,9 @@ class _Settler(Settlement):
     """One settling of one domain; the public methods are its steps, in the order in which `settle_domain` calls them."""
 
     def __init__(self, conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> None:
-        self.run, self.domain, self.staging = run, domain, staging
-        places = []
-        for each in everyone:
-            for collection in in_reference_order(each):
-                own = each is domain
-                key = run if own else books.last_full_run(conn, each.name, collection.name)
-                if key is None:
-                    continue  # nothing of it is complete: its own settle will judge it
-                folder = staging if own else RunStaging(staging.root, each.name, key.run_id)
-                bulk = own and books.phase(conn, run, collection.name)[0] == "bulk"
-                places.append(Place(collection, key, folder.collection(key.plan_id, collection.name), own, bulk))
-        super().__init__(conn, places)
-        self.own = [place for place in places if place.own]
+        self.domain, self.staging = domain, staging
+        super().__init__(conn, run, find_places(conn, run, domain, staging, everyone))
+        self.own = [place for place in self.places.values() if place.own]
 
     def knows(self, domain: Domain) -> bool:
         """Whether all collections of a domain are complete."""
@@ -177,10 +161,8 @@ class _Settler(Settlement):
                 "not read, and another document claims its id; remove that row"
             )
         for child in place.collection.children:
-            elements = value_at(content, child.path)
             rejected = self._rejected_elements(place, loser.document_id, child.path)
-            count = len(elements) if isinstance(elements, dict if child.kind == "map" else list) else 0
-            place.outcome.move_elements(child.path, "of_parents_not_loaded", count - rejected)
+            place.outcome.move_elements(child.path, "of_parents_not_loaded", count_elements(content, child) - rejected)
         self.lose(place, [loser])
 
     def _rejected_elements(self, place: Place, document_id: str, path: str) -> int:
@@ -209,13 +191,19 @@ class _Settler(Settlement):
                         FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).*) AS r
                         WHERE h.plan_id = %s AND h.table_name = %s
                         """
-                    ).format(incoming=incoming(table.name), columns=names(table.columns, "r")),
+                    ).format(incoming=incoming(table.name), columns=names(table.stored, "r")),
                     (self.run.plan_id, table.name),
                 )
                 self.conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
             self.conn.execute(
                 "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s", (self.run.plan_id, place.collection.name)
             )
+
+    def superseded(self, place: Place, ids: list[str]) -> set[str]:
+        if not place.own:
+            return super().superseded(place, ids)
+        query = sql.SQL("SELECT id::text FROM {} WHERE id = ANY(%s::uuid[])").format(incoming(place.collection.table))
+        return super().superseded(place, ids) | {row[0] for row in self.conn.execute(query, (ids,))}
 
     # --- judgement ---
 
@@ -374,26 +362,5 @@ class _Settler(Settlement):
         return sorted(found)
 
 
-def in_reference_order(domain: Domain) -> list[Collection]:
-    """The collections so that each comes after those that its required references point to."""
-    tables = {collection.table: collection.name for collection in domain.collections}
-    graph: dict[str, set[str]] = {
-        collection.name: {
-            tables[column.references]
-            for table in collection.tables
-            for column in table.references
-            if column.required and column.references in tables and column.references != collection.table
-        }
-        for collection in domain.collections
-    }
-    try:
-        return [domain.collection(name) for name in TopologicalSorter(graph).static_order()]
-    except CycleError as fault:
-        raise PermanentError(f"required references go in a circle: {' → '.join(fault.args[1])}; declare one as optional") from None
-
-
 def _bson_order(document_id: str) -> tuple[Any, ...]:
-    value = from_extended_json(document_id, json_options=_READ_IDS)
-    if isinstance(value, dict) and list(value) == ["$utf8"]:
-        value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `values.extended_json` writes it
-    return identity.bson_order(value)
+    return identity.bson_order(read_id(document_id))

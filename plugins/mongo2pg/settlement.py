@@ -2,90 +2,38 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from psycopg import sql
+from pymongo.database import Database
 
-from mongo2pg import books, schema
+from mongo2pg import books, identity, lookup, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.errors import PermanentError
-from mongo2pg.merge import Merged
-from mongo2pg.model import Collection, Column, Table
+from mongo2pg.model import Column, Table
+from mongo2pg.places import Loser, Place
 from mongo2pg.queries import incoming, target
-from mongo2pg.rejects import StagedDocument, compact, documents_of, value_at
-from mongo2pg.staging import CollectionStaging
+from mongo2pg.rejects import compact, count_elements, value_at
 from mongo2pg.values import bson_type
 
 
-@dataclass
-class Outcome:
-    """What settle changed of a collection's counts; signed, added to what its chunks recorded."""
+class Settlement:
+    """The places under settlement and what can be done to their rows; one transaction, which the caller holds.
 
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    misfits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    arrays: dict[str, Counter[str]] = field(default_factory=dict)
-    inserted_ids: list[str] = field(default_factory=list)
-    updated_ids: list[str] = field(default_factory=list)
-
-    def add(self, merged: Merged) -> None:
-        """Held documents found their place."""
-        self.inserted += len(merged.inserted)
-        self.updated += len(merged.updated)
-        self.unchanged += merged.unchanged
-        self.inserted_ids += merged.inserted
-        self.updated_ids += merged.updated
-
-    def move_elements(self, path: str, kind: str, count: int) -> None:
-        """Elements that had become rows and no longer are: `kind` says what they are now."""
-        if count:
-            self.arrays.setdefault(path, Counter()).update({"rows": -count, kind: count})
-
-
-@dataclass(frozen=True)
-class Loser:
-    """A document, or an array element of it, on its way to the rejects; `document_id` is compact Extended JSON."""
-
-    root_id: str
-    document_id: str
-    path: str
-    reason: str
-    element: bool = False
-
-
-@dataclass
-class Place:
-    """A collection under settlement: the run that read it, its files, and what becomes of it.
-
-    `own` tells the collections of the domain that settles from those of its neighbours, whose rows may have to go with
-    rows of this domain. `bulk`: its first load settles now, so that no constraint exists yet.
+    With a `database` a document that a place's run did not read is read now, before its row goes. `leaving` names rows,
+    by table, that go in the same transaction: nobody clears a reference of theirs.
     """
 
-    collection: Collection
-    run: RunKey
-    staging: CollectionStaging
-    own: bool
-    bulk: bool
-    outcome: Outcome = field(default_factory=Outcome)
-    losers: list[Loser] = field(default_factory=list)
-
-    def documents(self, root_ids: Sequence[str]) -> dict[bytes, list[StagedDocument]]:
-        """The documents that this run read for these rows; those of earlier runs are not among them."""
-        return documents_of(self.staging, self.collection, [uuid.UUID(root_id).bytes for root_id in root_ids])
-
-
-class Settlement:
-    """The places under settlement and what can be done to their rows; one transaction, which the caller holds."""
-
-    def __init__(self, conn: Connection, places: Iterable[Place]) -> None:
-        self.conn = conn
+    def __init__(self, conn: Connection, run: RunKey, places: Iterable[Place], database: Database[Any] | None = None) -> None:
+        self.conn, self.run, self.database = conn, run, database
         self.places = {place.collection.table: place for place in places}
         self.constrained = schema.foreign_keys(conn)
+        self.leaving: dict[str, set[str]] = {}
 
     def sides(self, place: Place, table: Table, column: Column) -> list[sql.Identifier]:
         """Where a reference is judged: in the held rows always, in the target as long as no constraint does it."""
@@ -101,26 +49,42 @@ class Settlement:
             sql.SQL("SELECT id::text, migration.document_id(id, extra)::text FROM {} WHERE id = ANY(%s::uuid[])").format(side),
             (ids,),
         )
-        self.lose(place, [Loser(root_id, compact(document_id), path, reason) for root_id, document_id in rows])
-        loaded = side == target(root.name)
-        if loaded:
-            self.take_back(place, ids)
-            books.forget_stale(self.conn, place.run, place.collection.name, ids)
-            self._release_dependents(root.name, ids)
+        losers = [Loser(root_id, compact(document_id), path, reason) for root_id, document_id in rows]
+        if side == target(root.name):
+            self._reject_loaded(place, losers)
+            return len(ids)
+        self.lose(place, losers)
         for table in children:
-            gone = self._delete(target(table.name) if loaded else incoming(table.name), table.parent_key, ids)
+            gone = self._delete(incoming(table.name), table.parent_key, ids)
             if table.child:
                 place.outcome.move_elements(table.child.path, "of_parents_not_loaded", gone)
         self._delete(side, "id", ids)
-        if not loaded:
-            books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), ids)
+        books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), ids)
         return len(ids)
+
+    def _reject_loaded(self, place: Place, losers: list[Loser]) -> None:
+        ids = [loser.root_id for loser in losers]
+        counted, gone = self._condemn(place, losers)
+        self.take_back(place, counted)
+        place.deletion.deleted_ids += gone
+        self.release(place, ids)
+        for table in place.collection.tables:
+            if table.child:
+                rows = self._delete(target(table.name), table.parent_key, counted)
+                place.outcome.move_elements(table.child.path, "of_parents_not_loaded", rows)
+        self.delete_rows(place, ids)
+
+    def release(self, place: Place, ids: list[str]) -> None:
+        """Before these root rows go: no mark of theirs stays, and nothing hangs on them."""
+        books.forget_stale(self.conn, place.run, place.collection.name, ids)
+        self._release_dependents(place.collection.table, ids)
 
     def reject_elements(self, place: Place, table: Table, column: Column, side: sql.Identifier, ids: list[str]) -> None:
         """Takes child rows whose reference leads nowhere to the rejects; their documents stay."""
         if not ids or not table.child:
             return
-        root = target(place.collection.table) if side == target(table.name) else incoming(place.collection.table)
+        loaded = side == target(table.name)
+        root = target(place.collection.table) if loaded else incoming(place.collection.table)
         rows = self.conn.execute(
             sql.SQL(
                 """
@@ -140,9 +104,87 @@ class Settlement:
             Loser(root_id, compact(document_id), ".".join(filter(None, (path, where, column.path))), "orphan", element=True)
             for root_id, document_id, where in rows
         ]
-        self.lose(place, losers)
-        place.outcome.move_elements(path, "rejected", len(ids))
+        if loaded:
+            counted, _ = self._condemn(place, losers)
+            place.outcome.move_elements(path, "rejected", len(counted))
+        else:
+            self.lose(place, losers)
+            place.outcome.move_elements(path, "rejected", len(ids))
         self._delete(side, "id", ids)
+
+    # --- the documents of rows that go ---
+
+    def superseded(self, place: Place, ids: list[str]) -> set[str]:
+        """Those of these rows whose document has a newer version in the rejects or among the held: that one counts."""
+        rows = self.conn.execute(
+            """
+            SELECT root_id::text FROM migration.stale WHERE (domain, collection) = (%s, %s) AND root_id = ANY(%s::uuid[])
+            UNION
+            SELECT root_id::text FROM migration.held WHERE (domain, collection) = (%s, %s) AND root_id = ANY(%s::uuid[])
+            """,
+            (place.run.domain, place.collection.name, ids) * 2,
+        )
+        return {row[0] for row in rows}
+
+    def _condemn(self, place: Place, losers: list[Loser]) -> tuple[list[str], list[str]]:
+        """Sees to a reject for each of these loaded documents, or elements.
+
+        Returns the root ids, one per loser, that the place's run had counted as loaded, and those whose document is gone.
+        """
+        superseded = self.superseded(place, [loser.root_id for loser in losers])
+        losers = [loser for loser in losers if loser.root_id not in superseded]
+        staged = place.documents(sorted({loser.root_id for loser in losers}))
+        read: list[Loser] = []
+        unread: list[Loser] = []
+        gone: list[str] = []
+        for loser in losers:
+            found = staged.get(uuid.UUID(loser.root_id).bytes, [])
+            document = next((each for each in found if each.document_id == loser.document_id), None)
+            (read if document else unread).append(replace(loser, document=document))
+        if self.database is None or place.own:
+            self.lose(place, read)
+            counted = [loser.root_id for loser in read]
+        else:  # a later run may have read a newer version than the last full one
+            counted, gone = self._reject_as_they_are_now(self.database, place, read)
+        if unread and self.database is None:
+            raise self._unread(place, unread[0])
+        if unread and self.database is not None:
+            gone += self._reject_as_they_are_now(self.database, place, unread)[1]
+        return counted, gone
+
+    def _reject_as_they_are_now(self, database: Database[Any], place: Place, losers: list[Loser]) -> tuple[list[str], list[str]]:
+        """Rejects documents as the source has them at this moment; returns the root ids of those there and of those gone."""
+        name = place.collection.name
+        there = lookup.find_ids(database, name, {loser.document_id for loser in losers})
+        ids = {str(identity.id_from_value(value)): value for values in there.values() for value in values}
+        by_root: dict[str, list[Loser]] = {}
+        for loser in losers:
+            by_root.setdefault(loser.root_id, []).append(loser)
+        present: list[str] = []
+
+        def rejects() -> Iterator[RejectRow]:
+            for content in lookup.read_documents(database, name, [ids[root_id] for root_id in by_root if root_id in ids]):
+                found = by_root.get(str(identity.id_from_value(value_at(content, "_id"))), [])
+                for loser in found:
+                    present.append(loser.root_id)
+                    self._count_as_read_now(place, loser, content)
+                    yield _reject_row(loser, content, loser.document.chunk if loser.document else -1)
+
+        run = place.run if losers and losers[0].document else RunKey(place.run.domain, self.run.run_id, self.run.plan_id)
+        books.add_rejects(self.conn, run, name, rejects())
+        return present, [loser.root_id for loser in losers if loser.root_id not in set(present)]
+
+    def _count_as_read_now(self, place: Place, loser: Loser, content: bytes) -> None:
+        if loser.element:
+            return
+        if loser.document:  # the place's run read a version of it, too: there it is rejected instead of loaded
+            place.outcome.rejected[loser.reason] += 1
+            return
+        place.deletion.read += 1
+        place.deletion.rejected[loser.reason] += 1
+        for child in place.collection.children:
+            count = count_elements(content, child)
+            place.deletion.arrays.setdefault(child.path, Counter()).update(elements=count, of_parents_not_loaded=count)
 
     def clear(self, place: Place, table: Table, column: Column, side: sql.Identifier, ids: list[str]) -> None:
         """Makes optional references NULL; the original goes to `extra` and is counted as a misfit."""
@@ -211,7 +253,7 @@ class Settlement:
                         ),
                         (ids,),
                     )
-                    dependents = [row[0] for row in found]
+                    dependents = [row[0] for row in found if row[0] not in self.leaving.get(table.name, ())]
                     if not column.required:
                         self.clear(place, table, column, target(table.name), dependents)
                     elif table.child:
@@ -238,28 +280,26 @@ class Settlement:
     def write_rejects(self) -> None:
         """Opens a reject for every loser, with the bytes that the run read."""
         for place in self.places.values():
-            staged = place.documents(sorted({loser.root_id for loser in place.losers}))
+            staged = place.documents(sorted({loser.root_id for loser in place.losers if not loser.document}))
             rows = []
             for loser in place.losers:
-                found = [d for d in staged.get(uuid.UUID(loser.root_id).bytes, []) if d.document_id == loser.document_id]
-                if not found:
-                    raise PermanentError(
-                        f"{place.collection.name}: the document {loser.document_id} must be rejected "
-                        f"({loser.reason} at {loser.path}), but run {place.run.run_id} did not read it: "
-                        f"run {place.run.domain} again in full"
-                    )
-                kind = bson_type(value_at(found[0].bson, loser.path.split(",")[0]))
-                rows.append(
-                    RejectRow(loser.document_id, loser.path, loser.element, kind, loser.reason, found[0].bson, found[0].chunk)
-                )
+                found = staged.get(uuid.UUID(loser.root_id).bytes, [])
+                document = loser.document or next((each for each in found if each.document_id == loser.document_id), None)
+                if document is None:
+                    raise self._unread(place, loser)
+                rows.append(_reject_row(loser, document.bson, document.chunk))
             books.add_rejects(self.conn, place.run, place.collection.name, rows)
 
-    def record(self, seconds: float) -> None:
-        """A pass for each collection of the domain, and for each neighbour that lost something, with the signed changes."""
-        for place in self.places.values():
+    def _unread(self, place: Place, loser: Loser) -> PermanentError:
+        return PermanentError(
+            f"{place.collection.name}: the document {loser.document_id} must be rejected ({loser.reason} at {loser.path}), "
+            f"but run {place.run.run_id} did not read it: run {place.run.domain} again in full"
+        )
+
+    def record(self, places: Iterable[Place], started: float) -> None:
+        """A pass for each of these collections, with the signed changes of what the chunks of their run counted."""
+        for place in places:
             outcome = place.outcome
-            if not place.own and not place.losers and not outcome.misfits:
-                continue
             facts = {
                 "inserted": outcome.inserted,
                 "updated": outcome.updated,
@@ -272,7 +312,11 @@ class Settlement:
                 "arrays": {path: dict(counts) for path, counts in outcome.arrays.items()},
                 "inserted_ids": outcome.inserted_ids,
                 "updated_ids": outcome.updated_ids,
-                "seconds": round(seconds, 3),
+                "seconds": round(time.monotonic() - started, 3),
             }
-            name = place.collection.name
-            books.record_pass(self.conn, place.run, name, "settle", books.next_settle(self.conn, place.run, name), facts)
+            books.record_pass_again(self.conn, place.run, place.collection.name, "settle", facts)
+
+
+def _reject_row(loser: Loser, content: bytes, chunk: int) -> RejectRow:
+    kind = bson_type(value_at(content, loser.path.split(",")[0]))
+    return RejectRow(loser.document_id, loser.path, loser.element, kind, loser.reason, content, chunk)

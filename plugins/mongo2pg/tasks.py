@@ -36,6 +36,7 @@ def common_params() -> dict[str, Param]:
         ),
         "max_reject_ratio": _share(0.01, "Rejected documents", "of all documents of a collection, orphans apart"),
         "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),
+        "max_delete_ratio": _share(0.10, "Deleted documents", "of all rows of a collection; beyond it nothing is deleted"),
         "max_misfit_ratio": _share(0.10, "Misfits", "of all values of a field; rejected elements of all elements of an array"),
     }
 

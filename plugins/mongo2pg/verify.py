@@ -373,14 +373,14 @@ def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> dict[str,
                    coalesce(sum(hashtextextended(image, 0)::numeric), 0), coalesce(sum(hashtextextended(image, 1)::numeric), 0)
             FROM (SELECT ROW({columns})::text AS image FROM ({rows}) AS r) AS images
             """
-        ).format(columns=names(table.columns, "r"), rows=rows)
+        ).format(columns=names(table.stored, "r"), rows=rows)
     ).fetchone()
     count, low, high = row or (0, 0, 0)
     return {"rows": count, "sum": [int(low), int(high)]}
 
 
 def _differences(conn: Connection, table: Table, theirs: sql.Composable) -> list[Difference]:
-    columns = [column for column in table.columns if column.name != "id"]
+    columns = [column for column in table.stored if column.name != "id"]
     pairs = sql.SQL(", ").join(sql.SQL("e.{0}::text, t.{0}::text").format(sql.Identifier(column.name)) for column in columns)
     rows = conn.execute(
         sql.SQL(

@@ -7,9 +7,12 @@ turn comes; one of whose documents another run read since is read again, under t
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pymongo.database import Database
 
 from mongo2pg import books
@@ -32,7 +35,19 @@ def is_overtaken(conn: Connection, run: RunKey, collection: Collection, staging:
         return books.committed_since(conn, run, collection.name, read_json(staging.raw_manifest(chunk))["books_time"])
     manifest = read_json(staging.manifest(chunk))
     loads = books.later_loads(conn, run, collection.name, manifest["read_time"])
-    return bool(loads and ids_among(staging, loads, read_ids(staging, manifest)))
+    if loads and ids_among(staging, loads, read_ids(staging, manifest)):
+        return True
+    deleted = books.deleted_since(conn, run, collection.name, manifest["read_time"])
+    return bool(deleted and _brings_any(staging, collection, manifest, deleted))
+
+
+def _brings_any(staging: CollectionStaging, collection: Collection, manifest: dict[str, Any], root_ids: list[str]) -> bool:
+    """Whether the chunk brings a row with one of these ids."""
+    wanted = pa.array([uuid.UUID(root_id).bytes for root_id in root_ids], pa.binary(16))
+    sha256 = manifest["frames"][collection.table]["sha256"]
+    with open_parquet(staging.frame(collection.table, manifest["chunk"]), sha256) as frame:
+        groups = range(frame.num_row_groups)
+        return any(pc.any(pc.is_in(frame.read_row_group(at, columns=["id"])["id"], wanted)).as_py() for at in groups)
 
 
 def ids_among(staging: CollectionStaging, loads: Iterable[Load], ids: Iterable[str]) -> set[str]:
@@ -48,9 +63,14 @@ def ids_among(staging: CollectionStaging, loads: Iterable[Load], ids: Iterable[s
 
 def read_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[str]:
     """The `_id`s of a chunk's documents as compact Extended JSON."""
+    return map(compact, staged_ids(staging, manifest))
+
+
+def staged_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[str]:
+    """The same as they were staged: embedded documents with their keys in the order that tells them apart."""
     with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
         for group in range(raw.num_row_groups):
-            yield from map(compact, raw.read_row_group(group, columns=["_id"]).column(0).to_pylist())
+            yield from raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
 
 
 def read_again(database: Database[Any], collection: Collection, staging: CollectionStaging, chunk: int) -> None:

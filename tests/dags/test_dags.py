@@ -34,7 +34,8 @@ DOMAIN_GRAPH = {
     "move.extract": {"plan"},
     "move.normalise": {"move.extract"},
     "move.load": {"move.normalise"},
-    "settle": {"move.load"},
+    "delete": {"move.load"},
+    "settle": {"delete"},
     "row_counts": {"settle"},
     "checksums": {"settle", "plan"},
     "gate": {"row_counts", "checksums"},
@@ -48,7 +49,14 @@ PLATFORM_GRAPH = {
 }
 # Every other task waits until all before it succeeded.
 ALL_DONE = {"gate", "references"}
-PARAMS = {"mode": "full", "chunk_mb": 64, "max_reject_ratio": 0.01, "max_orphan_ratio": 0.05, "max_misfit_ratio": 0.1}
+PARAMS = {
+    "mode": "full",
+    "chunk_mb": 64,
+    "max_reject_ratio": 0.01,
+    "max_orphan_ratio": 0.05,
+    "max_delete_ratio": 0.1,
+    "max_misfit_ratio": 0.1,
+}
 
 
 @pytest.fixture(scope="module")

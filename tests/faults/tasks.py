@@ -49,6 +49,7 @@ TASKS: dict[str, Callable[[Run, Job], object]] = {
     "extract": lambda run, _: run.extract(),
     "normalise": lambda run, _: run.normalise(),
     "load": lambda run, _: run.load(),
+    "delete": lambda run, _: run.delete(),
     "settle": lambda run, _: run.settle(),
     "row_counts": lambda run, _: run.row_counts(),
     "checksums": lambda run, _: run.checksums(),

@@ -93,6 +93,7 @@ def test_a_full_run_that_was_read_before_a_window_does_not_undo_it(mover: Mover)
     window = mover.run("window")
     window.move(window=Window(NOON, NOON + HOUR))
     full.load()
+    full.delete()
     full.settle()
     assert mover.column("SELECT name FROM users ORDER BY id") == ["newer", "User 2"]
     assert mover.column("SELECT role FROM user_roles WHERE user_id = %s", uuid_of(1)) == []
@@ -122,5 +123,6 @@ def test_a_second_reading_that_was_interrupted_is_made_again(mover: Mover) -> No
     run.staging.collection(run.key.plan_id, "users").manifest(0).unlink()
     write(mover, 1, name="newer")
     run.load()
+    run.delete()
     run.settle()
     counts(run)

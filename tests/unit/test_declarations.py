@@ -67,6 +67,12 @@ def test_change_key_and_append_only_are_the_contract_s(collection: Collection, c
     assert collection.change_key in contract["fields"]
 
 
+@each_collection
+def test_what_a_ttl_index_trims_and_nothing_else_outlives_its_documents(collection: Collection, contract: dict[str, Any]) -> None:
+    ttl = contract.get("ttl")
+    assert (collection.deletes, collection.expires) == (("ignore", (ttl["field"], ttl["seconds"])) if ttl else ("delete", None))
+
+
 @pytest.mark.parametrize("path", DECLARATION_FILES, ids=lambda path: path.stem)
 def test_a_declaration_file_holds_no_logic(path: Path) -> None:
     allowed = (ast.ImportFrom, ast.Assign, ast.AnnAssign)

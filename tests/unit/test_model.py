@@ -282,6 +282,23 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: collection(EMAIL, TITLE, unique=(("email", "title"),)),
         "collection posts: unique key on the optional column 'title'. Declare it required.",
     ),
+    "an unknown policy for deletes": (
+        lambda: collection(TITLE, deletes="keep"),  # type: ignore[arg-type]
+        "collection posts: unknown policy deletes='keep'. Use delete, mark or ignore.",
+    ),
+    "deletes that are ignored without an expiry": (
+        lambda: collection(TITLE, deletes="ignore"),
+        "collection posts: deletes='ignore' without expires, or the other way round. "
+        "Give both where a TTL index trims, or neither.",
+    ),
+    "an expiry of what is no date": (
+        lambda: collection(TITLE, deletes="ignore", expires=("title", 60)),
+        "collection posts: no date at 'title'. Name the field that the TTL index counts from.",
+    ),
+    "marks beside a unique key": (
+        lambda: collection(EMAIL, unique=(("email",),), deletes="mark"),
+        "collection posts: deletes='mark' with a unique key. A marked row would keep its key from a living document: use delete.",
+    ),
     "two columns of one name": (
         lambda: collection(Column("createdAt", "timestamptz"), Column("created.at", "timestamptz")),
         "table posts: two columns are called 'created_at'. Give one a name of its own.",
@@ -289,6 +306,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "a column called id": (
         lambda: collection(Column("id", "text")),
         "table posts: two columns are called 'id'. Give one a name of its own.",
+    ),
+    "a column called deleted_at where rows are marked": (
+        lambda: collection(Column("deletedAt", "timestamptz"), deletes="mark"),
+        "table posts: two columns are called 'deleted_at'. Give one a name of its own.",
     ),
     "a column called extra": (
         lambda: collection(Column("extra", "jsonb")),

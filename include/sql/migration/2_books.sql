@@ -28,14 +28,15 @@ CREATE TABLE IF NOT EXISTS migration.runs (
     PRIMARY KEY (domain, run_id)
 );
 
--- What one chunk brought (stage load), and what settle changed of it afterwards (stage settle, signed numbers):
+-- What one chunk brought (stage load), what settle or a delete changed of it afterwards (stage settle, signed numbers), and
+-- what a delete did (stage delete: the rows that went, and documents that it read itself because their rows had to go, too):
 -- over all passes of a run and collection, read = inserted + updated + unchanged + superseded + rejected.
 CREATE TABLE IF NOT EXISTS migration.passes (
     domain        text NOT NULL,
     run_id        text NOT NULL,
     plan_id       text NOT NULL,
     collection    text NOT NULL,
-    stage         text NOT NULL CHECK (stage IN ('load', 'settle')),
+    stage         text NOT NULL CHECK (stage IN ('load', 'settle', 'delete')),
     chunk         integer NOT NULL,
     bounds        jsonb,
     read_time     timestamptz,                  -- the source's clock before and after the reading; NULL: nothing was read
@@ -53,6 +54,7 @@ CREATE TABLE IF NOT EXISTS migration.passes (
     drift         jsonb NOT NULL DEFAULT '{}',  -- undeclared path → {count, bson_types, first_id}
     inserted_ids  uuid[],                       -- of a merge: what settle needs to take an outcome back
     updated_ids   uuid[],
+    deleted_ids   uuid[],                       -- root rows whose document was gone at read_time, deleted or marked
     bytes         bigint NOT NULL DEFAULT 0,
     raw_sha256    text,
     seconds       double precision,

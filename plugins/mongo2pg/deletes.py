@@ -1,0 +1,234 @@
+"""Takes out the rows whose document is gone from MongoDB, and nothing else: by ids alone, each asked for twice.
+
+The target's ids come first, a page at a time, then the source's of that range, from its `_id` index. What the source did
+not name is asked for by its exact `_id`, and again under the collection's lock before its row goes: a document that was
+inserted again meanwhile keeps it. Nothing goes through a cascade: rows of other documents that hang on a row that goes
+move to the rejects, each with its document as the source has it now, in the same transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from bson.objectid import ObjectId
+from psycopg import sql
+from pymongo.database import Database
+
+from mongo2pg import books, lookup
+from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.errors import DeleteError, PermanentError
+from mongo2pg.identity import id_from_value, objectid_from_uuid, uuids_from_objectids
+from mongo2pg.model import Collection, Domain
+from mongo2pg.places import Deletion, Outcome, Place, find_places, lock_places
+from mongo2pg.plan import FULL, exists, scope, server_time
+from mongo2pg.queries import set_aside, target
+from mongo2pg.settlement import Settlement
+from mongo2pg.staging import RunStaging, write_json
+
+log = logging.getLogger(__name__)
+
+# Ids compared at once: some 20 MB of them, and ranges long enough that the source's index is read in few queries.
+PAGE = 100_000
+# Rows that may always go: of a small collection a few are soon a large share.
+TOLERATED = 20
+MAX_DELETE_RATIO = 0.10
+
+
+def plan_deletes(conn: Connection, domain: Domain, staging: RunStaging) -> str:
+    """A plan that reads no documents, for a run of deletes alone; PermanentError before the first full run is complete."""
+    plan_id = uuid.uuid4().hex[:12]
+    run = RunKey(domain.name, staging.run_id, plan_id)
+    for collection in domain.collections:
+        if books.phase(conn, run, collection.name)[0] != "complete":
+            raise PermanentError(f"{collection.name} has no complete first run: run {domain.name} with mode full first")
+    write_json(staging.folder / "plan.json", {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "lots": []})
+    return plan_id
+
+
+def delete_domain(
+    database: Database[Any],
+    conn: Connection,
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    neighbours: Sequence[Domain] = (),
+    max_delete_ratio: float = MAX_DELETE_RATIO,
+) -> dict[str, Deletion]:
+    """Deletes or marks, as each collection declares; returns by table what happened, also to rows of other domains.
+
+    Raises DeleteError, with nothing deleted, where more than `max_delete_ratio` of a collection's rows would go. A document
+    that this run read itself is left to the next one: this run's checks are about what it read.
+    """
+    started = time.monotonic()
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_gone")
+    conn.execute("CREATE TEMP TABLE mongo2pg_gone (collection text, id uuid)")
+    asked = [each for each in domain.collections if _is_asked(conn, run, each, staging)]
+    shares = {collection.name: _find(database, conn, collection) for collection in asked}
+    _brake(conn, run, shares, max_delete_ratio)
+    everyone = [domain, *(other for other in neighbours if other.name != domain.name)]
+    with conn.transaction():
+        lock_places(conn, everyone)
+        read_time = server_time(database)
+        deleter = Settlement(conn, run, find_places(conn, run, domain, staging, everyone), database)
+        own = [place for place in deleter.places.values() if place.own and place.collection.name in shares]
+        gone = {place.collection.table: _still_gone(database, conn, place) for place in own}
+        deleter.leaving = {
+            place.collection.table: set(gone[place.collection.table]) for place in own if place.collection.deletes != "mark"
+        }
+        for place in reversed(own):  # rows before those that they refer to
+            _take_out(deleter, place, gone[place.collection.table], read_time)
+            _close_books(database, conn, run, place.collection)
+        deleter.write_rejects()
+        deleter.record([place for place in deleter.places.values() if place.outcome != Outcome()], started)
+        told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
+        for place in told:
+            _record(conn, run, place, read_time, started)
+        books.write_checks(conn, run, [_check(place, shares, max_delete_ratio) for place in deleter.places.values() if place.own])
+    return {place.collection.name: place.deletion for place in told}
+
+
+def _is_asked(conn: Connection, run: RunKey, collection: Collection, staging: RunStaging) -> bool:
+    """Whether rows of an earlier load may be there, and this run is not about a part of the collection only."""
+    staged = staging.collection(run.plan_id, collection.name)
+    whole = not staged.plan.exists() or scope(staged) == FULL
+    return whole and books.phase(conn, run, collection.name)[0] == "complete"
+
+
+# --- who is gone -----------------------------------------------------------------------------------------------------
+
+
+def _find(database: Database[Any], conn: Connection, collection: Collection) -> tuple[int, int]:
+    """Notes the rows whose document is not there; returns how many they are, and of how many."""
+    rows = gone = 0
+    for page in _pages(conn, collection, server_time(database)):
+        there = _ids_between(database, collection.name, page)
+        missing = [str(uuid.UUID(bytes=root_id)) for root_id, is_odd in page if is_odd or root_id not in there]
+        absent = _absent(database, conn, collection, missing)
+        conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (collection.name, absent))
+        rows, gone = rows + len(page), gone + len(absent)
+    log.info("%s: %s of %s rows have no document any more", collection.name, f"{gone:,}", f"{rows:,}")
+    return gone, rows
+
+
+def _pages(conn: Connection, collection: Collection, now: str) -> Iterator[list[tuple[bytes, bool]]]:
+    """The ids of the rows that a document should be behind, in order, and whether `extra` tells another `_id` than they do."""
+    query = sql.SQL(
+        """
+        SELECT uuid_send(t.id), t.extra IS NOT NULL AND t.extra ? '_id' FROM {target} t
+        WHERE {after} AND NOT {aside} ORDER BY t.id LIMIT {page}
+        """
+    )
+    after: sql.Composable = sql.SQL("true")
+    with conn.cursor(binary=True) as cursor:
+        while page := cursor.execute(
+            query.format(target=target(collection.table), after=after, aside=set_aside(collection, "t", now), page=PAGE)
+        ).fetchall():
+            yield page
+            after = sql.SQL("t.id > {}::uuid").format(str(uuid.UUID(bytes=page[-1][0])))
+
+
+def _ids_between(database: Database[Any], name: str, page: list[tuple[bytes, bool]]) -> set[bytes]:
+    """The ids of all documents with ObjectIds from the page's first to its last one, from the source's `_id` index alone."""
+    low, high = (
+        next((oid for root_id, _ in rows if (oid := objectid_from_uuid(uuid.UUID(bytes=root_id)))), None)
+        for rows in (page, reversed(page))
+    )
+    if low is None or high is None or not exists(database, name):
+        return set()
+    bounds: tuple[list[Any], list[Any]] = ([("_id", low)], [("_id", _next(high))])
+    found: set[bytes] = set()
+    with database[name].find_raw_batches({}, {"_id": 1}, hint=[("_id", 1)]) as cursor:
+        for batch in cursor.min(bounds[0]).max(bounds[1]):
+            # Between two ObjectIds there are only ObjectIds: each document has 22 bytes, of which 9 come before the id.
+            packed = np.frombuffer(batch, np.uint8).reshape(-1, 22)[:, 9:21].tobytes()
+            ids = uuids_from_objectids(packed).tobytes()
+            found.update(ids[start : start + 16] for start in range(0, len(ids), 16))
+    return found
+
+
+def _next(oid: ObjectId) -> ObjectId | bool:
+    """What MongoDB sorts next after an ObjectId; False is the first value of the type that follows."""
+    number = int.from_bytes(oid.binary, "big") + 1
+    return ObjectId(number.to_bytes(12, "big")) if number < 1 << 96 else False
+
+
+def _absent(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> list[str]:
+    """Those of these rows whose document the source, asked for it by its exact `_id`, does not have."""
+    rows = conn.execute(
+        sql.SQL("SELECT id::text, migration.document_id(id, extra)::text FROM {} WHERE id = ANY(%s::uuid[])").format(
+            target(collection.table)
+        ),
+        (ids,),
+    ).fetchall()
+    there = lookup.find_ids(database, collection.name, [document_id for _, document_id in rows])
+    return [root_id for root_id, document_id in rows if root_id not in {str(id_from_value(value)) for value in there[document_id]}]
+
+
+def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ratio: float) -> None:
+    beyond = {name: share for name, share in shares.items() if share[0] > TOLERATED and share[0] > ratio * share[1]}
+    if beyond:
+        books.write_checks(
+            conn,
+            run,
+            [
+                Check("deletes", name, "failed", {"rows": rows, "max_delete_ratio": ratio}, {"gone": gone})
+                for name, (gone, rows) in beyond.items()
+            ],
+        )
+        raise DeleteError(beyond, ratio)
+
+
+# --- under the locks -------------------------------------------------------------------------------------------------
+
+
+def _still_gone(database: Database[Any], conn: Connection, place: Place) -> list[str]:
+    noted = conn.execute("SELECT id::text FROM pg_temp.mongo2pg_gone WHERE collection = %s", (place.collection.name,))
+    gone = _absent(database, conn, place.collection, [row[0] for row in noted])
+    read = place.documents(gone)
+    return [root_id for root_id in gone if uuid.UUID(root_id).bytes not in read]
+
+
+def _take_out(deleter: Settlement, place: Place, ids: list[str], read_time: str) -> None:
+    """The rows go with their child rows, or are marked; the books of stale rows forget them."""
+    if place.collection.deletes == "mark":
+        deleter.conn.execute(
+            sql.SQL("UPDATE {} SET deleted_at = %s WHERE id = ANY(%s::uuid[])").format(target(place.collection.table)),
+            (read_time, ids),
+        )
+        books.forget_stale(deleter.conn, place.run, place.collection.name, ids)
+    elif ids:
+        deleter.release(place, ids)
+        deleter.delete_rows(place, ids)
+    place.deletion.deleted_ids += ids
+
+
+def _close_books(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> None:
+    """Of documents that are gone no reject stays open and nothing is held; one whose `_id` cannot be read may not be gone."""
+    named = {*books.open_reject_ids(conn, run, collection.name), *books.held_elsewhere(conn, run, collection.name)}
+    readable = [text for text in named if "$malformed" not in text]
+    gone = [text for text, found in lookup.find_ids(database, collection.name, readable).items() if not found]
+    books.resolve_rejects(conn, run, collection.name, gone)
+    books.supersede_held(conn, run, collection.name, gone)
+
+
+def _record(conn: Connection, run: RunKey, place: Place, read_time: str, started: float) -> None:
+    facts = {
+        "read_time": read_time,
+        "read": place.deletion.read,
+        "rejected": dict(place.deletion.rejected),
+        "arrays": {path: dict(counts) for path, counts in place.deletion.arrays.items()},
+        "deleted_ids": place.deletion.deleted_ids,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    books.record_pass_again(conn, run._replace(domain=place.run.domain), place.collection.name, "delete", facts)
+
+
+def _check(place: Place, shares: dict[str, tuple[int, int]], ratio: float) -> Check:
+    gone, rows = shares.get(place.collection.name, (0, 0))
+    actual = {"gone": gone, "deleted": len(place.deletion.deleted_ids), "rejected": sum(place.deletion.rejected.values())}
+    return Check("deletes", place.collection.name, "passed", {"rows": rows, "max_delete_ratio": ratio}, actual)

@@ -1,0 +1,129 @@
+"""A collection while rows of it are judged or taken out: the run that read it, its files, and what becomes of its counts."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+
+from mongo2pg import books
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.errors import PermanentError
+from mongo2pg.merge import Merged
+from mongo2pg.model import Collection, Domain
+from mongo2pg.rejects import StagedDocument, documents_of
+from mongo2pg.staging import CollectionStaging, RunStaging
+
+
+@dataclass
+class Outcome:
+    """What changed of a collection's counts after its chunks recorded them; signed, added to what they say."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    misfits: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    arrays: dict[str, Counter[str]] = field(default_factory=dict)
+    inserted_ids: list[str] = field(default_factory=list)
+    updated_ids: list[str] = field(default_factory=list)
+
+    def add(self, merged: Merged) -> None:
+        """Held documents found their place."""
+        self.inserted += len(merged.inserted)
+        self.updated += len(merged.updated)
+        self.unchanged += merged.unchanged
+        self.inserted_ids += merged.inserted
+        self.updated_ids += merged.updated
+
+    def move_elements(self, path: str, kind: str, count: int) -> None:
+        """Elements that had become rows and no longer are: `kind` says what they are now."""
+        if count:
+            self.arrays.setdefault(path, Counter()).update({"rows": -count, kind: count})
+
+
+@dataclass
+class Deletion:
+    """What a delete did apart from the counts of any load: rows that went, and documents that it read itself and rejected."""
+
+    read: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    arrays: dict[str, Counter[str]] = field(default_factory=dict)
+    deleted_ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Loser:
+    """A document, or an array element of it, on its way to the rejects; `document_id` is compact Extended JSON."""
+
+    root_id: str
+    document_id: str
+    path: str
+    reason: str
+    element: bool = False
+    document: StagedDocument | None = None
+
+
+@dataclass
+class Place:
+    """A collection under judgement.
+
+    `own` tells the collections of the domain whose run judges from those of its neighbours, whose rows may have to go with
+    rows of this domain. `bulk`: its first load settles now, so that no constraint exists yet.
+    """
+
+    collection: Collection
+    run: RunKey
+    staging: CollectionStaging
+    own: bool
+    bulk: bool
+    outcome: Outcome = field(default_factory=Outcome)
+    deletion: Deletion = field(default_factory=Deletion)
+    losers: list[Loser] = field(default_factory=list)
+
+    def documents(self, root_ids: Sequence[str]) -> dict[bytes, list[StagedDocument]]:
+        """The documents that this run read for these rows; those of other runs are not among them."""
+        if not self.staging.plan.exists():
+            return {}  # the run read nothing, or its files are gone
+        return documents_of(self.staging, self.collection, [uuid.UUID(root_id).bytes for root_id in root_ids])
+
+
+def find_places(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> list[Place]:
+    """The collections of the domain, and those of all others that are complete, with the full run that they come from."""
+    places = []
+    for each in everyone:
+        for collection in in_reference_order(each):
+            own = each is domain
+            key = run if own else books.last_full_run(conn, each.name, collection.name)
+            if key is None:
+                continue  # nothing of it is complete: its own settle will judge it
+            folder = staging if own else RunStaging(staging.root, each.name, key.run_id)
+            bulk = own and books.phase(conn, run, collection.name)[0] == "bulk"
+            places.append(Place(collection, key, folder.collection(key.plan_id, collection.name), own, bulk))
+    return places
+
+
+def lock_places(conn: Connection, everyone: Sequence[Domain]) -> None:
+    """Waits for the locks of all collections of these domains, in the order that everybody takes them in."""
+    for domain_name, name in sorted((domain.name, collection.name) for domain in everyone for collection in domain.collections):
+        books.lock_collection(conn, domain_name, name)
+
+
+def in_reference_order(domain: Domain) -> list[Collection]:
+    """The collections so that each comes after those that its required references point to."""
+    tables = {collection.table: collection.name for collection in domain.collections}
+    graph: dict[str, set[str]] = {
+        collection.name: {
+            tables[column.references]
+            for table in collection.tables
+            for column in table.references
+            if column.required and column.references in tables and column.references != collection.table
+        }
+        for collection in domain.collections
+    }
+    try:
+        return [domain.collection(name) for name in TopologicalSorter(graph).static_order()]
+    except CycleError as fault:
+        raise PermanentError(f"required references go in a circle: {' → '.join(fault.args[1])}; declare one as optional") from None
