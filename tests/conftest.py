@@ -65,6 +65,13 @@ def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, each file stays with one of them, and all of Airflow's with one: it is large."""
+    for item in items:
+        group = "airflow" if "airflow" in getattr(item, "fixturenames", ()) else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_sessionstart() -> None:
     """End what killed sessions left behind: theirs are the folders whose lock nobody holds."""
     from demo.processes import end_leftovers
