@@ -57,7 +57,7 @@ def main() -> None:
         domain = DATA_SETS[given.data_set].domain
     with MongoClient[Any](given.uri) as client, psycopg.connect(os.environ["TARGET"]) as conn:
         run = Run(client.get_default_database(), conn, domain, given.staging, "bench")
-        steps = [run.prepare, run.plan, run.extract, run.normalise, run.load, run.settle]
+        steps = [run.prepare, run.plan, run.extract, run.normalise, run.load, run.delete, run.settle]
         steps += [run.row_counts, run.checksums, run.report] if given.verify else []
         for step in steps:
             with stages.stage(step.__name__):

@@ -7,26 +7,25 @@ after a full reading only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import bson
 from psycopg import sql
 from pymongo.database import Database
 
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, Load, RunKey
-from mongo2pg.decode import OPTIONS
 from mongo2pg.differences import SHOWN, Difference, describe, write_differences
-from mongo2pg.lookup import read_id
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.plan import FULL, WINDOW, server_time
 from mongo2pg.queries import set_aside, target
-from mongo2pg.reference.ids import identify
+from mongo2pg.reference.documents import read_all
+from mongo2pg.reference.ids import identify, uuid_of_hex
 from mongo2pg.source_count import Explanation, SourceCount
-from mongo2pg.staging import CollectionStaging, RunStaging, read_json
+from mongo2pg.staging import CollectionStaging, RunStaging, open_parquet, read_json
 from mongo2pg.suspicion import check_progress
-from mongo2pg.versions import ids_among, staged_ids
+from mongo2pg.versions import ids_among
 
 log = logging.getLogger(__name__)
 
@@ -245,16 +244,21 @@ def _read_ids(conn: Connection, staging: CollectionStaging, others: list[Load]) 
     theirs = [(staging.of_run(load.run_id, load.plan_id), load.chunk) for load in others]
     with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_read FROM STDIN") as copy:
         for staged, chunk in own + theirs:
-            ids = staged_ids(staged, read_json(staged.manifest(chunk)))
-            copy.write("".join(f"{_id_of(text)}\n" for text in ids if not text.startswith('{"$malformed"')))
+            for ids in _root_ids(staged, read_json(staged.manifest(chunk))):
+                copy.write("".join(f"{root_id}\n" for root_id in ids))
     conn.execute("ANALYZE pg_temp.mongo2pg_read")
 
 
 _OBJECT_ID = '{"$oid":"'
 
 
-def _id_of(text: str) -> str:
-    if text.startswith(_OBJECT_ID):  # nearly always; the rule of docs/identity.md without a detour over BSON
-        digits = text[len(_OBJECT_ID) : -2]
-        return f"{digits[:12]}8{digits[12:15]}8{digits[15:]}000000"
-    return identify(bson.decode(bson.encode({"_id": read_id(text)}), OPTIONS)["_id"])
+def _root_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterator[list[str]]:
+    """The ids of the rows that a chunk's documents must become, as the reference reads them."""
+    with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
+        for group in range(raw.num_row_groups):
+            names = raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
+            if all(name.startswith(_OBJECT_ID) and len(name) == 35 for name in names):  # nearly always
+                yield [uuid_of_hex(name[len(_OBJECT_ID) : -2]) for name in names]
+            else:
+                documents = read_all(raw.read_row_group(group, columns=["bson"]).column(0).to_pylist())
+                yield [identify(document["_id"]) for document in documents if document and "_id" in document]

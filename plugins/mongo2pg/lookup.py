@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,7 +25,10 @@ _READ_IDS: JSONOptions = RELAXED_JSON_OPTIONS.with_options(datetime_conversion=D
 
 def read_id(document_id: str) -> Any:
     """The `_id` behind its Extended JSON; of an embedded document jsonb has forgotten the order of the keys."""
-    value = from_extended_json(document_id, json_options=_READ_IDS)
+    try:
+        value = from_extended_json(document_id, json_options=_READ_IDS)
+    except (ValueError, TypeError, LookupError, ArithmeticError):
+        value = json.loads(document_id)  # an embedded document that only looks like Extended JSON
     if isinstance(value, dict) and list(value) == ["$utf8"]:
         value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `values.extended_json` writes it
     return value

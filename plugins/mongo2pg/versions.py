@@ -63,14 +63,9 @@ def ids_among(staging: CollectionStaging, loads: Iterable[Load], ids: Iterable[s
 
 def read_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[str]:
     """The `_id`s of a chunk's documents as compact Extended JSON."""
-    return map(compact, staged_ids(staging, manifest))
-
-
-def staged_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[str]:
-    """The same as they were staged: embedded documents with their keys in the order that tells them apart."""
     with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
         for group in range(raw.num_row_groups):
-            yield from raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
+            yield from map(compact, raw.read_row_group(group, columns=["_id"]).column(0).to_pylist())
 
 
 def read_again(database: Database[Any], collection: Collection, staging: CollectionStaging, chunk: int) -> None:

@@ -11,7 +11,6 @@ HOSTILE = "test_hostile_documents.py::"
 KNOWN_LIMITS = {
     HOSTILE
     + "test_the_arrays_of_a_document_that_repeats_a_key_are_accounted_for": "nobody counts the elements of malformed documents",
-    HOSTILE + "test_text_that_is_no_utf_8_is_rejected_with_its_bytes[map key]": "nobody counts the elements of malformed documents",
     HOSTILE
     + "test_a_document_that_is_broken_after_it_was_loaded_leaves_a_stale_row": "a malformed document is known by its digest",
     HOSTILE + "test_one_id_in_two_documents_stops_no_collection": "two documents with the very same _id, which no MongoDB stores",

@@ -40,7 +40,8 @@ def test_ours_and_the_limit_are_measured_side_by_side(tmp_path: Path) -> None:
     # A row for each webhook and each of its logs, whoever wrote them.
     assert {latest["webhooks"]["rows"]} == {each["rows"] for each in found["contenders"].values()} == {225}
     assert [stage["stage"] for stage in found["profile"]["ours"]] == [
-        "imports", "prepare", "plan", "extract", "normalise", "load", "settle", "row_counts", "checksums", "report", "the rest",
+        "imports", "prepare", "plan", "extract", "normalise", "load", "delete", "settle", "row_counts", "checksums",
+        "report", "the rest",
     ]  # fmt: skip
     assert "Verification costs" in done.stdout
     assert [each.name for each in tmp_path.iterdir() if each.name in ("children.json", "scratch", "frames", "postgres18")] == []

@@ -139,6 +139,8 @@ def documents(seed: int, things: int, codes: int) -> tuple[list[bytes], list[byt
 
 
 def prepared(conn: psycopg.Connection[Any], seed: int) -> Ground:
+    # As verifying does it, which now stands inside this transaction.
+    conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     conn.execute("SET LOCAL search_path = public, pg_catalog")
     conn.execute(SET_UP)
     return Ground(conn, seed)
