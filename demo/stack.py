@@ -59,7 +59,7 @@ class Demo:
         self.seeding = Seeding(seeder, collections, self.scale)
         self.airflow = Airflow(
             self.children, self.folder.path, metadata=logins["airflow"], source=mover, target=logins["mover"],
-            staging=self.folder.staging,
+            staging=self.folder.staging, settings={"MONGO2PG_SCHEDULE": "none"},
         )  # fmt: skip
         passwords = {
             "airflow": {"url": self.airflow.url, **self.airflow.passwords},

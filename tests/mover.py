@@ -86,7 +86,7 @@ class Mover:
 def counts(run: Run) -> dict[str, Any]:
     """Verifies the run and returns its collections' counts; every check must have passed."""
     report = run.verify()
-    assert report["failures"] == []
+    assert report["failures"] == [], report["failures"]
     assert report["passed"] is True
     return {collection["collection"]: collection for collection in report["collections"]}
 

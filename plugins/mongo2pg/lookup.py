@@ -9,6 +9,7 @@ from typing import Any
 
 from bson.binary import Binary
 from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
 from bson.json_util import RELAXED_JSON_OPTIONS, JSONOptions
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
@@ -27,7 +28,7 @@ def read_id(document_id: str) -> Any:
     """The `_id` behind its Extended JSON; of an embedded document jsonb has forgotten the order of the keys."""
     try:
         value = from_extended_json(document_id, json_options=_READ_IDS)
-    except (ValueError, TypeError, LookupError, ArithmeticError):
+    except (BSONError, ValueError, TypeError, LookupError, ArithmeticError):
         value = json.loads(document_id)  # an embedded document that only looks like Extended JSON
     if isinstance(value, dict) and list(value) == ["$utf8"]:
         value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `values.extended_json` writes it

@@ -188,6 +188,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 for name, done in delete_domain(database, conn, run, _moved(domain), _staging(domain), neighbours, ratio).items():
                     facts = {"deleted": len(done.deleted_ids), "read": done.read, "rejected": dict(done.rejected)}
                     audit_task(log, "delete", domain.name, collection=name, **facts)
+            audit_task(log, "delete", domain.name)
 
         @task(task_id="settle")
         @permanent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bson import DatetimeMS, ObjectId
@@ -122,7 +122,7 @@ def _milliseconds(text: str) -> int:
 
 def _text(milliseconds: int) -> str:
     moment = DatetimeMS(milliseconds)
-    return moment.as_datetime().isoformat() if 0 <= milliseconds < _CALENDAR_END else repr(moment)
+    return moment.as_datetime().replace(tzinfo=UTC).isoformat() if 0 <= milliseconds < _CALENDAR_END else repr(moment)
 
 
 def _digest(ids: Iterable[str]) -> str:

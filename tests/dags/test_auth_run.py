@@ -41,6 +41,8 @@ for document in SOURCE["users"][:5]:
 REPORT = {
     **{"domain": str, "passed": bool, "collections": list, "tables": list, "checks": list},
     **{"run_id": str, "failures": list, "failed_tasks": list},
+    # What a certificate shows besides.
+    **{"run": dict, "versions": dict, "readings": list, "rejects": list, "differences": dict},
 }
 COLLECTION = {
     **dict.fromkeys(("source_before", "source_after", "read", "inserted", "updated", "unchanged", "superseded", "stale"), int),
@@ -187,7 +189,7 @@ def test_the_report_of_a_run_that_could_not_begin_says_that_nothing_ran(empty, r
 
 @pytest.mark.parametrize(
     "conf",
-    [{"mode": "everything"}, {"mode": None}, {"chunk_mb": 0}, {"chunk_mb": "64"}, {"collections": ["user"]}, {"from": "noon"}],
+    [{"mode": "everything"}, {"mode": None}, {"chunk_mb": 0}, {"chunk_mb": "64"}, {"collections": ["user"]}],
 )
 def test_a_bad_value_is_refused_when_the_run_is_triggered(empty, conf: dict[str, Any]) -> None:
     from demo.rest import ApiError

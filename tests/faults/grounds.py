@@ -134,6 +134,15 @@ def outcome(job: Job) -> dict[str, Any]:
             ),
             "differences": rows("SELECT * FROM differences"),
             "phases": rows("SELECT domain, collection, phase, owner_run, full_run FROM collections ORDER BY 1, 2"),
-            # Without what says when it was.
-            "runs": rows("SELECT domain, run_id, mode, params, state, report - '{run,readings}'::text[] FROM runs ORDER BY 1, 2"),
+            "runs": [_timeless(*row) for row in rows("SELECT domain, run_id, mode, params, state, report FROM runs ORDER BY 1, 2")],
         }
+
+
+def _timeless(*run: Any) -> tuple[Any, ...]:
+    """A run without what says when it was."""
+    *told, report = run
+    if report:
+        collections = [{key: value for key, value in each.items() if key != "watermark"} for each in report["collections"]]
+        kept = {key: value for key, value in report.items() if key not in ("run", "readings")}
+        report = {**kept, "collections": collections}
+    return (*told, report)

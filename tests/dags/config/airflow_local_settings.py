@@ -20,6 +20,8 @@ def task_policy(task: Any) -> None:
         task.retries = 0
     if hasattr(task, "python_callable"):
         task.python_callable = _breakable(task.task_id, task.python_callable)
+    elif hasattr(task, "ask"):
+        task.ask = _breakable(task.task_id, task.ask)
 
 
 def _breakable(task_id: str, body: Callable[..., Any]) -> Callable[..., Any]:
