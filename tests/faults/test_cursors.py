@@ -67,6 +67,7 @@ def extract_fails_then_completes(mover: Mover, patch: pytest.MonkeyPatch, act: C
     run.extract()
     run.normalise()
     run.load()
+    run.delete()
     run.settle()
     assert read_json(points.manifest(0))["documents"] == POINTS
     assert run.verify()["passed"] is True

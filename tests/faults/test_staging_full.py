@@ -85,6 +85,7 @@ def fails_then_completes(mover: Mover, failing: str, make_room: Callable[[], Non
     run.extract()
     run.normalise()
     run.load()
+    run.delete()
     run.settle()
     assert run.verify()["passed"] is True
     assert mover.rows("SELECT count(*), count(DISTINCT id) FROM progress_points") == [(POINTS, POINTS)]

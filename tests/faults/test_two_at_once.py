@@ -58,7 +58,7 @@ def test_a_load_and_its_retry_at_once_load_the_chunk_once(ground: Ground, monkey
             goes_on.set()
             first.result(60)
             retry.result(60)
-        perform_from(job, "settle")
+        perform_from(job, "delete")
         assert outcome(job) == ground.clean.outcome
 
 
