@@ -241,7 +241,14 @@ def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
     for check in found["checks"]:
         assert_shape(check, CHECK)
     assert {check["verdict"] for check in found["checks"]} == {"passed"}
-    assert {check["check"] for check in found["checks"]} == {"accounting", "limits", "row_counts", "checksums", "rejects"}
+    assert {check["check"] for check in found["checks"]} == {
+        "accounting",
+        "deletes",
+        "limits",
+        "row_counts",
+        "checksums",
+        "rejects",
+    }
     assert [collection["collection"] for collection in found["collections"]] == [c.name for c in AUTH.collections]
     assert [table["table"] for table in found["tables"]] == [t.name for t in AUTH.tables]
 
