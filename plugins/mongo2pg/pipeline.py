@@ -185,10 +185,12 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     log.info("a replay reads nothing, so that it misses nothing")
                     return
                 run, ratio = _current_run(domain), param("max_delete_ratio")
-                for name, done in delete_domain(database, conn, run, _moved(domain), _staging(domain), neighbours, ratio).items():
+                deletions = delete_domain(database, conn, run, _moved(domain), _staging(domain), neighbours, ratio)
+                for name, done in deletions.items():
                     facts = {"deleted": len(done.deleted_ids), "read": done.read, "rejected": dict(done.rejected)}
                     audit_task(log, "delete", domain.name, collection=name, **facts)
-            audit_task(log, "delete", domain.name)
+                if not deletions:  # a first load: nothing was there that could be gone
+                    audit_task(log, "delete", domain.name)
 
         @task(task_id="settle")
         @permanent
