@@ -65,11 +65,16 @@ def _interrupt(_number: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, each file stays with one of them, and all of Airflow's with one: it is large."""
-    for item in items:
-        group = "airflow" if "airflow" in getattr(item, "fixturenames", ()) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes share the tests, each file stays with one of them, and all that run Airflow with one: it is large."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "tests/dags" if file.startswith("tests/dags/") else file
+
+    return Scheduling(config, log)
 
 
 def pytest_sessionstart() -> None:

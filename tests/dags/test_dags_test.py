@@ -117,6 +117,9 @@ def test_a_check_that_fails_ends_with_another_status(surroundings: Surroundings,
     assert first.returncode == 0
     with surroundings.target.connect(autocommit=True) as conn:
         conn.execute("INSERT INTO users (id, email) VALUES (%s, 'nobody@example.com')", (uuid_of(99),))
+        # The run would take it out, for no document is behind it.
+        conn.execute("CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        conn.execute("CREATE TRIGGER stay BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION stay()")
     second = surroundings.airflow("dags", "test", "auth", "-c", '{"mode": "full"}')
     assert second.returncode != 0
     assert f"users {uuid_of(99)}: PostgreSQL has a row that no document explains" in second.stdout
