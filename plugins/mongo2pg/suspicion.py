@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from bson import DatetimeMS, ObjectId
 from pymongo.database import Database
@@ -14,7 +14,9 @@ from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.decode import OPTIONS
 from mongo2pg.model import Collection
+from mongo2pg.rejects import compact
 from mongo2pg.staging import CollectionStaging
+from mongo2pg.values import extended_json
 from mongo2pg.versions import read_ids
 from mongo2pg.window import find_index
 
@@ -25,6 +27,13 @@ JUMP, FLOOR = 5, 0.001
 _CALENDAR_END = 253_402_300_800_000
 # Up to so many rejects nothing is said, as with `count.Limits`.
 TOLERATED = 20
+
+
+class Newest(NamedTuple):
+    """A document by its `_id` as compact Extended JSON, and its change key in milliseconds since 1970."""
+
+    id: str
+    changed: int
 
 
 def check_progress(
@@ -38,37 +47,40 @@ def check_progress(
     booked: dict[str, Any],
 ) -> Check:
     """The check `progress` of a collection's window: what it read against what the source has, and against the runs before."""
-    ids = [text for manifest in manifests for text in read_ids(staging, manifest)]
+    ids = {text for manifest in manifests for text in read_ids(staging, manifest)}
     seen = {"documents": len(ids), "ids": _digest(ids), "until": min(plan["window"]["end"], plan["planned_at"], key=_moment)}
     last = books.last_progress(conn, run, collection.name)
+    newest = _newest(database, collection, _readable_until(plan))
     faults = [
-        *_nothing_read(database, collection, plan, seen),
-        *_same_as_last_time(database, collection, last, seen),
+        *_nothing_read(newest, plan, seen),
+        *_same_as_last_time(newest, last, seen, ids),
         *_standstill(database, conn, run, collection, plan, seen),
         *_jump(conn, run, collection, booked),
     ]
     return Check("progress", collection.name, "failed" if faults else "passed", last, seen, "; ".join(faults) or None)
 
 
-def _nothing_read(database: Database[Any], collection: Collection, plan: dict[str, Any], seen: dict[str, Any]) -> list[str]:
-    newest = _newest(database, collection, _moment(seen["until"]))
-    if seen["documents"] or newest is None or newest < _milliseconds(plan["window"]["start"]):
+def _readable_until(plan: dict[str, Any]) -> datetime:
+    """Documents with earlier change keys were there when the window was planned: late writers have its lookback."""
+    window = plan["window"]
+    return min(_moment(window["end"]), _moment(plan["planned_at"]) - timedelta(seconds=window["lookback"]))
+
+
+def _nothing_read(newest: Newest | None, plan: dict[str, Any], seen: dict[str, Any]) -> list[str]:
+    if seen["documents"] or newest is None or newest.changed < _milliseconds(plan["window"]["start"]):
         return []
-    return [f"no document was read, and the source has one of {_text(newest)}"]
+    return [f"no document was read, and the source has one of {_text(newest.changed)}"]
 
 
-def _same_as_last_time(
-    database: Database[Any], collection: Collection, last: dict[str, Any] | None, seen: dict[str, Any]
-) -> list[str]:
-    """A window that overlaps the last one may well read the same documents, as long as no later ones are there."""
+def _same_as_last_time(newest: Newest | None, last: dict[str, Any] | None, seen: dict[str, Any], ids: set[str]) -> list[str]:
+    """Two windows may well read the same documents, changed or not, as long as the newest one of the source is among them."""
     if not last or not seen["documents"] or last["ids"] != seen["ids"]:
         return []
-    newest = _newest(database, collection, _moment(seen["until"]))
-    if newest is None or newest < _milliseconds(last["until"]):
+    if newest is None or newest.id in ids or newest.changed < _milliseconds(last["until"]):
         return []
     return [
         f"the same {seen['documents']:,} documents were read as by the window before, which ended at {last['until']}, "
-        f"and the source has one of {_text(newest)}"
+        f"and the source has one of {_text(newest.changed)}"
     ]
 
 
@@ -81,10 +93,10 @@ def _standstill(
         return [f"the watermark stands at {watermark.isoformat()}, although everything until {seen['until']} was moved"]
     if watermark and start >= end:
         newest = _newest(database, collection, None)
-        if newest is not None and newest > _milliseconds(watermark.isoformat()):
+        if newest is not None and newest.changed > _milliseconds(watermark.isoformat()):
             return [
                 f"the watermark stands at {watermark.isoformat()}, which the source's own clock ({plan['planned_at']}) has not "
-                f"reached, and the source has a document of {_text(newest)}: set the clock right"
+                f"reached, and the source has a document of {_text(newest.changed)}: set the clock right"
             ]
     return []
 
@@ -100,19 +112,20 @@ def _jump(conn: Connection, run: RunKey, collection: Collection, booked: dict[st
     return [f"{share:.2%} of the documents were rejected, in the runs before {before:.2%}: look at what changed at the source"]
 
 
-def _newest(database: Database[Any], collection: Collection, end: datetime | None) -> int | None:
-    """The newest change key before a moment, in milliseconds, by a query of its own: the last date in the order of the index."""
+def _newest(database: Database[Any], collection: Collection, end: datetime | None) -> Newest | None:
+    """The document with the newest change key before a moment, by a query of its own: the last date in the order of the index."""
     key = collection.change_key
     bounds: dict[str, Any] = {"$type": "objectId" if key == "_id" else "date"}
     if end is not None:
         bounds["$lt"] = ObjectId.from_datetime(end) if key == "_id" else end
     index = find_index(database, collection)
-    found = database[collection.name].with_options(codec_options=OPTIONS).find({key: bounds}, {key: 1}).sort(key, -1).limit(1)
+    documents = database[collection.name].with_options(codec_options=OPTIONS)
+    found = documents.find({key: bounds}, {"_id": 1, key: 1}).sort(key, -1).limit(1)
     for document in found.hint(index.name) if index else found:
-        value = document[key]
+        value, text = document[key], compact(extended_json(document["_id"], keep_nul=True))
         if isinstance(value, ObjectId):
-            return int(value.generation_time.timestamp()) * 1000
-        return int(value) if isinstance(value, DatetimeMS) else None  # an array has dates, and is none
+            return Newest(text, int(value.generation_time.timestamp()) * 1000)
+        return Newest(text, int(value)) if isinstance(value, DatetimeMS) else None  # an array has dates, and is none
     return None
 
 

@@ -9,9 +9,6 @@ import pytest
 
 HOSTILE = "test_hostile_documents.py::"
 KNOWN_LIMITS = {
-    "test_versions.py::test_overlapping_windows_end_in_the_same_rows_in_every_order_of_loading[out of every other window]": (
-        "windows that overlap and read the same documents look like a source that stands still"
-    ),
     HOSTILE
     + "test_the_arrays_of_a_document_that_repeats_a_key_are_accounted_for": "nobody counts the elements of malformed documents",
     HOSTILE

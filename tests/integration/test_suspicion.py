@@ -17,6 +17,7 @@ from mongo2pg.model import Domain
 from mongo2pg.modes import INCREMENTAL, WINDOW, Request
 from mongo2pg.plan import server_time
 from mongo2pg.run import Run
+from mongo2pg.staging import read_json
 from tests.documents import NOON, fill, user
 from tests.mover import Mover
 
@@ -77,6 +78,21 @@ def test_the_same_documents_again_while_the_source_moved_on_pp_33(mover: Mover, 
     assert found.startswith("the same 2 documents were read as by the window before, which ended at 2025-03-14T14:00:00.123000")
 
 
+def test_the_same_documents_again_because_each_was_written_again(mover: Mover) -> None:
+    for hour in range(1, 4):
+        fill(mover.database, users=[user(number, updatedAt=NOON + hour * HOUR, name=f"hour {hour}") for number in range(2)])
+        assert reason(moved(mover, f"hour {hour}", NOON + hour * HOUR, NOON + (hour + 1) * HOUR)) is None
+    assert mover.column("SELECT name FROM users") == ["hour 3", "hour 3"]
+
+
+def test_a_document_that_was_written_with_an_earlier_time_after_the_reading(mover: Mover) -> None:
+    run = mover.run("late writer")
+    run.follow(Request(INCREMENTAL))
+    end = read_json(run.staging.collection(run.key.plan_id, "users").plan)["window"]["end"]
+    sign_up(mover, 1, datetime.fromisoformat(end) - timedelta(milliseconds=1))
+    assert reason(run) is None
+
+
 def test_a_watermark_that_stands_still_while_the_source_moves_pp_33(mover: Mover) -> None:
     (mark,) = mover.column("SELECT watermark FROM migration.collections")
     sign_up(mover, 1)
@@ -109,6 +125,7 @@ def test_a_share_of_rejects_that_jumps(mover: Mover) -> None:
     assert reason(run) == "0.62% of the documents were rejected, in the runs before 0.00%: look at what changed at the source"
 
 
-def sign_up(mover: Mover, number: int) -> None:
-    moment = datetime.fromisoformat(server_time(mover.database))
+def sign_up(mover: Mover, number: int, changed: datetime | None = None) -> None:
+    """A user who is made now, as the source's clock or the service's has it."""
+    moment = changed or datetime.fromisoformat(server_time(mover.database))
     mover.database.users.insert_one(user(number, _id=ObjectId(), createdAt=moment, updatedAt=moment))
