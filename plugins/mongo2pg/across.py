@@ -12,8 +12,10 @@ from mongo2pg import books, gate, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.count import count_domain
 from mongo2pg.model import Domain
+from mongo2pg.references import check_references, waited
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging, read_json
+from mongo2pg.uniqueness import check_uniqueness
 from mongo2pg.verify import verify_chunk
 
 if TYPE_CHECKING:
@@ -29,8 +31,11 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
     other. Returns the names of the domains whose rows changed; their checks and reports are made anew.
     """
     changed: set[str] = set()
+    judged: set[str] = set()
     for domain in domains:
         run = _last_run(conn, domain)
+        if run and waited(conn, run):
+            judged.add(domain.name)
         if run is None or not _pending(conn, domain):
             continue
         staging = RunStaging(staging_root, domain.name, run.run_id)
@@ -39,8 +44,11 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
                 changed.update(each.name for each in domains if name in {collection.name for collection in each.collections})
     for domain in domains:
         run = _last_run(conn, domain)
-        if run and domain.name in changed:
-            _verify_again(database, conn, run, domain, RunStaging(staging_root, domain.name, run.run_id))
+        if run and domain.name in changed | judged:
+            staging = RunStaging(staging_root, domain.name, run.run_id)
+            if domain.name in changed:
+                _verify_again(database, conn, run, domain, staging)
+            _judge_again(conn, run, domain, staging)
     return sorted(changed)
 
 
@@ -65,6 +73,11 @@ def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain
         staged = staging.collection(run.plan_id, collection.name)
         for chunk in range(len(read_json(staged.plan)["bounds"])):
             verify_chunk(conn, run, domain, collection, staged, chunk)
+
+
+def _judge_again(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
+    check_references(conn, run, domain, staging)
+    check_uniqueness(conn, run, domain, staging)
     states = {}
     if (staging.folder / "report.json").exists():
         states = dict.fromkeys(read_json(staging.folder / "report.json")["failed_tasks"], "failed")

@@ -107,7 +107,7 @@ def _count_collection(
         loaded = booked["read"] - sum(booked["rejected"].values())
         others = books.later_loads(conn, run, collection.name, plan["planned_at"])
         deleted = books.deleted_since(conn, run, collection.name, plan["planned_at"])
-        _read_ids(conn, staging, others)
+        name_read(conn, staging, others)
         _set_aside(source.database, conn, run, collection)
         for table in collection.tables:
             rows = loaded if table.child is None else booked["arrays"].get(table.child.path, {}).get("rows", 0)
@@ -236,7 +236,7 @@ def _extra_rows(conn: Connection, collection: Collection) -> list[Difference]:
     return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
 
 
-def _read_ids(conn: Connection, staging: CollectionStaging, others: list[Load]) -> None:
+def name_read(conn: Connection, staging: CollectionStaging, others: list[Load]) -> None:
     """The ids of all documents that this run and those others read, in a temporary table."""
     conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_read")
     conn.execute("CREATE TEMP TABLE mongo2pg_read (id uuid) ON COMMIT DROP")

@@ -34,6 +34,10 @@ def describe(difference: Difference) -> str:
         return f"{where}: the row is missing in PostgreSQL"
     if difference.kind == "extra":
         return f"{where}: PostgreSQL has a row that no document explains"
+    if difference.kind == "orphan":
+        return f"{where}: {difference.column} refers to {difference.target}, which is not there"
+    if difference.kind == "duplicate":
+        return f"{where}: another row has the same {difference.column}"
     return f"{difference.table}: {difference.source}"
 
 
@@ -43,6 +47,18 @@ def write_differences(conn: Connection, run: RunKey, check: str, chunk: int, dif
     with conn.cursor() as cursor, cursor.copy(f"COPY migration.differences ({columns}) FROM STDIN") as copy:
         for d in differences:
             copy.write_row((run.domain, run.run_id, check, d.table, chunk, d.id, d.column, d.kind, d.source, d.target))
+
+
+def first_differences(conn: Connection, run: RunKey, check: str, table: str) -> list[Difference]:
+    """The first differences that a check of the run found in a table, as many as are shown anywhere."""
+    rows = conn.execute(
+        """
+        SELECT table_name, id::text, column_name, kind, source, target FROM migration.differences
+        WHERE (domain, run_id, check_name, table_name) = (%s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
+        """,
+        (run.domain, run.run_id, check, table, SHOWN),
+    )
+    return [Difference(*row) for row in rows]
 
 
 # HMAC-SHA256 (RFC 2104) with a key of this process: equal values look alike within a task, and no value can be guessed.

@@ -9,7 +9,8 @@ from typing import Any
 from mongo2pg import books, certificate
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.model import Domain
-from mongo2pg.plan import FULL, REJECTS, WINDOW, scope
+from mongo2pg.owed import not_run, owed_checks
+from mongo2pg.plan import WINDOW
 from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,11 @@ log = logging.getLogger(__name__)
 def conclude(
     conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, task_states: Mapping[str, str]
 ) -> tuple[dict[str, Any], str]:
-    """Writes the run's report beside its files and into the books; returns it with the sha256 of its file."""
+    """Writes the run's report beside its files and into the books; returns it with the sha256 of its file.
+
+    A check that the run owes and that left no verdict, for its task was killed, skipped or never began, is booked as `not_run`.
+    """
+    books.write_checks(conn, run, not_run(owed_checks(domain, run, staging), books.read_checks(conn, run)))
     report = report_domain(conn, run, domain, staging, task_states)
     sha256 = certificate.write(staging.folder, report)
     books.finish_run(conn, run, report["passed"], report, sha256)
@@ -29,8 +34,7 @@ def report_domain(
     conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, task_states: Mapping[str, str]
 ) -> dict[str, Any]:
     """What a person wants to know of a run: per collection, table and check; `passed` only if nothing failed or is missing."""
-    found = books.read_checks(conn, run)
-    checks = [*found, *_not_run(domain, run, staging, found)]
+    checks = books.read_checks(conn, run)
     verdicts: dict[tuple[str, str], str] = {}
     for check in checks:
         key = (check.check, check.subject)
@@ -40,8 +44,8 @@ def report_domain(
         "domain": domain.name,
         "run_id": run.run_id,
         "passed": bool(checks) and not failed_tasks and set(verdicts.values()) == {"passed"},
-        "collections": [_collection(conn, run, collection.name, staging, found) for collection in domain.collections],
-        "tables": [_table(table.name, found) for table in domain.tables],
+        "collections": [_collection(conn, run, collection.name, staging, checks) for collection in domain.collections],
+        "tables": [_table(table.name, checks) for table in domain.tables],
         "checks": [{"check": name, "table": subject, "verdict": verdict} for (name, subject), verdict in sorted(verdicts.items())],
         "failures": [
             {
@@ -64,9 +68,7 @@ def report_domain(
 def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str]) -> dict[str, Any]:
     """The report of a run that could not begin: nothing was checked, so nothing passed."""
     failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
-    checks = [
-        {"check": name, "table": c.name, "verdict": "not_run"} for c in domain.collections for name in ("checksums", "row_counts")
-    ]
+    checks = [{"check": each.check, "table": each.subject, "verdict": "not_run"} for each in owed_checks(domain, run)]
     return {
         "domain": domain.name,
         "run_id": run.run_id,
@@ -85,29 +87,6 @@ def faults(report: Mapping[str, Any]) -> list[str]:
     sentences = [f"the task {task} did not succeed" for task in report["failed_tasks"]]
     sentences += [f"{c['check']} of {c['table']}: {c['verdict']}" for c in report["checks"] if c["verdict"] != "passed"]
     return sentences
-
-
-def _not_run(domain: Domain, run: RunKey, staging: RunStaging, found: list[Check]) -> list[Check]:
-    there = {(check.check, check.subject, check.chunk) for check in found}
-    expected: list[tuple[str, str, int]] = []
-    for collection in domain.collections:
-        expected.append(("accounting", collection.name, -1))
-        staged = staging.collection(run.plan_id, collection.name)
-        planned = run.plan_id and staged.plan.exists()
-        chunks = len(read_json(staged.plan)["bounds"]) if planned else 1
-        how = scope(staged) if planned else FULL
-        for chunk in range(chunks):
-            expected.append(("rejects", collection.name, chunk))
-            expected += [("checksums", table.name, chunk) for table in collection.tables]
-        if how != REJECTS:
-            expected.append(("limits", collection.name, -1))
-            expected += [("accounting", f"{collection.name}.{child.path}", -1) for child in collection.children]
-        if how == WINDOW:
-            expected.append(("progress", collection.name, -1))
-        if how == FULL:
-            expected.append(("deletes", collection.name, -1))
-            expected += [("row_counts", table.name, -1) for table in collection.tables]
-    return [Check(*key[:2], "not_run", chunk=key[2]) for key in expected if key not in there]
 
 
 def _worse(one: str, other: str) -> str:
@@ -151,7 +130,7 @@ def _window(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(name: str, found: list[Check]) -> dict[str, Any]:
-    sums = [check for check in found if (check.check, check.subject) == ("checksums", name)]
+    sums = [check for check in found if (check.check, check.subject) == ("checksums", name) and check.actual]
     return {
         "table": name,
         "rows": sum(check.actual["rows"] for check in sums),

@@ -234,6 +234,22 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     checks += verify_chunk(conn, _run(domain, lot["plan_id"]), domain, domain.collection(name), staged, chunk)
             _conclude("checksums", domain, checks)
 
+        @task(task_id="references")
+        @permanent
+        def judge_references() -> None:
+            from mongo2pg.references import check_references
+
+            with target() as conn:
+                _conclude("references", domain, check_references(conn, _current_run(domain), _moved(domain), _staging(domain)))
+
+        @task(task_id="uniqueness")
+        @permanent
+        def judge_keys() -> None:
+            from mongo2pg.uniqueness import check_uniqueness
+
+            with target() as conn:
+                _conclude("uniqueness", domain, check_uniqueness(conn, _current_run(domain), _moved(domain), _staging(domain)))
+
         asset = Asset(f"mongo2pg/{domain.name}")
 
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, outlets=[asset])
@@ -247,7 +263,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         claimed = Patience(task_id="claim", ask=claim_first_load, poke_interval=SECONDS_BETWEEN_TURNS)
         prepare_run() >> claimed >> lots
         move.expand(lot=lots) >> delete_gone() >> settled
-        checks = [count_rows(), compare_lot.expand(lot=lots)]
+        checks = [count_rows(), compare_lot.expand(lot=lots), judge_references(), judge_keys()]
         settled >> checks >> judge_run()
     return dag
 

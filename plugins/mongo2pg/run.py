@@ -20,9 +20,11 @@ from mongo2pg.normalise import normalise_chunk
 from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
+from mongo2pg.references import check_references
 from mongo2pg.replay import extract_rejects, plan_replay
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging
+from mongo2pg.uniqueness import check_uniqueness
 from mongo2pg.verify import verify_chunk
 from mongo2pg.versions import read_again, read_rejects_again
 from mongo2pg.window import Window
@@ -163,10 +165,18 @@ class Run:
             )
         ]
 
+    def references(self) -> list[Check]:
+        return check_references(self.conn, self.key, self.domain, self.staging)
+
+    def uniqueness(self) -> list[Check]:
+        return check_uniqueness(self.conn, self.key, self.domain, self.staging)
+
     def verify(self) -> dict[str, Any]:
         """All checks, and the report."""
         self.row_counts()
         self.checksums()
+        self.references()
+        self.uniqueness()
         return self.report()
 
     def report(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ USERS = 130
 CONF = {"mode": "full", "chunk_mb": 1}
 LABELS = ["users 0", "users 1, skilltrees 0, socialconnections 0, progresspoints 0"]
 MAPPED = ("move.extract", "move.normalise", "move.load", "checksums")
-TASKS = ("prepare", "claim", "plan", *MAPPED[:3], "delete", "settle", "row_counts", "checksums", "gate")
+TASKS = ("prepare", "claim", "plan", *MAPPED[:3], "delete", "settle", "row_counts", "checksums", "references", "uniqueness", "gate")
 
 # Every one of them must be nowhere but in the two databases and in staging.
 PLANTED = "planted-secret"
@@ -247,7 +247,9 @@ def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
         "limits",
         "row_counts",
         "checksums",
+        "references",
         "rejects",
+        "uniqueness",
     }
     assert [collection["collection"] for collection in found["collections"]] == [c.name for c in AUTH.collections]
     assert [table["table"] for table in found["tables"]] == [t.name for t in AUTH.tables]

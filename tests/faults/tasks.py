@@ -54,6 +54,8 @@ TASKS: dict[str, Callable[[Run, Job], object]] = {
     "settle": lambda run, _: run.settle(),
     "row_counts": lambda run, _: run.row_counts(),
     "checksums": lambda run, _: run.checksums(),
+    "references": lambda run, _: run.references(),
+    "uniqueness": lambda run, _: run.uniqueness(),
     "gate": lambda run, _: run.report(),
 }
 # These begin a run; all others go on with the plan that the second made.

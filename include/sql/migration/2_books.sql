@@ -140,7 +140,7 @@ CREATE TABLE IF NOT EXISTS migration.differences (
     chunk         integer NOT NULL,
     id            uuid,
     column_name   text,                        -- NULL where a whole row is missing or should not be there
-    kind          text NOT NULL CHECK (kind IN ('different', 'missing', 'extra', 'reject')),
+    kind          text NOT NULL CHECK (kind IN ('different', 'missing', 'extra', 'reject', 'orphan', 'duplicate')),
     source        text,
     target        text,
     found_at      timestamptz NOT NULL DEFAULT now()

@@ -1,0 +1,88 @@
+"""What the target's catalog guarantees of a table: its primary key, unique keys and foreign keys, and whether they hold.
+
+A constraint that is there may guarantee nothing: one that was added NOT VALID never looked at the rows before it, one whose
+triggers are disabled looks at none, and an index that could not be built to its end lacks rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from psycopg import sql
+
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.count import name_read
+from mongo2pg.model import Collection, Table
+from mongo2pg.plan import FULL, scope
+from mongo2pg.queries import TARGET
+from mongo2pg.staging import CollectionStaging
+
+ENFORCED, MISSING = "enforced", "missing"
+
+
+class Guard(NamedTuple):
+    """A constraint: its kind as the catalog has it (p, u or f), its columns, the table that it refers to, and its state."""
+
+    kind: str
+    columns: frozenset[str]
+    references: str | None
+    state: str
+
+
+def guards(conn: Connection, table: str) -> list[Guard]:
+    """The keys and foreign keys of a table of the target; each `enforced`, or what it is instead."""
+    rows = conn.execute(
+        """
+        SELECT c.contype::text,
+               ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)),
+               CASE WHEN f.relnamespace = to_regnamespace(%(schema)s) THEN f.relname::text ELSE f.oid::regclass::text END,
+               CASE WHEN NOT c.convalidated THEN 'not valid'
+                    -- A column of pg_constraint since PostgreSQL 18.
+                    WHEN to_jsonb(c) ->> 'conenforced' = 'false' THEN 'not enforced'
+                    WHEN NOT coalesce(i.indisvalid AND i.indisready AND i.indislive, true) THEN 'broken index'
+                    WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgconstraint = c.oid AND t.tgenabled NOT IN ('O', 'A'))
+                        THEN 'disabled'
+                    ELSE %(enforced)s END
+        FROM pg_constraint c LEFT JOIN pg_class f ON f.oid = c.confrelid
+        LEFT JOIN pg_index i ON i.indexrelid = c.conindid AND c.contype IN ('p', 'u')
+        WHERE c.contype IN ('p', 'u', 'f') AND c.conrelid = to_regclass(%(table)s)
+        """,
+        {"schema": TARGET, "table": f"{TARGET}.{table}", "enforced": ENFORCED},
+    )
+    return [Guard(kind, frozenset(columns), references, state) for kind, columns, references, state in rows]
+
+
+def state_of(found: Sequence[Guard], kinds: str, columns: Sequence[str], references: str | None = None) -> str:
+    """How well the table's guards hold a key or a reference: the best of those that fit, `missing` where none does."""
+    states = [g.state for g in found if g.kind in kinds and g.columns == set(columns) and g.references == references]
+    return ENFORCED if ENFORCED in states else states[0] if states else MISSING
+
+
+@contextmanager
+def reading_tables(conn: Connection) -> Iterator[None]:
+    """Inside, PostgreSQL reads tables and no indexes: a broken index would vouch for itself."""
+    # A key of 200,000 rows is grouped in memory, not on disk.
+    settings = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off", "work_mem": "64MB"}
+    before = {name: conn.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in settings}
+    for name, value in settings.items():
+        conn.execute("SELECT set_config(%s, %s, true)", (name, value))
+    yield
+    for name, row in before.items():
+        conn.execute("SELECT set_config(%s, %s, true)", (name, row and row[0]))
+
+
+def rows_to_check(table: Table, *, whole: bool) -> sql.Composed:
+    """A condition on `x`: all rows of the table, or those of the documents that the run read (`name_read`)."""
+    if whole:
+        return sql.Composed([sql.SQL("true")])
+    return sql.SQL("x.{} IN (SELECT id FROM pg_temp.mongo2pg_read)").format(sql.Identifier(table.parent_key or "id"))
+
+
+def is_read_in_full(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging) -> bool:
+    """Whether the run read the whole collection; if not, the ids of what it read stand in `mongo2pg_read`."""
+    if scope(staging) == FULL:
+        return True
+    name_read(conn, staging, [])
+    return False

@@ -1,0 +1,98 @@
+"""Uniqueness: no two rows share a primary key, a unique key or a child key, whatever constraints say or fail to say."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from psycopg import sql
+
+from mongo2pg import books
+from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.differences import describe, first_differences
+from mongo2pg.guards import ENFORCED, Guard, guards, is_read_in_full, reading_tables, rows_to_check, state_of
+from mongo2pg.model import Domain, Table
+from mongo2pg.queries import target
+from mongo2pg.staging import RunStaging
+
+log = logging.getLogger(__name__)
+
+
+def keys(table: Table) -> list[tuple[str, ...]]:
+    """The primary key and every other key of the table, by column names."""
+    return [("id",), *table.unique]
+
+
+def check_uniqueness(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> list[Check]:
+    """The check `uniqueness` of every table; every row that shares a key stands in migration.differences.
+
+    All rows after a full reading, else those of the documents that were read and what no constraint vouches for. A constraint
+    that is missing or guards nothing fails the check even where the rows are right.
+    """
+    checks: list[Check] = []
+    with conn.transaction():
+        conn.execute(
+            "DELETE FROM migration.differences WHERE (domain, run_id, check_name) = (%s, %s, 'uniqueness')",
+            (run.domain, run.run_id),
+        )
+        for collection in domain.collections:
+            full = is_read_in_full(conn, run, collection, staging.collection(run.plan_id, collection.name))
+            for table in collection.tables:
+                found = guards(conn, table.name)
+                checks.append(_check_table(conn, run, table, found, full=full))
+        books.write_checks(conn, run, checks)
+    for check in checks:
+        level = logging.INFO if check.verdict == "passed" else logging.ERROR
+        log.log(level, "%s uniqueness of %s: %s %s", check.verdict, check.subject, check.actual, check.detail or "")
+    return checks
+
+
+def _check_table(conn: Connection, run: RunKey, table: Table, found: list[Guard], *, full: bool) -> Check:
+    facts: dict[str, Any] = {}
+    faults: list[str] = []
+    duplicates = 0
+    for key in keys(table):
+        name = ", ".join(key)
+        state = state_of(found, "p" if key == ("id",) else "pu", key)
+        if state != ENFORCED:
+            faults.append(f"the constraint on ({name}) is {state}")
+        count = _find_duplicates(conn, run, table, key, whole=full or state != ENFORCED)
+        duplicates += count
+        facts[name] = {"duplicates": count, "constraint": state}
+    detail = "; ".join([*faults, *map(describe, first_differences(conn, run, "uniqueness", table.name))]) or None
+    passed = not faults and not duplicates
+    return Check(
+        "uniqueness",
+        table.name,
+        "passed" if passed else "failed",
+        {"duplicates": 0},
+        {"duplicates": duplicates, "keys": facts},
+        detail,
+    )
+
+
+def _find_duplicates(conn: Connection, run: RunKey, table: Table, key: tuple[str, ...], *, whole: bool) -> int:
+    """Writes down every row whose key another row has, too."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, key))
+    candidates = (
+        sql.SQL("true")
+        if whole
+        else sql.SQL("({columns}) IN (SELECT {own} FROM {table} x WHERE {rows})").format(
+            columns=columns,
+            own=sql.SQL(", ").join(sql.Identifier("x", name) for name in key),
+            table=target(table.name),
+            rows=rows_to_check(table, whole=False),
+        )
+    )
+    statement = sql.SQL(
+        """
+        INSERT INTO migration.differences (domain, run_id, check_name, table_name, chunk, id, column_name, kind)
+        SELECT %s, %s, 'uniqueness', %s, -1, t.id, %s, 'duplicate' FROM {table} t
+        JOIN (SELECT {columns} FROM {table} WHERE {candidates} GROUP BY {columns} HAVING count(*) > 1) AS d USING ({columns})
+        """
+    ).format(table=target(table.name), columns=columns, candidates=candidates)
+    values = (run.domain, run.run_id, table.name, ", ".join(key))
+    if not whole:
+        return conn.execute(statement, values).rowcount
+    with reading_tables(conn):
+        return conn.execute(statement, values).rowcount
