@@ -471,6 +471,17 @@ def forget_checks(conn: Connection, run: RunKey) -> None:
     conn.execute("DELETE FROM migration.differences WHERE domain = %s AND run_id = %s", (run.domain, run.run_id))
 
 
+def forget_differences(conn: Connection, run: RunKey, check: str, chunk: int, tables: Sequence[str]) -> None:
+    """Before a check is made again: the differences that it found the last time."""
+    conn.execute(
+        """
+        DELETE FROM migration.differences
+        WHERE (domain, run_id, check_name, chunk) = (%s, %s, %s, %s) AND table_name = ANY(%s)
+        """,
+        (run.domain, run.run_id, check, chunk, list(tables)),
+    )
+
+
 def read_checks(conn: Connection, run: RunKey) -> list[Check]:
     """All checks of a run, as they were last written."""
     rows = conn.execute(

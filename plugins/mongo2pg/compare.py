@@ -32,6 +32,7 @@ class Comparison:
     """What was compared and found; the differences stand in `pg_temp.mongo2pg_differences` until the block ends."""
 
     conn: Connection
+    collection: Collection
     documents: int
     own_rejects: int
     booked_rejects: int
@@ -55,23 +56,46 @@ class Comparison:
         )
         return [Difference(*row) for row in rows]
 
-    def root_ids(self) -> Iterator[str]:
-        """The ids of the root rows in which something differs, each once."""
-        with self.conn.cursor("mongo2pg_differing") as cursor:
-            for (root_id,) in cursor.execute(
-                "SELECT DISTINCT root_id::text FROM pg_temp.mongo2pg_differences WHERE root_id IS NOT NULL ORDER BY 1"
-            ):
-                yield root_id
+    def differing(self) -> dict[str, int]:
+        """The documents in which something differs: `_id` (Extended JSON as the books write it) → place among the documents."""
+        rows = self.conn.execute(
+            "SELECT DISTINCT document_id::text, document FROM pg_temp.mongo2pg_differences WHERE document IS NOT NULL ORDER BY 2"
+        )
+        return dict(rows.fetchall())
 
-    def book(self, run: RunKey, check: str, chunk: int) -> None:
-        """Writes all of them, however many, into migration.differences."""
+    def agreed(self) -> dict[str, dict[str, Any]]:
+        """Rows and checksum, by table, of the documents in which nothing differs: they are the same on both sides."""
+        return {
+            table.name: _checksum(
+                self.conn,
+                table,
+                sql.SQL(
+                    """
+                    SELECT * FROM {expected} e
+                    WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_differences d WHERE d.root_id = e.{owner})
+                    """
+                ).format(expected=incoming(table.name), owner=owner(table)),
+            )
+            for table in self.collection.tables
+        }
+
+    def book(self, run: RunKey, check: str, chunk: int, documents: Iterable[str] | None = None) -> None:
+        """Writes all of them, however many, or those of these documents, into migration.differences."""
         self.conn.execute(
             """
             INSERT INTO migration.differences
                 (domain, run_id, check_name, table_name, chunk, id, column_name, kind, source, target)
-            SELECT %s, %s, %s, table_name, %s, id, column_name, kind, source, target FROM pg_temp.mongo2pg_differences
+            SELECT %(domain)s, %(run_id)s, %(check)s, table_name, %(chunk)s, id, column_name, kind, source, target
+            FROM pg_temp.mongo2pg_differences
+            WHERE %(documents)s::jsonb[] IS NULL OR document_id = ANY(%(documents)s::jsonb[])
             """,
-            (run.domain, run.run_id, check, chunk),
+            {
+                "domain": run.domain,
+                "run_id": run.run_id,
+                "check": check,
+                "chunk": chunk,
+                "documents": None if documents is None else list(documents),
+            },
         )
 
 
@@ -95,13 +119,14 @@ def compare_documents(
     write them) of documents that are left out on both sides.
 
         with conn.transaction(), compare_documents(conn, domain, collection, raws, of_collection(…)) as comparison:
-            comparison.sums, comparison.first(), list(comparison.root_ids()), comparison.book(run, "reconcile", chunk)
+            comparison.sums, comparison.first(), comparison.differing(), comparison.book(run, "reconcile", chunk)
     """
     conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_differences")
     conn.execute(
         """
         CREATE TEMP TABLE mongo2pg_differences (
-            root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text
+            root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text,
+            document bigint, document_id jsonb
         ) ON COMMIT DROP
         """
     )
@@ -114,7 +139,8 @@ def compare_documents(
         _clear_dangling_options(conn, references)
         _name_ids(conn, domain.name, collection, also)
         sums = {table.name: _compare(conn, table) for table in collection.tables}
-        yield Comparison(conn, count, own, of_books, sums)
+        _name_documents(conn, collection)
+        yield Comparison(conn, collection, count, own, of_books, sums)
     finally:
         if not conn.broken and conn.info.transaction_status != conn.info.transaction_status.INERROR:
             drop_expected(conn, collection)
@@ -297,6 +323,28 @@ def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) ->
             left=names(columns, "e"),
             right=names(columns, "t"),
         )
+    )
+
+
+def _name_documents(conn: Connection, collection: Collection) -> None:
+    """Tells with each difference whose it is; where two documents share an id, it is that of the one whose row it must be."""
+    conn.execute(
+        sql.SQL(
+            """
+            UPDATE pg_temp.mongo2pg_differences d SET document = n.document, document_id = n.document_id
+            FROM (
+                SELECT DISTINCT ON (root_id) root_id, document, document_id FROM (
+                    SELECT 1 AS rank, id AS root_id, {document} AS document, migration.document_id(id, extra) AS document_id
+                    FROM {root} WHERE id IN (SELECT root_id FROM pg_temp.mongo2pg_differences)
+                    UNION ALL
+                    SELECT 2, root_id, document, document_id FROM pg_temp.mongo2pg_settled WHERE document IS NOT NULL
+                    UNION ALL
+                    SELECT 3, root_id, document, document_id FROM {rejects}
+                ) AS known ORDER BY root_id, rank
+            ) AS n
+            WHERE d.document IS NULL AND d.root_id = n.root_id
+            """
+        ).format(document=DOCUMENT, root=incoming(collection.table), rejects=REJECTS)
     )
 
 

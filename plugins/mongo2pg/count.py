@@ -56,10 +56,7 @@ def count_domain(
     """
     checks: list[Check] = []
     with conn.transaction():
-        conn.execute(
-            "DELETE FROM migration.differences WHERE (domain, run_id, check_name) = (%s, %s, 'row_counts')",
-            (run.domain, run.run_id),
-        )
+        books.forget_differences(conn, run, "row_counts", -1, [table.name for table in domain.tables])
         for collection in domain.collections:
             checks += _count_collection(database, conn, run, collection, staging.collection(run.plan_id, collection.name))
             if database is not None:

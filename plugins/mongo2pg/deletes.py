@@ -64,12 +64,28 @@ def delete_domain(
     Raises DeleteError, with nothing deleted, where more than `max_delete_ratio` of a collection's rows would go. A document
     that this run read itself is left to the next one: this run's checks are about what it read.
     """
-    started = time.monotonic()
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_gone")
-    conn.execute("CREATE TEMP TABLE mongo2pg_gone (collection text, id uuid)")
+    create_gone(conn)
     asked = [each for each in domain.collections if _is_asked(conn, run, each, staging)]
-    shares = {collection.name: _find(database, conn, collection) for collection in asked}
+    shares = {collection.name: find_gone(database, conn, collection) for collection in asked}
     _brake(conn, run, shares, max_delete_ratio)
+    return take_out(database, conn, run, domain, staging, neighbours, shares, max_delete_ratio)
+
+
+def take_out(
+    database: Database[Any],
+    conn: Connection,
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    neighbours: Sequence[Domain],
+    shares: dict[str, tuple[int, int]],
+    ratio: float,
+) -> dict[str, Deletion]:
+    """Takes the rows in `mongo2pg_gone` out, if their document is gone still; returns by table what happened.
+
+    `shares` are the collections that were looked through: how many rows are gone, and of how many, for the check `deletes`.
+    """
+    started = time.monotonic()
     everyone = [domain, *apart(domain, neighbours)]
     with conn.transaction():
         lock_places(conn, everyone)
@@ -88,7 +104,7 @@ def delete_domain(
         told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
         for place in told:
             _record(conn, run, place, read_time, started)
-        books.write_checks(conn, run, [_check(place, shares, max_delete_ratio) for place in deleter.places.values() if place.own])
+        books.write_checks(conn, run, [_check(place, shares, ratio) for place in deleter.places.values() if place.own])
     return {place.collection.name: place.deletion for place in told}
 
 
@@ -102,15 +118,21 @@ def _is_asked(conn: Connection, run: RunKey, collection: Collection, staging: Ru
 # --- who is gone -----------------------------------------------------------------------------------------------------
 
 
-def _find(database: Database[Any], conn: Connection, collection: Collection) -> tuple[int, int]:
+def create_gone(conn: Connection) -> None:
+    """Makes the list of rows whose document is gone, `mongo2pg_gone`, an empty one."""
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_gone")
+    conn.execute("CREATE TEMP TABLE mongo2pg_gone (collection text, id uuid)")
+
+
+def find_gone(database: Database[Any], conn: Connection, collection: Collection) -> tuple[int, int]:
     """Notes the rows whose document is not there; returns how many they are, and of how many."""
     rows = gone = 0
     for page in _pages(conn, collection, server_time(database)):
         there = _ids_between(database, collection.name, page)
         missing = [str(uuid.UUID(bytes=root_id)) for root_id, is_odd in page if is_odd or root_id not in there]
-        absent = _absent(database, conn, collection, missing)
-        conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (collection.name, absent))
-        rows, gone = rows + len(page), gone + len(absent)
+        found = absent(database, conn, collection, missing)
+        conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (collection.name, found))
+        rows, gone = rows + len(page), gone + len(found)
     log.info("%s: %s of %s rows have no document any more", collection.name, f"{gone:,}", f"{rows:,}")
     return gone, rows
 
@@ -157,7 +179,7 @@ def _next(oid: ObjectId) -> ObjectId | bool:
     return ObjectId(number.to_bytes(12, "big")) if number < 1 << 96 else False
 
 
-def _absent(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> list[str]:
+def absent(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> list[str]:
     """Those of these rows whose document the source, asked for it by its exact `_id`, does not have."""
     rows = conn.execute(
         sql.SQL("SELECT id::text, migration.document_id(id, extra)::text FROM {} WHERE id = ANY(%s::uuid[])").format(
@@ -188,7 +210,7 @@ def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ra
 
 def _still_gone(database: Database[Any], conn: Connection, place: Place) -> list[str]:
     noted = conn.execute("SELECT id::text FROM pg_temp.mongo2pg_gone WHERE collection = %s", (place.collection.name,))
-    gone = _absent(database, conn, place.collection, [row[0] for row in noted])
+    gone = absent(database, conn, place.collection, [row[0] for row in noted])
     read = place.documents(gone)
     return [root_id for root_id in gone if uuid.UUID(root_id).bytes not in read]
 

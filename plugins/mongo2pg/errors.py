@@ -71,6 +71,22 @@ class DeleteError(PermanentError):
         return "\n".join([*lines, "if the connection points at the right database, run again with a higher max_delete_ratio"])
 
 
+class RepairError(PermanentError):
+    """More differs than may be repaired unseen; carries (documents and rows that differ, documents) by collection."""
+
+    def __init__(self, beyond: Mapping[str, tuple[int, int]], ratio: float) -> None:
+        super().__init__(beyond, ratio)
+        self.beyond, self.ratio = beyond, ratio
+
+    def __str__(self) -> str:
+        lines = [f"nothing was repaired, because more than {self.ratio:.1%} of a collection differs:"]
+        lines += [
+            f"- {name}: {differing:,} of {documents:,} documents and rows ({differing / max(documents, 1):.1%})"
+            for name, (differing, documents) in self.beyond.items()
+        ]
+        return "\n".join([*lines, "look at migration.differences, then run again with a higher max_repair_ratio"])
+
+
 class GateError(PermanentError):
     """The run ended with a failed or missing check, or a failed task; the message lists them all."""
 

@@ -40,11 +40,12 @@ def report_domain(
         key = (check.check, check.subject)
         verdicts[key] = _worse(verdicts.get(key, "passed"), check.verdict)
     failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    moved = _moved_under(run, staging)
     return {
         "domain": domain.name,
         "run_id": run.run_id,
         "passed": bool(checks) and not failed_tasks and set(verdicts.values()) == {"passed"},
-        "collections": [_collection(conn, run, collection.name, staging, checks) for collection in domain.collections],
+        "collections": [_collection(conn, moved, collection.name, staging, checks) for collection in domain.collections],
         "tables": [_table(table.name, checks) for table in domain.tables],
         "checks": [{"check": name, "table": subject, "verdict": verdict} for (name, subject), verdict in sorted(verdicts.items())],
         "failures": [
@@ -61,8 +62,15 @@ def report_domain(
             if c.verdict != "passed"
         ],
         "failed_tasks": failed_tasks,
-        **certificate.evidence(conn, run, domain),
+        **certificate.evidence(conn, moved, domain),
     }
+
+
+def _moved_under(run: RunKey, staging: RunStaging) -> RunKey:
+    """The plan that documents were moved under: a reconcile that repairs makes one beside that of its comparison."""
+    path = staging.folder / "repair.json"
+    repair = read_json(path) if path.exists() else {}
+    return run._replace(plan_id=repair["plan_id"]) if repair.get("compared_by") == run.plan_id else run
 
 
 def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str]) -> dict[str, Any]:
@@ -130,7 +138,7 @@ def _window(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(name: str, found: list[Check]) -> dict[str, Any]:
-    sums = [check for check in found if (check.check, check.subject) == ("checksums", name) and check.actual]
+    sums = [c for c in found if c.check in ("checksums", "reconcile") and c.subject == name and c.actual]
     return {
         "table": name,
         "rows": sum(check.actual["rows"] for check in sums),

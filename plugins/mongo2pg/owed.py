@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mongo2pg.books import Check, RunKey
 from mongo2pg.model import Collection, Domain
-from mongo2pg.plan import FULL, REJECTS, WINDOW, scope
+from mongo2pg.plan import FULL, RECONCILE, REJECTS, WINDOW, scope
 from mongo2pg.references import judged_references
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
 
@@ -38,6 +38,10 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     planned = staging if staging and staging.plan.exists() else None
     chunks = len(read_json(planned.plan)["bounds"]) if planned else 1
     how = scope(planned) if planned else FULL
+    if how == RECONCILE:
+        yield Owed("unexplained_rows", collection.table)
+        yield from (Owed("reconcile", table.name, chunk) for table in collection.tables for chunk in range(chunks))
+        return
     yield Owed("accounting", collection.name)
     for chunk in range(chunks):
         yield Owed("rejects", collection.name, chunk)

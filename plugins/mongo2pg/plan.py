@@ -11,7 +11,7 @@ import itertools
 import logging
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
 import bson
@@ -52,8 +52,9 @@ SAMPLES_PER_CHUNK = 32
 SIZE_SAMPLES = 200
 
 
-# What a plan reads of a collection: every document, those that changed in a window, or those of open rejects.
-FULL, WINDOW, REJECTS = "full", "window", "rejects"
+# What a plan reads of a collection: every document, those that changed in a window, those of open rejects; every document, to
+# compare it; documents that differed, by their `_id`s.
+FULL, WINDOW, REJECTS, RECONCILE, REPAIR = "full", "window", "rejects", "reconcile", "repair"
 
 
 # Bounds may be dates beyond Python's calendar.
@@ -91,15 +92,24 @@ def plan_domain(
     index, its statistics, and a bounded sample.
     """
     plan_id = uuid.uuid4().hex[:12]
+    moved = windows or {}
+    plans = (make_plan(database, c, plan_id, chunk_bytes, moved.get(c.name), scan_limit) for c in domain.collections)
+    return write_plans(staging, domain, plan_id, plans, chunk_bytes)
+
+
+def write_plans(
+    staging: RunStaging, domain: Domain, plan_id: str, plans: Iterable[dict[str, Any]], chunk_bytes: int = CHUNK_BYTES
+) -> list[Lot]:
+    """Writes the plans of the domain's collections, makes them the run's present one, and returns their chunks as lots."""
     sizes: list[tuple[str, int, int]] = []
-    for collection in domain.collections:
-        plan = make_plan(database, collection, plan_id, chunk_bytes, (windows or {}).get(collection.name), scan_limit)
-        write_json(staging.collection(plan_id, collection.name).plan, plan)
+    for plan in plans:
+        name = plan["collection"]
+        write_json(staging.collection(plan_id, name).plan, plan)
         each = max(1, plan["estimated_bytes"] // len(plan["bounds"]))
-        sizes += [(collection.name, chunk, each) for chunk in range(len(plan["bounds"]))]
+        sizes += [(name, chunk, each) for chunk in range(len(plan["bounds"]))]
         log.info(
             "%s: %s documents, about %.1f MB, %s chunk(s)",
-            collection.name,
+            name,
             f"{plan['source_before']:,}",
             plan["estimated_bytes"] / 1e6,
             len(plan["bounds"]),
@@ -190,6 +200,16 @@ def _part(part: Part) -> dict[str, Any]:
     return {"query": to_extended_json(part.query, json_options=_BOUNDS), "hint": part.hint}
 
 
+def by_ids(ids: list[Any]) -> dict[str, Any]:
+    """The bounds of a chunk that is just the documents of these `_id`s."""
+    return _part(Part({"_id": {"$in": ids}}, "_id_"))
+
+
+def is_plannable(document_id: Any) -> bool:
+    """Whether an `_id` comes back from the plan's file as it was; embedded documents that look like Extended JSON may not."""
+    return _bound(bson.encode({"_id": document_id}, codec_options=OPTIONS)) is not None
+
+
 def whole_query(plan: Mapping[str, Any]) -> dict[str, Any]:
     """One query for everything that the plan reads of the source."""
     query: dict[str, Any] = from_extended_json(plan["query"], json_options=_BOUNDS)
@@ -209,7 +229,7 @@ def counted(database: Database[Any], collection: Collection, plan: Mapping[str, 
 
 
 def scope(staging: CollectionStaging) -> str:
-    """What the collection's plan reads: FULL, WINDOW or REJECTS."""
+    """What the collection's plan reads: FULL, WINDOW, REJECTS, RECONCILE or REPAIR."""
     read: str = read_json(staging.plan)["scope"]
     return read
 

@@ -85,8 +85,9 @@ def _find_unbooked(conn: Connection, collection: Collection) -> None:
     conn.execute(
         sql.SQL(
             """
-            INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, kind, source)
-            SELECT o.root_id, %s, 'reject', format('%%s %%s (%%s) must be rejected but is not in the books',
+            INSERT INTO pg_temp.mongo2pg_differences (root_id, document, document_id, table_name, kind, source)
+            SELECT o.root_id, o.document, o.document_id, %s, 'reject', format(
+                '%%s %%s (%%s) must be rejected but is not in the books',
                 o.document_id, coalesce(nullif(o.path, ''), 'document'), o.reason)
             FROM {} o WHERE NOT EXISTS (
                 SELECT FROM pg_temp.mongo2pg_booked b
@@ -196,15 +197,19 @@ def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str]]:
 
 def _find_uncaused(conn: Connection, collection: Collection) -> None:
     conn.execute(
-        """
-        INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, kind, source)
-        SELECT root_id, %(table)s, 'reject',
-            format('%%s %%s (%%s) is rejected ', document_id, coalesce(nullif(path, ''), 'document'), reason) || CASE
-                WHEN document IS NOT NULL AND reason = 'orphan' THEN 'although the row it refers to is there'
-                WHEN document IS NOT NULL AND reason = 'duplicate_key' AND NOT element THEN 'although no smaller _id holds its key'
-                ELSE 'without that cause' END
-        FROM pg_temp.mongo2pg_settled WHERE NOT confirmed ORDER BY document_id, path
-        """,
+        sql.SQL(
+            """
+            INSERT INTO pg_temp.mongo2pg_differences (root_id, document, document_id, table_name, kind, source)
+            SELECT root_id, coalesce(s.document, (SELECT min(o.document) FROM {} o WHERE o.document_id = s.document_id)),
+                document_id, %(table)s, 'reject',
+                format('%%s %%s (%%s) is rejected ', document_id, coalesce(nullif(path, ''), 'document'), reason) || CASE
+                    WHEN document IS NOT NULL AND reason = 'orphan' THEN 'although the row it refers to is there'
+                    WHEN document IS NOT NULL AND reason = 'duplicate_key' AND NOT element
+                        THEN 'although no smaller _id holds its key'
+                    ELSE 'without that cause' END
+            FROM pg_temp.mongo2pg_settled s WHERE NOT confirmed ORDER BY document_id, path
+            """
+        ).format(REJECTS),
         {"table": collection.table},
     )
 

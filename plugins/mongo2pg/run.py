@@ -20,7 +20,9 @@ from mongo2pg.normalise import normalise_chunk
 from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
+from mongo2pg.reconcile import Reconciler, find_unexplained, plan_reconcile
 from mongo2pg.references import check_references
+from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
 from mongo2pg.replay import extract_rejects, plan_replay
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging
@@ -121,6 +123,25 @@ class Run:
         books.start_run(self.conn, self.key, "deletes", {"mode": "deletes"}, None)
         self.key = self.key._replace(plan_id=plan_deletes(self.conn, self.domain, self.staging))
         return self.delete(max_delete_ratio)
+
+    def reconcile(
+        self, *, repair: bool = False, max_repair_ratio: float = MAX_REPAIR_RATIO, chunk_bytes: int = CHUNK_BYTES
+    ) -> dict[str, Any]:
+        """A run that compares everything with its source and, with `repair`, moves again what differs; returns the report."""
+        books.open_session(self.conn)
+        prepare(self.database, self.conn, self.domain, self.staging.root)
+        books.start_run(self.conn, self.key, "reconcile", {"mode": "reconcile", "repair": repair}, None)
+        self.lots = plan_reconcile(self.database, self.conn, self.domain, self.staging, chunk_bytes)
+        self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
+        for name, chunk in self.chunks():
+            staged = self.staging.collection(self.key.plan_id, name)
+            Reconciler(self.database, self.conn, self.key, self.domain, self.domain.collection(name), staged).compare(chunk)
+        find_unexplained(self.database, self.conn, self.key, self.domain)
+        if repair:
+            repair_domain(
+                *(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, max_repair_ratio, self.alive)
+            )
+        return self.report()
 
     def settle(self) -> None:
         settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)

@@ -26,7 +26,7 @@ from mongo2pg.lookup import read_id
 from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
 from mongo2pg.places import Loser, Outcome, Place, apart, find_places, lock_places
-from mongo2pg.plan import FULL, REJECTS, WINDOW, scope
+from mongo2pg.plan import FULL, REJECTS, REPAIR, WINDOW, scope
 from mongo2pg.queries import create_incoming, incoming, names, target
 from mongo2pg.rejects import compact, count_elements
 from mongo2pg.settlement import Settlement
@@ -118,8 +118,8 @@ class _Settler(Settlement):
         for place in self.own:
             replayed = None
             how = scope(place.staging)
-            if how == WINDOW:
-                continue  # what lies outside of it may be rejected still
+            if how in (WINDOW, REPAIR):
+                continue  # what it did not read may be rejected still
             if how == REJECTS:
                 with open_parquet(place.staging.raw(0), read_json(place.staging.manifest(0))["raw"]["sha256"]) as raw:
                     replayed = [compact(text) for text in raw.read(columns=["_id"]).column(0).to_pylist()]

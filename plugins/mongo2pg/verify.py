@@ -31,13 +31,7 @@ def verify_chunk(
     with conn.transaction():
         # One view of the target for rows, rejects and what other runs loaded: they may go on meanwhile.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        conn.execute(
-            """
-            DELETE FROM migration.differences
-            WHERE (domain, run_id, check_name, chunk) = (%s, %s, 'checksums', %s) AND table_name = ANY(%s)
-            """,
-            (run.domain, run.run_id, chunk, [table.name for table in collection.tables]),
-        )
+        books.forget_differences(conn, run, "checksums", chunk, [table.name for table in collection.tables])
         _name_newer(conn, run, collection, staging, manifest)
         documents = _staged(staging, chunk, manifest, collection)
         booked = of_chunk(run, collection.name, chunk)

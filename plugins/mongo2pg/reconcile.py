@@ -1,0 +1,282 @@
+"""Holds the whole of a domain against MongoDB, chunk by chunk and without staging it, and moves again what differs if asked to.
+
+The source may be written and windows may be loaded meanwhile. A document that seems to differ is therefore read again, by its
+`_id`, in rounds: it counts when its rows still differ and its bytes were the same twice; one that changes every time is
+counted as such. Rows whose document is gone are found by ids alone, as a delete finds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import sql
+from pymongo.database import Database
+
+from mongo2pg import books, lookup
+from mongo2pg.books import Check, Connection, RunKey, Verdict
+from mongo2pg.compare import Comparison, compare_documents
+from mongo2pg.deletes import absent, create_gone, find_gone
+from mongo2pg.differences import SHOWN, Difference, describe
+from mongo2pg.errors import PermanentError
+from mongo2pg.live import read_chunk
+from mongo2pg.model import Collection, Domain
+from mongo2pg.plan import CHUNK_BYTES, RECONCILE, Lot, plan_collection, reading, server_time, write_plans
+from mongo2pg.progress import Progress
+from mongo2pg.queries import set_aside, target
+from mongo2pg.reject_causes import of_collection
+from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+# Readings of a document that keeps changing, before it is called one that does.
+ROUNDS = 5
+# The checks, and the names under which their differences stand in the books; the last one tells what a repair left.
+CHECK, ROWS, REPAIRED = "reconcile", "unexplained_rows", "repair"
+
+
+Sums = dict[str, tuple[dict[str, Any], dict[str, Any]]]
+
+
+@dataclass
+class Judgement:
+    """What became of a chunk's documents: sums of both sides by table, the `_id`s of those that differ, how many keep changing.
+
+    Documents that break the BSON specification are `unreadable`: those that differ cannot be asked for again.
+    """
+
+    documents: int
+    sums: Sums
+    unreadable: int = 0
+    differing: list[str] = field(default_factory=list)
+    changing: int = 0
+
+
+def plan_reconcile(
+    database: Database[Any], conn: Connection, domain: Domain, staging: RunStaging, chunk_bytes: int = CHUNK_BYTES
+) -> list[Lot]:
+    """The chunks in which everything is compared. PermanentError before the first full run of a collection is complete."""
+    plan_id = uuid.uuid4().hex[:12]
+    run = RunKey(domain.name, staging.run_id, plan_id)
+    for collection in domain.collections:
+        if books.phase(conn, run, collection.name)[0] != "complete":
+            raise PermanentError(f"{collection.name} has no complete first run: run {domain.name} with mode full first")
+    plans = ({**plan_collection(database, c, plan_id, chunk_bytes), "scope": RECONCILE} for c in domain.collections)
+    lots = write_plans(staging, domain, plan_id, plans, chunk_bytes)
+    books.forget_checks(conn, run)
+    return lots
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """The comparison of one collection: both ends, and where its plan and its findings lie."""
+
+    database: Database[Any]
+    conn: Connection
+    run: RunKey
+    domain: Domain
+    collection: Collection
+    staging: CollectionStaging
+
+    def compare(self, chunk: int) -> list[Check]:
+        """Compares the chunk's documents with their rows: a check for each table, every difference in the books.
+
+        What a repair needs is written to the chunk's file.
+        """
+        started = time.monotonic()
+        self._forget(CHECK, chunk)
+        with self._compared(self._read(chunk)) as comparison:
+            agreed = comparison.agreed()
+            found = list(comparison.differing())
+            unreadable = [document_id for document_id in found if "$malformed" in document_id]
+            comparison.book(self.run, CHECK, chunk, unreadable)
+        suspects = sorted({*found} - {*unreadable})
+        judged = Judgement(comparison.documents, _both(agreed), len(unreadable))
+        self._judge(judged, suspects, CHECK, chunk)
+        checks = self._checks(judged, CHECK, chunk)
+        books.write_checks(self.conn, self.run, checks)
+        write_json(
+            self.staging.manifest(chunk),
+            {
+                "chunk": chunk,
+                "documents": judged.documents,
+                "agreed": agreed,
+                "suspects": suspects,
+                "unreadable": judged.unreadable,
+                "differing": judged.differing,
+                "changing": judged.changing,
+                "seconds": round(time.monotonic() - started, 3),
+            },
+        )
+        log.info(
+            "%s %s: %s documents compared in %.1f s, %s seemed to differ, %s do, %s keep changing",
+            *(self.collection.name, chunk, f"{judged.documents:,}", time.monotonic() - started),
+            *(f"{count:,}" for count in (len(found), len(judged.differing) + judged.unreadable, judged.changing)),
+        )
+        return checks
+
+    def compare_again(self, chunk: int) -> list[Check]:
+        """After a repair: compares those documents of the chunk that seemed to differ once more, and writes its checks anew."""
+        before = read_json(self.staging.manifest(chunk))
+        self._forget(REPAIRED, chunk)
+        judged = Judgement(before["documents"], _both(before["agreed"]), before["unreadable"])
+        self._judge(judged, before["suspects"], REPAIRED, chunk)
+        moved = len(before["differing"])
+        checks = self._checks(judged, REPAIRED, chunk, f"{moved:,} documents differed and were moved again" if moved else None)
+        books.write_checks(self.conn, self.run, checks)
+        return checks
+
+    # --- documents ---
+
+    @contextmanager
+    def _compared(self, documents: Iterable[bytes]) -> Iterator[Comparison]:
+        """One view of the target for its rows and the books: other runs may go on meanwhile."""
+        booked = of_collection(self.domain.name, self.collection.name)
+        with self.conn.transaction():
+            self.conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            with compare_documents(self.conn, self.domain, self.collection, documents, booked) as comparison:
+                yield comparison
+
+    def _read(self, chunk: int) -> Iterator[bytes]:
+        plan = read_json(self.staging.plan)
+        progress = Progress(log, f"compare {self.collection.name} {chunk}", plan["source_before"] // len(plan["bounds"]))
+        how = reading(self.staging, chunk)
+        for done, document in enumerate(read_chunk(self.database, self.collection.name, how), 1):
+            yield document
+            progress.update(done)
+
+    def _judge(self, judged: Judgement, suspects: Sequence[str], check: str, chunk: int) -> None:
+        """Reads suspects again until each agrees, is gone, or differs with the same bytes twice; books what is left."""
+        name = self.collection.name
+        waiting, before = list(suspects), dict[str, bytes]()
+        for last in (*[False] * (ROUNDS - 1), True):
+            if not waiting:
+                return
+            digests: list[bytes] = []
+            there = lookup.find_ids(self.database, name, waiting)
+            documents = lookup.read_documents(self.database, name, [value for found in there.values() for value in found])
+            with self._compared(_noted(documents, digests)) as comparison:
+                now = {document_id: digests[number] for document_id, number in comparison.differing().items()}
+                steady = [document_id for document_id, digest in now.items() if before.get(document_id) == digest]
+                if last or len(steady) == len(now):
+                    judged.differing += steady
+                    judged.changing += len(now) - len(steady)
+                    _add(judged.sums, comparison.sums)
+                    comparison.book(self.run, check, chunk, steady)
+                    return
+                _add(judged.sums, _both(comparison.agreed()))
+            waiting, before = list(now), now
+
+    # --- the books ---
+
+    def _forget(self, check: str, chunk: int) -> None:
+        books.forget_differences(self.conn, self.run, check, chunk, [table.name for table in self.collection.tables])
+
+    def _checks(self, judged: Judgement, check: str, chunk: int, remark: str | None = None) -> list[Check]:
+        checks = []
+        for table in self.collection.tables:
+            root = table.child is None
+            count, first = _booked(self.conn, self.run, check, chunk, table.name)
+            expected, actual = judged.sums[table.name]
+            failed = count or (root and judged.unreadable)
+            if root and judged.changing:
+                actual = {**actual, "changing_documents": judged.changing}
+            remarks = [*([remark] if root and remark else []), *map(describe, first)]
+            verdict: Verdict = "failed" if failed else "passed"
+            checks.append(Check(CHECK, table.name, verdict, expected, actual, "; ".join(remarks) or None, chunk))
+        return checks
+
+
+def _both(sums: dict[str, dict[str, Any]]) -> Sums:
+    return {name: (each, each) for name, each in sums.items()}
+
+
+def _add(sums: Sums, more: Sums) -> None:
+    for name, sides in more.items():
+        low, high = (
+            {"rows": one["rows"] + other["rows"], "sum": [a + b for a, b in zip(one["sum"], other["sum"], strict=True)]}
+            for one, other in zip(sums[name], sides, strict=True)
+        )
+        sums[name] = low, high
+
+
+def _noted(documents: Iterable[bytes], digests: list[bytes]) -> Iterator[bytes]:
+    for document in documents:
+        digests.append(hashlib.blake2b(document, digest_size=16).digest())
+        yield document
+
+
+def _booked(conn: Connection, run: RunKey, check: str, chunk: int, table: str) -> tuple[int, list[Difference]]:
+    """How many differences of the table stand in the books, and the first ones."""
+    rows = conn.execute(
+        """
+        SELECT count(*) OVER (), table_name, id::text, column_name, kind, source, target FROM migration.differences
+        WHERE (domain, run_id, check_name, chunk, table_name) = (%s, %s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
+        """,
+        (run.domain, run.run_id, check, chunk, table, SHOWN),
+    ).fetchall()
+    return (rows[0][0] if rows else 0), [Difference(*row[1:]) for row in rows]
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def find_unexplained(database: Database[Any], conn: Connection, run: RunKey, domain: Domain) -> list[Check]:
+    """Rows whose document is gone and that no declared expiry explains: each in the books, a check for each root table."""
+    checks = []
+    for collection in domain.collections:
+        create_gone(conn)
+        gone, rows = find_gone(database, conn, collection)
+        with conn.transaction():
+            books.forget_differences(conn, run, ROWS, -1, [collection.table])
+            conn.execute(
+                """
+                INSERT INTO migration.differences (domain, run_id, check_name, table_name, chunk, id, kind)
+                SELECT %s, %s, %s, %s, -1, id, 'extra' FROM pg_temp.mongo2pg_gone
+                """,
+                (run.domain, run.run_id, ROWS, collection.table),
+            )
+            _, first = _booked(conn, run, ROWS, -1, collection.table)
+            detail = "; ".join(map(describe, first)) or None
+            checks.append(_rows_check(collection, gone, {"without_document": gone, "rows": rows}, detail))
+            books.write_checks(conn, run, checks[-1:])
+    return checks
+
+
+def find_left(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> list[Check]:
+    """After a repair: the rows that were found without a document and still are, in the check's place."""
+    found = unexplained_ids(conn, run, collection)
+    left = absent(database, conn, collection, found)
+    marked = conn.execute(
+        sql.SQL("SELECT count(*) FROM {target} t WHERE id = ANY(%s::uuid[]) AND {aside}").format(
+            target=target(collection.table), aside=set_aside(collection, "t", server_time(database))
+        ),
+        (left,),
+    ).fetchone() or (0,)
+    remain = len(left) - marked[0]
+    detail = f"{len(found):,} rows had no document, {remain:,} have none now" if found else None
+    checks = [_rows_check(collection, remain, {"without_document": remain}, detail)]
+    books.write_checks(conn, run, checks)
+    return checks
+
+
+def unexplained_ids(conn: Connection, run: RunKey, collection: Collection) -> list[str]:
+    """The root rows that `find_unexplained` found."""
+    rows = conn.execute(
+        """
+        SELECT id::text FROM migration.differences
+        WHERE (domain, run_id, check_name, chunk, table_name) = (%s, %s, %s, -1, %s)
+        """,
+        (run.domain, run.run_id, ROWS, collection.table),
+    )
+    return [row[0] for row in rows]
+
+
+def _rows_check(collection: Collection, gone: int, actual: dict[str, Any], detail: str | None) -> Check:
+    return Check(ROWS, collection.table, "failed" if gone else "passed", {"without_document": 0}, actual, detail)

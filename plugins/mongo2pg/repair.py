@@ -1,0 +1,132 @@
+"""Moves just the documents again that a comparison found different, and takes out the rows whose document is gone.
+
+Nothing is copied from the comparison: each document goes through all stages, as its source has it now, under a plan of its
+own, so that the later reading wins as ever. Rows of other documents are not written.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from pymongo.database import Database
+
+from mongo2pg import lookup
+from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.count import count_domain
+from mongo2pg.deletes import create_gone, take_out
+from mongo2pg.errors import RepairError
+from mongo2pg.extract import extract_chunk
+from mongo2pg.load import claim, load_chunk
+from mongo2pg.model import Collection, Domain
+from mongo2pg.normalise import normalise_chunk
+from mongo2pg.plan import REPAIR, by_ids, is_plannable, server_time
+from mongo2pg.reconcile import Reconciler, find_left, unexplained_ids
+from mongo2pg.settle import settle_domain
+from mongo2pg.staging import RunStaging, read_json, write_json
+from mongo2pg.versions import read_again
+
+log = logging.getLogger(__name__)
+
+# A collection of which more differs was not damaged here and there: somebody shall look before it is written over.
+MAX_REPAIR_RATIO = 0.01
+# What may always be repaired: of a small collection a few documents are soon a large share.
+TOLERATED = 20
+
+
+class Found(NamedTuple):
+    """What a comparison found of a collection: documents that differ, rows without one, and how many documents there are."""
+
+    differing: list[str]
+    gone: list[str]
+    documents: int
+
+
+def repair_domain(
+    database: Database[Any],
+    conn: Connection,
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    neighbours: Sequence[Domain] = (),
+    max_repair_ratio: float = MAX_REPAIR_RATIO,
+    alive: Callable[[str], bool] = lambda run_id: False,
+) -> list[Check]:
+    """Repairs what the comparison of `run` found, then compares it once more; returns the checks as they stand now.
+
+    Raises RepairError, with nothing changed, where more than `max_repair_ratio` of a collection would be written.
+    """
+    found = {collection.name: _found(conn, run, collection, staging) for collection in domain.collections}
+    _brake(found, max_repair_ratio)
+    touched = domain.only(name for name, each in found.items() if each.differing or each.gone)
+    if not touched.collections:
+        log.info("nothing differs, so that nothing is repaired")
+        return []
+    key = plan_repair(database, run, touched, staging, found)
+    claim(conn, key, touched, alive)
+    for collection in touched.collections:
+        _move(database, conn, key, collection, staging)
+    create_gone(conn)
+    for name, each in found.items():
+        conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
+    shares = {name: (len(found[name].gone), found[name].documents) for name in found if found[name].gone}
+    take_out(database, conn, key, touched, staging, neighbours, shares, max_repair_ratio)
+    settle_domain(conn, key, touched, staging, neighbours)
+    checks = count_domain(None, conn, key, touched, staging)
+    for collection in touched.collections:
+        compared = staging.collection(run.plan_id, collection.name)
+        again = Reconciler(database, conn, run, domain, collection, compared)
+        for chunk in range(len(read_json(compared.plan)["bounds"])):
+            checks += again.compare_again(chunk)
+        checks += find_left(database, conn, run, collection)
+    return checks
+
+
+def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:
+    """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's."""
+    key = run._replace(plan_id=uuid.uuid4().hex[:12])
+    for collection in domain.collections:
+        there = lookup.find_ids(database, collection.name, found[collection.name].differing)
+        ids = [value for values in there.values() for value in values if is_plannable(value)]
+        slices = [ids[first : first + lookup.AT_ONCE] for first in range(0, len(ids), lookup.AT_ONCE)]
+        plan = {
+            "plan_id": key.plan_id,
+            "collection": collection.name,
+            "fingerprint": collection.fingerprint,
+            "scope": REPAIR,
+            "query": {"repair": run.plan_id},
+            "read_concern": "local",
+            "planned_at": server_time(database),
+            "source_before": len(ids),
+            "estimated_bytes": 0,
+            "bounds": [by_ids(some) for some in slices],
+        }
+        write_json(staging.collection(key.plan_id, collection.name).plan, plan)
+        log.info("%s: %s documents are moved again", collection.name, f"{len(ids):,}")
+    write_json(staging.folder / "repair.json", {"plan_id": key.plan_id, "compared_by": run.plan_id})
+    return key
+
+
+def _found(conn: Connection, run: RunKey, collection: Collection, staging: RunStaging) -> Found:
+    compared = staging.collection(run.plan_id, collection.name)
+    chunks = [read_json(compared.manifest(chunk)) for chunk in range(len(read_json(compared.plan)["bounds"]))]
+    differing = [document_id for chunk in chunks for document_id in chunk["differing"]]
+    return Found(differing, unexplained_ids(conn, run, collection), sum(chunk["documents"] for chunk in chunks))
+
+
+def _brake(found: dict[str, Found], ratio: float) -> None:
+    counted = {name: (len(each.differing) + len(each.gone), each.documents) for name, each in found.items()}
+    beyond = {name: share for name, share in counted.items() if share[0] > TOLERATED and share[0] > ratio * share[1]}
+    if beyond:
+        raise RepairError(beyond, ratio)
+
+
+def _move(database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: RunStaging) -> None:
+    staged = staging.collection(run.plan_id, collection.name)
+    for chunk in range(len(read_json(staged.plan)["bounds"])):
+        extract_chunk(database, staged, chunk)
+        normalise_chunk(collection, staged, chunk)
+        load_chunk(conn, run, collection, staged, chunk, partial(read_again, database, collection, staged, chunk))
