@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,37 @@ def common_params(*modes: str) -> dict[str, Param]:
         "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),
         "max_delete_ratio": _share(0.10, "Deleted documents", "of all rows of a collection; beyond it nothing is deleted"),
         "max_misfit_ratio": _share(0.10, "Misfits", "of all values of a field; rejected elements of all elements of an array"),
+    }
+
+
+def reconcile_params(domains: Sequence[Domain]) -> dict[str, Param]:
+    """The params of a reconcile: of which domain it compares what, and what it does about differences."""
+    names = [collection.name for domain in domains for collection in domain.collections]
+    return {
+        "domain": Param(
+            domains[0].name,
+            type="string",
+            enum=[domain.name for domain in domains],
+            title="Domain",
+            description="The domain that is compared with MongoDB",
+        ),
+        "collections": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string", "enum": names},
+            examples=names,
+            title="Collections",
+            description="Collections of that domain; none are all of them",
+        ),
+        "repair": Param(
+            False,
+            type="boolean",
+            title="Repair",
+            description="Move the documents that differ again and take out the rows whose document is gone; else differences are "
+            "listed and nothing is changed",
+        ),
+        "max_repair_ratio": _share(0.01, "Repaired documents", "of all documents of a collection; beyond it nothing is changed"),
+        "chunk_mb": common_params(FULL)["chunk_mb"],
     }
 
 

@@ -21,12 +21,12 @@ from mongo2pg.connections import source, target
 from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
 from mongo2pg.params import DRY_RUN, FULL, REPLAY, domain_params, param, refuse_unknown_params, request
-from mongo2pg.tasks import Patience, audit_task, permanent, run_is_alive, started_by, task_states
+from mongo2pg.tasks import Patience, audit_task, conclude, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from mongo2pg.books import Connection, RunKey
+    from mongo2pg.books import Check, Connection, RunKey
     from mongo2pg.plan import Lot
     from mongo2pg.staging import CollectionStaging, RunStaging
 
@@ -330,14 +330,8 @@ def told(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
-    """One machine-readable line for a task of checks; a failed one fails the task, which lists both sides of each."""
-    from mongo2pg.errors import CheckError
-
-    failed = [check for check in checks if check.verdict != "passed"]
-    audit_task(log, stage, domain.name, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
-    if failed:
-        raise CheckError(stage, failed)
+def _conclude(stage: str, domain: Domain, checks: list[Check]) -> None:
+    conclude(log, stage, domain.name, checks)
 
 
 # --- what a task knows of its run ------------------------------------------------------------------------------------

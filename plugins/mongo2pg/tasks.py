@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airflow.sdk import BaseSensorOperator, Context, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from mongo2pg.audit import audit
-from mongo2pg.errors import NothingToDoError, PermanentError
+from mongo2pg.errors import CheckError, NothingToDoError, PermanentError
+
+if TYPE_CHECKING:
+    from mongo2pg.books import Check
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +43,14 @@ def task_states() -> dict[str, str]:
 def audit_task(log: logging.Logger, stage: str, domain: str, **facts: Any) -> None:
     """The task's machine-readable line."""
     audit(log, stage, domain=domain, run_id=str(get_current_context()["run_id"]), **facts)
+
+
+def conclude(log: logging.Logger, stage: str, domain: str, checks: Sequence[Check]) -> None:
+    """One machine-readable line for a task of checks; a failed one fails the task, which lists both sides of each."""
+    failed = [check for check in checks if check.verdict != "passed"]
+    audit_task(log, stage, domain, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
+    if failed:
+        raise CheckError(stage, failed)
 
 
 class Patience(BaseSensorOperator):

@@ -25,7 +25,7 @@ DOMAIN_IDS = {
     "challenge",
     "platform_analytics",
 }
-DAG_IDS = DOMAIN_IDS | {"platform"}
+DAG_IDS = DOMAIN_IDS | {"platform", "reconcile"}
 
 # task → what must have ended before it.
 DOMAIN_GRAPH = {
@@ -50,6 +50,15 @@ PLATFORM_GRAPH = {
     "references": DOMAIN_IDS - {"auth"},
     "gate": {"references"},
 }
+RECONCILE_GRAPH = {
+    "prepare": set(),
+    "plan": {"prepare"},
+    "compare": {"plan"},
+    "rows": {"plan"},
+    "repair": {"compare", "rows"},
+    "gate": {"repair"},
+}
+GRAPHS = {"platform": PLATFORM_GRAPH, "reconcile": RECONCILE_GRAPH}
 # Every other task waits until all before it succeeded.
 ALL_DONE = {"gate", "references"}
 PARAMS = {
@@ -60,6 +69,7 @@ PARAMS = {
     "max_delete_ratio": 0.1,
     "max_misfit_ratio": 0.1,
 }
+OF_A_RECONCILE = {"domain": "auth", "repair": False, "max_repair_ratio": 0.01, "chunk_mb": 64}
 # What a domain can be asked for besides; `collections` are its own.
 OF_A_DOMAIN = {"mode": "incremental", "from": None, "to": None, "lookback_minutes": 10, "scan_limit_mb": 1024}
 MODES = {"incremental", "full", "window", "replay", "dry_run"}
@@ -85,7 +95,7 @@ def test_every_dag_file_loads_and_these_are_the_dags(bag) -> None:
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
 def test_what_follows_what(bag, dag_id: str) -> None:
     graph = {task.task_id: set(task.upstream_task_ids) for task in bag.dags[dag_id].tasks}
-    assert graph == (PLATFORM_GRAPH if dag_id == "platform" else DOMAIN_GRAPH)
+    assert graph == GRAPHS.get(dag_id, DOMAIN_GRAPH)
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
@@ -108,14 +118,14 @@ def test_the_gate_is_the_one_end_and_whatever_is_killed_is_tried_again(bag, dag_
     }
 
 
-@pytest.mark.parametrize("dag_id", sorted(DOMAIN_IDS))
+@pytest.mark.parametrize("dag_id", sorted(DOMAIN_IDS | {"reconcile"}))
 def test_what_is_mapped_is_named_after_its_chunks(bag, dag_id: str) -> None:
     templates = {
         task.task_id: task.map_index_template
         for task in bag.dags[dag_id].tasks
         if task.is_mapped or task.get_closest_mapped_task_group()
     }
-    mapped = ("move.extract", "move.normalise", "move.load", "checksums")
+    mapped = ("compare",) if dag_id == "reconcile" else ("move.extract", "move.normalise", "move.load", "checksums")
     assert templates == dict.fromkeys(mapped, "{{ task.op_kwargs['lot']['label'] }}")
 
 
@@ -161,15 +171,19 @@ def test_the_schedule_is_a_setting_of_the_domain_or_of_all(monkeypatch, settings
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
 def test_the_params_have_these_defaults_and_are_explained(bag, dag_id: str) -> None:
     params = bag.dags[dag_id].params
-    expected = PARAMS if dag_id == "platform" else {**PARAMS, **OF_A_DOMAIN}
+    expected = {"platform": PARAMS, "reconcile": OF_A_RECONCILE}.get(dag_id, {**PARAMS, **OF_A_DOMAIN})
     assert {name: params[name] for name in params if name != "collections"} == expected
     params.validate()
     for name in params:
         schema = params.get_param(name).schema
-        assert schema["type"] in ("string", "integer", "number", "array", ["null", "string"])
+        assert schema["type"] in ("string", "integer", "number", "array", "boolean", ["null", "string"], ["null", "array"])
         assert params.get_param(name).description
         assert schema["title"]
-    assert set(params.get_param("mode").schema["enum"]) == (MODES if dag_id != "platform" else {"full", "incremental", "replay"})
+    if dag_id == "reconcile":
+        assert set(params.get_param("domain").schema["enum"]) == DOMAIN_IDS
+    else:
+        modes = {"full", "incremental", "replay"} if dag_id == "platform" else MODES
+        assert set(params.get_param("mode").schema["enum"]) == modes
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)

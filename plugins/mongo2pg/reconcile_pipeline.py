@@ -1,0 +1,196 @@
+"""The DAG that compares a domain with MongoDB as it is now, and repairs what differs if it is asked to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, TriggerRule, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from mongo2pg.connections import source, target
+from mongo2pg.model import Domain
+from mongo2pg.params import param, reconcile_params, refuse_unknown_params
+from mongo2pg.tasks import audit_task, conclude, permanent, started_by, task_states
+
+if TYPE_CHECKING:
+    from mongo2pg.books import RunKey
+    from mongo2pg.plan import Lot
+    from mongo2pg.staging import RunStaging
+
+log = logging.getLogger(__name__)
+
+NAME = "reconcile"
+DOC = """
+Compares every document of a domain, as MongoDB has it now, with its rows in PostgreSQL, and looks for rows whose document is
+gone. Nothing is staged for it, and windows may go on meanwhile: what seems to differ is read again, and counts if it still
+differs and did not change between two readings.
+
+Without `repair` the run changes nothing and is red if anything differs. With `repair` just the documents that differ go
+through all stages again, rows without a document are taken out as the declaration says, and everything that differed is compared
+once more; beyond `max_repair_ratio` it fails with the numbers and changes nothing.
+
+Differences stand in `migration.differences`, the verdicts in `migration.checks`, under the run id with `reconcile__` before it.
+"""
+
+
+def reconcile_dag(domains: Sequence[Domain]) -> DAG:
+    """prepare → plan → (compare per lot, rows) → repair → gate, for the domain that the run names.
+
+    Its runs are independent of those of the domain's own DAG, in the books and in staging.
+    """
+    with DAG(
+        NAME,
+        description="Compares a whole domain with MongoDB and, if asked to, repairs what differs",
+        doc_md=DOC,
+        schedule=None,
+        catchup=False,
+        max_active_runs=len(domains),
+        tags=["mongo2pg"],
+        params=reconcile_params(domains),
+        default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
+    ) as dag:
+
+        @task(task_id="prepare")
+        @permanent
+        def prepare_run() -> None:
+            from mongo2pg import books
+            from mongo2pg.prepare import prepare
+
+            refuse_unknown_params(reconcile_params(domains))
+            domain = _asked(domains)
+            with source() as database, target() as conn:
+                prepare(database, conn, domain, _staging(domain).root)
+                books.start_run(conn, _run(domain), NAME, dict(get_current_context()["params"]), started_by())
+            audit_task(log, "prepare", domain.name)
+
+        @task(task_id="plan")
+        @permanent
+        def plan_run() -> list[Lot]:
+            from mongo2pg.reconcile import plan_reconcile
+
+            domain = _asked(domains)
+            with source() as database, target() as conn:
+                lots = plan_reconcile(database, conn, domain, _staging(domain), param("chunk_mb") << 20)
+            chunks = sum(len(lot["chunks"]) for lot in lots)
+            audit_task(log, "plan", domain.name, plan_id=lots[0]["plan_id"], lots=len(lots), chunks=chunks)
+            return lots
+
+        @task(task_id="compare", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
+        @permanent
+        def compare_lot(lot: Lot) -> None:
+            from mongo2pg.reconcile import Reconciler
+
+            domain, checks = _asked(domains), []
+            with source() as database, target() as conn:
+                for name, chunk in lot["chunks"]:
+                    staged = _staging(domain).collection(lot["plan_id"], name)
+                    run = _run(domain, lot["plan_id"])
+                    checks += Reconciler(database, conn, run, domain, domain.collection(name), staged).compare(chunk)
+            _conclude("compare", domain, checks)
+
+        @task(task_id="rows")
+        @permanent
+        def find_rows() -> None:
+            from mongo2pg.reconcile import find_unexplained
+
+            domain = _asked(domains)
+            with source() as database, target() as conn:
+                _conclude("rows", domain, find_unexplained(database, conn, _current_run(domain), domain))
+
+        @task(task_id="repair")
+        @permanent
+        def repair_differences() -> None:
+            from mongo2pg.repair import repair_domain
+
+            if not param("repair"):
+                raise AirflowSkipException("nothing differs, and the run was not asked to repair")
+            domain = _asked(domains)
+            ratio = param("max_repair_ratio")
+            with source() as database, target() as conn:
+                checks = repair_domain(database, conn, _current_run(domain), domain, _staging(domain), domains, ratio)
+            conclude(log, "repair", domain.name, checks)
+
+        @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
+        @permanent
+        def judge_run() -> None:
+            _gate(domains)
+
+        lots = plan_run()
+        repaired = repair_differences()
+        prepare_run() >> lots
+        lots >> [compare_lot.expand(lot=lots), find_rows()] >> repaired >> judge_run()
+    return dag
+
+
+def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
+    """What differs fails the task, unless it is to be repaired: then it is no more than listed."""
+    if param("repair"):
+        differ = [f"{check.subject} {check.chunk}" for check in checks if check.verdict != "passed"]
+        audit_task(log, stage, domain.name, checks=len(checks), to_repair=differ)
+    else:
+        conclude(log, stage, domain.name, checks)
+
+
+def _gate(domains: Sequence[Domain]) -> None:
+    from mongo2pg import certificate, gate
+    from mongo2pg.errors import GateError
+    from mongo2pg.staging import RunStaging
+
+    domain = _asked(domains)
+    staging, states = _staging(domain), task_states()
+    if not param("repair"):
+        states.pop("repair", None)  # it did not begin because something differs: the checks say what
+    if states.get("prepare") == "success":
+        with target() as conn:
+            planned = (staging.folder / "plan.json").exists()
+            report, sha256 = gate.conclude(conn, _current_run(domain) if planned else _run(domain), domain, staging, states)
+    else:
+        report = gate.report_unprepared(domain, _run(domain), states)
+        sha256 = certificate.write(staging.folder, report)
+    # Where the tab of the run in Airflow's UI looks for it.
+    certificate.write(RunStaging(staging.root, NAME, str(get_current_context()["run_id"])).folder, report)
+    log.info("the report is %s, sha256 %s", staging.folder / "report.json", sha256)
+    audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
+    if not report["passed"]:
+        raise GateError("\n".join([f"the reconcile of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
+
+
+# --- what a task knows of its run ------------------------------------------------------------------------------------
+
+
+def _asked(domains: Sequence[Domain]) -> Domain:
+    """The domain, or those collections of it, that the run was asked to compare. Raises PrepareError for another domain's."""
+    from mongo2pg.errors import PrepareError
+
+    domain = next(domain for domain in domains if domain.name == param("domain"))
+    asked = param("collections")
+    if not asked:
+        return domain
+    strange = sorted({*asked} - {collection.name for collection in domain.collections})
+    if strange:
+        raise PrepareError([f"{name} is no collection of {domain.name}" for name in strange])
+    return domain.only(asked)
+
+
+def _run(domain: Domain, plan_id: str = "") -> RunKey:
+    from mongo2pg.books import RunKey
+
+    return RunKey(domain.name, _run_id(), plan_id)
+
+
+def _current_run(domain: Domain) -> RunKey:
+    return _run(domain, _staging(domain).current()["plan_id"])
+
+
+def _staging(domain: Domain) -> RunStaging:
+    from mongo2pg.staging import RunStaging, default_root
+
+    return RunStaging(default_root(), domain.name, _run_id())
+
+
+def _run_id() -> str:
+    """A run of the domain's own DAG may bear the same id."""
+    return f"{NAME}__{get_current_context()['run_id']}"
