@@ -58,7 +58,7 @@ def main() -> None:
     with MongoClient[Any](given.uri) as client, psycopg.connect(os.environ["TARGET"]) as conn:
         run = Run(client.get_default_database(), conn, domain, given.staging, "bench")
         steps = [run.prepare, run.plan, run.extract, run.normalise, run.load, run.delete, run.settle]
-        steps += [run.row_counts, run.checksums, run.references, run.uniqueness, run.report] if given.verify else []
+        steps += [run.row_counts, run.checksums, run.references, run.uniqueness, run.round_trip, run.report] if given.verify else []
         for step in steps:
             with stages.stage(step.__name__):
                 outcome: Any = step()

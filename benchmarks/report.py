@@ -10,7 +10,7 @@ from benchmarks.measure import Measured
 from demo.console import table
 
 # What the checks of a run cost is compared with what these stages cost.
-MOVING, CHECKING = ("extract", "normalise", "load"), ("row_counts", "checksums", "references", "uniqueness", "report")
+MOVING, CHECKING = ("extract", "normalise", "load"), ("row_counts", "checksums", "references", "uniqueness", "round_trip", "report")
 
 
 def summary(documents: int, rows: int, runs: list[Measured]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.count import count_domain
 from mongo2pg.model import Domain
 from mongo2pg.references import check_references, waited
+from mongo2pg.round_trip import round_trip_chunk
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging, read_json
 from mongo2pg.uniqueness import check_uniqueness
@@ -73,6 +74,7 @@ def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain
         staged = staging.collection(run.plan_id, collection.name)
         for chunk in range(len(read_json(staged.plan)["bounds"])):
             verify_chunk(conn, run, domain, collection, staged, chunk)
+            round_trip_chunk(conn, run, collection, staged, chunk)
 
 
 def _judge_again(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ NO_EVIDENCE: Mapping[str, Any] = {
     "versions": {},
     "readings": [],
     "rejects": [],
+    "round_trip": [],
     "differences": {"total": 0, "by_column": [], "samples": []},
 }
 
@@ -44,6 +46,7 @@ def evidence(conn: Connection, run: RunKey, domain: Domain) -> dict[str, Any]:
         "versions": _versions(conn, domain),
         "readings": _readings(conn, run),
         "rejects": _rejects(conn, run),
+        "round_trip": _round_trip(conn, run),
         "differences": _differences(conn, run),
     }
 
@@ -120,6 +123,24 @@ def _rejects(conn: Connection, run: RunKey) -> list[dict[str, Any]]:
         tuple(run),
     )
     return _named(("collection", "element", "reason", "bson_type", "count", "example"), rows.fetchall())
+
+
+def _round_trip(conn: Connection, run: RunKey) -> list[dict[str, Any]]:
+    """Per table: how many documents or elements came back, how often what was equivalent and not equal, and the differences."""
+    found: dict[str, dict[str, Any]] = {}
+    for table, actual in conn.execute(
+        """
+        SELECT subject, actual FROM migration.checks
+        WHERE (domain, run_id, check_name) = (%s, %s, 'round_trip') AND verdict <> 'not_run' ORDER BY subject, chunk
+        """,
+        (run.domain, run.run_id),
+    ):
+        one = found.setdefault(table, {"table": table, "rebuilt": 0, "passed_over": 0, "differences": 0, "equivalences": Counter()})
+        one["rebuilt"] += actual.get("documents", 0) + actual.get("elements", 0)
+        one["passed_over"] += actual.get("passed_over", 0) + actual.get("rejected", 0)
+        one["differences"] += actual["differences"]
+        one["equivalences"].update(actual["equivalences"])
+    return list(found.values())
 
 
 def _differences(conn: Connection, run: RunKey) -> dict[str, Any]:

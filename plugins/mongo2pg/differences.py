@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -34,6 +35,8 @@ def describe(difference: Difference) -> str:
         return f"{where}: the row is missing in PostgreSQL"
     if difference.kind == "extra":
         return f"{where}: PostgreSQL has a row that no document explains"
+    if difference.kind == "rebuilt":
+        return f"{where}: {difference.column} was {difference.source!r}, comes back as {difference.target!r}"
     if difference.kind == "orphan":
         return f"{where}: {difference.column} refers to {difference.target}, which is not there"
     if difference.kind == "duplicate":
@@ -65,6 +68,11 @@ def first_differences(conn: Connection, run: RunKey, check: str, table: str) -> 
 _KEY = secrets.token_bytes(64)
 _INNER = bytes(byte ^ 0x36 for byte in _KEY)
 _OUTER = bytes(byte ^ 0x5C for byte in _KEY)
+
+
+def digest_of(text: str | None) -> str | None:
+    """The same digest of a value that PostgreSQL does not have."""
+    return None if text is None else f"hmac:{hmac.new(_KEY, text.encode(), 'sha256').hexdigest()[:16]}"
 
 
 def digest(text: sql.Composable) -> sql.Composable:

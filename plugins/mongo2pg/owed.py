@@ -45,7 +45,7 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     yield Owed("accounting", collection.name)
     for chunk in range(chunks):
         yield Owed("rejects", collection.name, chunk)
-        yield from (Owed("checksums", table.name, chunk) for table in collection.tables)
+        yield from (Owed(check, table.name, chunk) for check in ("checksums", "round_trip") for table in collection.tables)
     for table in collection.tables:
         yield Owed("uniqueness", table.name)
         if judged_references(table):

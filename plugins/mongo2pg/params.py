@@ -47,6 +47,14 @@ def common_params(*modes: str) -> dict[str, Param]:
         "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),
         "max_delete_ratio": _share(0.10, "Deleted documents", "of all rows of a collection; beyond it nothing is deleted"),
         "max_misfit_ratio": _share(0.10, "Misfits", "of all values of a field; rejected elements of all elements of an array"),
+        "round_trip_sample": Param(
+            0.001,
+            type="number",
+            minimum=0,
+            maximum=1,
+            title="Round trip",
+            description="Share of the documents that are rebuilt from their rows, at least 100 of each chunk; 1 is all of them",
+        ),
     }
 
 

@@ -250,6 +250,18 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             with target() as conn:
                 _conclude("uniqueness", domain, check_uniqueness(conn, _current_run(domain), _moved(domain), _staging(domain)))
 
+        @task(task_id="round_trip", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
+        @permanent
+        def rebuild_lot(lot: Lot) -> None:
+            from mongo2pg.round_trip import round_trip_chunk
+
+            checks = []
+            with target() as conn:
+                for name, chunk in lot["chunks"]:
+                    run, staged = _run(domain, lot["plan_id"]), _staging(domain).collection(lot["plan_id"], name)
+                    checks += round_trip_chunk(conn, run, domain.collection(name), staged, chunk, param("round_trip_sample"))
+            _conclude("round_trip", domain, checks)
+
         asset = Asset(f"mongo2pg/{domain.name}")
 
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, outlets=[asset])
@@ -263,7 +275,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         claimed = Patience(task_id="claim", ask=claim_first_load, poke_interval=SECONDS_BETWEEN_TURNS)
         prepare_run() >> claimed >> lots
         move.expand(lot=lots) >> delete_gone() >> settled
-        checks = [count_rows(), compare_lot.expand(lot=lots), judge_references(), judge_keys()]
+        checks = [count_rows(), compare_lot.expand(lot=lots), judge_references(), judge_keys(), rebuild_lot.expand(lot=lots)]
         settled >> checks >> judge_run()
     return dag
 

@@ -24,6 +24,7 @@ from mongo2pg.reconcile import Reconciler, find_unexplained, plan_reconcile
 from mongo2pg.references import check_references
 from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
 from mongo2pg.replay import extract_rejects, plan_replay
+from mongo2pg.round_trip import SAMPLE, round_trip_chunk
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging
 from mongo2pg.uniqueness import check_uniqueness
@@ -192,12 +193,27 @@ class Run:
     def uniqueness(self) -> list[Check]:
         return check_uniqueness(self.conn, self.key, self.domain, self.staging)
 
+    def round_trip(self, sample: float = SAMPLE) -> list[Check]:
+        return [
+            check
+            for name, chunk in self.chunks()
+            for check in round_trip_chunk(
+                self.conn,
+                self.key,
+                self.domain.collection(name),
+                self.staging.collection(self.key.plan_id, name),
+                chunk,
+                sample,
+            )
+        ]
+
     def verify(self) -> dict[str, Any]:
         """All checks, and the report."""
         self.row_counts()
         self.checksums()
         self.references()
         self.uniqueness()
+        self.round_trip()
         return self.report()
 
     def report(self) -> dict[str, Any]:

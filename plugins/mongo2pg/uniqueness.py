@@ -31,10 +31,7 @@ def check_uniqueness(conn: Connection, run: RunKey, domain: Domain, staging: Run
     """
     checks: list[Check] = []
     with conn.transaction():
-        conn.execute(
-            "DELETE FROM migration.differences WHERE (domain, run_id, check_name) = (%s, %s, 'uniqueness')",
-            (run.domain, run.run_id),
-        )
+        books.forget_differences(conn, run, "uniqueness", -1, [table.name for table in domain.tables])
         for collection in domain.collections:
             full = is_read_in_full(conn, run, collection, staging.collection(run.plan_id, collection.name))
             for table in collection.tables:

@@ -32,10 +32,10 @@ def verify_chunk(
         # One view of the target for rows, rejects and what other runs loaded: they may go on meanwhile.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         books.forget_differences(conn, run, "checksums", chunk, [table.name for table in collection.tables])
-        _name_newer(conn, run, collection, staging, manifest)
+        name_newer(conn, run, collection, staging, manifest)
         documents = _staged(staging, chunk, manifest, collection)
         booked = of_chunk(run, collection.name, chunk)
-        with compare_documents(conn, domain, collection, documents, booked, apart=_NEWER) as comparison:
+        with compare_documents(conn, domain, collection, documents, booked, apart=NEWER) as comparison:
             checks = _checks(comparison, collection, chunk)
             found = comparison.count()
             first = comparison.first()
@@ -73,12 +73,10 @@ def _checks(comparison: Comparison, collection: Collection, chunk: int) -> list[
     return checks
 
 
-_NEWER = sql.SQL("SELECT document_id FROM pg_temp.mongo2pg_newer")
+NEWER = sql.SQL("SELECT document_id FROM pg_temp.mongo2pg_newer")
 
 
-def _name_newer(
-    conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]
-) -> None:
+def name_newer(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]) -> None:
     """Names the documents of which the target has another run's word: it loaded or rejected them later."""
     loads = books.loads_after(conn, run, collection.name, manifest["chunk"])
     newer = ids_among(staging, loads, read_ids(staging, manifest)) if loads else set()

@@ -19,8 +19,8 @@ from tests.documents import fill, oid, point, skill_tree, user, uuid_of
 USERS = 130
 CONF = {"mode": "full", "chunk_mb": 1}
 LABELS = ["users 0", "users 1, skilltrees 0, socialconnections 0, progresspoints 0"]
-MAPPED = ("move.extract", "move.normalise", "move.load", "checksums")
-TASKS = ("prepare", "claim", "plan", *MAPPED[:3], "delete", "settle", "row_counts", "checksums", "references", "uniqueness", "gate")
+MAPPED = ("move.extract", "move.normalise", "move.load", "checksums", "round_trip")
+TASKS = ("prepare", "claim", "plan", *MAPPED[:3], "delete", "settle", "row_counts", *MAPPED[3:], "references", "uniqueness", "gate")
 
 # Every one of them must be nowhere but in the two databases and in staging.
 PLANTED = "planted-secret"
@@ -42,7 +42,7 @@ REPORT = {
     **{"domain": str, "passed": bool, "collections": list, "tables": list, "checks": list},
     **{"run_id": str, "failures": list, "failed_tasks": list},
     # What a certificate shows besides.
-    **{"run": dict, "versions": dict, "readings": list, "rejects": list, "differences": dict},
+    **{"run": dict, "versions": dict, "readings": list, "rejects": list, "differences": dict, "round_trip": list},
 }
 COLLECTION = {
     **dict.fromkeys(("source_before", "source_after", "read", "inserted", "updated", "unchanged", "superseded", "stale"), int),
@@ -249,6 +249,7 @@ def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
         "checksums",
         "references",
         "rejects",
+        "round_trip",
         "uniqueness",
     }
     assert [collection["collection"] for collection in found["collections"]] == [c.name for c in AUTH.collections]

@@ -41,7 +41,8 @@ DOMAIN_GRAPH = {
     "checksums": {"settle", "plan"},
     "references": {"settle"},
     "uniqueness": {"settle"},
-    "gate": {"row_counts", "checksums", "references", "uniqueness"},
+    "round_trip": {"settle", "plan"},
+    "gate": {"row_counts", "checksums", "references", "uniqueness", "round_trip"},
 }
 PLATFORM_GRAPH = {
     "unpaused": set(),
@@ -68,6 +69,7 @@ PARAMS = {
     "max_orphan_ratio": 0.05,
     "max_delete_ratio": 0.1,
     "max_misfit_ratio": 0.1,
+    "round_trip_sample": 0.001,
 }
 OF_A_RECONCILE = {"domain": "auth", "repair": False, "max_repair_ratio": 0.01, "chunk_mb": 64}
 # What a domain can be asked for besides; `collections` are its own.
@@ -125,7 +127,8 @@ def test_what_is_mapped_is_named_after_its_chunks(bag, dag_id: str) -> None:
         for task in bag.dags[dag_id].tasks
         if task.is_mapped or task.get_closest_mapped_task_group()
     }
-    mapped = ("compare",) if dag_id == "reconcile" else ("move.extract", "move.normalise", "move.load", "checksums")
+    of_a_domain = ("move.extract", "move.normalise", "move.load", "checksums", "round_trip")
+    mapped = ("compare",) if dag_id == "reconcile" else of_a_domain
     assert templates == dict.fromkeys(mapped, "{{ task.op_kwargs['lot']['label'] }}")
 
 

@@ -56,6 +56,7 @@ TASKS: dict[str, Callable[[Run, Job], object]] = {
     "checksums": lambda run, _: run.checksums(),
     "references": lambda run, _: run.references(),
     "uniqueness": lambda run, _: run.uniqueness(),
+    "round_trip": lambda run, _: run.round_trip(),
     "gate": lambda run, _: run.report(),
 }
 # These begin a run; all others go on with the plan that the second made.

@@ -41,7 +41,7 @@ def test_ours_and_the_limit_are_measured_side_by_side(tmp_path: Path) -> None:
     assert {latest["webhooks"]["rows"]} == {each["rows"] for each in found["contenders"].values()} == {225}
     assert [stage["stage"] for stage in found["profile"]["ours"]] == [
         "imports", "prepare", "plan", "extract", "normalise", "load", "delete", "settle", "row_counts", "checksums",
-        "references", "uniqueness", "report", "the rest",
+        "references", "uniqueness", "round_trip", "report", "the rest",
     ]  # fmt: skip
     assert "Verification costs" in done.stdout
     assert [each.name for each in tmp_path.iterdir() if each.name in ("children.json", "scratch", "frames", "postgres18")] == []
@@ -143,6 +143,6 @@ def test_a_summary_is_the_median_with_the_extremes() -> None:
 
 def test_the_cost_of_verification_is_a_share_of_moving_the_data() -> None:
     seconds = {"imports": 5.0, "extract": 1.0, "normalise": 2.0, "load": 1.0, "row_counts": 0.5, "checksums": 2.0, "report": 0.0}
-    seconds |= {"references": 0.2, "uniqueness": 0.3}
+    seconds |= {"references": 0.2, "uniqueness": 0.2, "round_trip": 0.1}
     assert report.checking_percent({"stage": name, "seconds": each} for name, each in seconds.items()) == 75.0
     assert report.checking_percent([{"stage": "extract", "seconds": 1.0}]) is None

@@ -68,8 +68,19 @@ def test_the_page_says_what_was_rejected_kept_and_compared(mover: Mover) -> None
         ("socialconnections", 1),
         ("users", 1),
     ]
+    users = next(each for each in report["round_trip"] if each["table"] == "users")
+    assert (users["rebuilt"], users["passed_over"], users["differences"]) == (2, 1, 0)
     _, page = pages(run)
-    for text in ("the column takes no value of this BSON type", "users.isActive", "users.nickname", "passed", run.key.plan_id):
+    for text in (
+        "Round trip: documents rebuilt",
+        "references",
+        "uniqueness",
+        "the column takes no value of this BSON type",
+        "users.isActive",
+        "users.nickname",
+        "passed",
+        run.key.plan_id,
+    ):
         assert text in page
     table = next(each for each in report["tables"] if each["table"] == "users")
     assert page.count(table["source_checksum"]) == 2

@@ -139,8 +139,8 @@ CREATE TABLE IF NOT EXISTS migration.differences (
     table_name    text NOT NULL,
     chunk         integer NOT NULL,
     id            uuid,
-    column_name   text,                        -- NULL where a whole row is missing or should not be there
-    kind          text NOT NULL CHECK (kind IN ('different', 'missing', 'extra', 'reject', 'orphan', 'duplicate')),
+    column_name   text,                        -- or a key's columns, or the path of a rebuilt field; NULL of a whole row
+    kind          text NOT NULL CHECK (kind IN ('different', 'missing', 'extra', 'reject', 'orphan', 'duplicate', 'rebuilt')),
     source        text,
     target        text,
     found_at      timestamptz NOT NULL DEFAULT now()

@@ -10,4 +10,6 @@ leave it as the text that PostgreSQL reads, not in the mover's binary form. A te
     conversions    what a declaration says of values before they are judged
     texts          a value, or a column of them, as PostgreSQL reads it
     projector      documents in, rows and rejects out
+    rebuild        rows in, documents out
+    equivalence    whether a rebuilt document is the original
 """
