@@ -38,7 +38,7 @@ class Load(NamedTuple):
 
 
 class RejectRow(NamedTuple):
-    """A reject on its way into the books; `document` are the document's bytes, `document_id` is Extended JSON."""
+    """A reject on its way into the books; `document` are the document's bytes, `document_id` its name (`document_ids`)."""
 
     document_id: str
     path: str

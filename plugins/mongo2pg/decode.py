@@ -8,8 +8,6 @@ exact reader below, which follows the BSON specification (bsonspec.org, version 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -250,8 +248,3 @@ def _utf8(content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError as fault:
         raise MalformedError("a text is not valid UTF-8") from fault
-
-
-def malformed_id(raw: bytes) -> str:
-    """The name under which a document without a readable `_id` stands in the rejects: a digest of its bytes."""
-    return json.dumps({"$malformed": hashlib.sha256(raw).hexdigest()}, separators=(",", ":"))

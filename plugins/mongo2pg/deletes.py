@@ -22,7 +22,7 @@ from pymongo.database import Database
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.errors import DeleteError, PermanentError
-from mongo2pg.identity import id_from_value, objectid_from_uuid, uuids_from_objectids
+from mongo2pg.identity import objectid_from_uuid, uuids_from_objectids
 from mongo2pg.model import Collection, Domain
 from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import FULL, exists, scope, server_time
@@ -182,13 +182,16 @@ def _next(oid: ObjectId) -> ObjectId | bool:
 def absent(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> list[str]:
     """Those of these rows whose document the source, asked for it by its exact `_id`, does not have."""
     rows = conn.execute(
-        sql.SQL("SELECT id::text, migration.document_id(id, extra)::text FROM {} WHERE id = ANY(%s::uuid[])").format(
-            target(collection.table)
-        ),
+        sql.SQL(
+            """
+            SELECT id::text, migration.document_id(id, extra)::text, (extra -> '_id')::text FROM {} WHERE id = ANY(%s::uuid[])
+            """
+        ).format(target(collection.table)),
         (ids,),
     ).fetchall()
-    there = lookup.find_ids(database, collection.name, [document_id for _, document_id in rows])
-    return [root_id for root_id, document_id in rows if root_id not in {str(id_from_value(value)) for value in there[document_id]}]
+    kept = {document_id: text for _, document_id, text in rows if text is not None}
+    there = lookup.find_ids(database, collection.name, [document_id for _, document_id, _ in rows], kept)
+    return [root_id for root_id, document_id, _ in rows if not there[document_id]]
 
 
 def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ratio: float) -> None:

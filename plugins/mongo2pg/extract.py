@@ -15,14 +15,14 @@ from bson.errors import InvalidBSON
 from pymongo.database import Database
 
 from mongo2pg.ahead import ahead
-from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, malformed_id
+from mongo2pg.decode import OPTIONS
+from mongo2pg.document_ids import of_bytes
 from mongo2pg.elements import Content, Positions
 from mongo2pg.jsontexts import fixed_texts, object_id_texts, octets_of
 from mongo2pg.plan import Reading, reading, server_time
 from mongo2pg.progress import Progress
 from mongo2pg.raw_batches import ArrayCursor
 from mongo2pg.staging import CollectionStaging, parquet_writer, read_json, write_json
-from mongo2pg.values import extended_json
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +135,8 @@ def _hop(array: bytes, base: int, starts: list[int], sizes: list[int]) -> int:
 
 def _raw_table(content: Content, starts: Positions, stops: Positions) -> pa.Table:
     documents = content.slices(starts, stops)
-    usual = content.holds(starts + 4, _OBJECT_ID_FIRST)
-    odd = [id_text(documents[row].as_py()).encode() for row in np.flatnonzero(~usual).tolist()]
+    usual = content.holds(starts + 4, _OBJECT_ID_FIRST) & (stops - starts >= _WITH_OBJECT_ID)
+    odd = [of_bytes(documents[row].as_py()).encode() for row in np.flatnonzero(~usual).tolist()]
     ids = [fixed_texts(object_id_texts(content.object_ids(starts[usual] + 9))), pa.array(odd, pa.binary())]
     order = np.empty(len(starts), np.int64)
     order[usual], order[~usual] = np.arange(len(starts) - len(odd)), np.arange(len(starts) - len(odd), len(starts))
@@ -146,11 +146,5 @@ def _raw_table(content: Content, starts: Positions, stops: Positions) -> pa.Tabl
 
 # How nearly all documents begin: their `_id` is an ObjectId and stands in front, where mongod puts it.
 _OBJECT_ID_FIRST = b"\x07_id\0"
-
-
-def id_text(raw: bytes) -> str:
-    """The `_id` of one document as relaxed Extended JSON, or a digest of the bytes where none can be read."""
-    (document,) = decode_batch([raw])
-    if isinstance(document, MalformedError) or "_id" not in document:
-        return malformed_id(raw)
-    return extended_json(document["_id"], keep_nul=True)
+# The least that holds one: length, type and key, the ObjectId, a zero byte.
+_WITH_OBJECT_ID = 4 + len(_OBJECT_ID_FIRST) + 12 + 1

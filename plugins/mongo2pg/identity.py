@@ -7,7 +7,7 @@ the order of ObjectIds is the order of their UUIDs:
     content:     oid[0:6]  8·hi(oid[6])    lo(oid[6])·hi(oid[7])  10b·00·lo(oid[7])  oid[8:12]  zero
 
 A UUID is itself. Any other `_id` is a UUIDv5 of its canonical Extended JSON, numbers by value, because 5, NumberLong(5)
-and 5.0 are one `_id` to MongoDB.
+and 5.0 are one `_id` to MongoDB, and with another form for embedded documents that only look like Extended JSON.
 """
 
 from __future__ import annotations
@@ -91,6 +91,11 @@ def is_reversible(value: Any) -> bool:
     return isinstance(value, ObjectId)
 
 
+def kept_id(value: Any) -> Any:
+    """An `_id` as `extra` keeps it: itself, or marked as a document where it would read as a number there."""
+    return {"$document": value} if type(value) is dict and list(value) in (["$numberDecimal"], ["$numberDouble"]) else value
+
+
 def may_collide(value: Any) -> bool:
     """Whether another `_id` of the collection may reach the same UUID.
 
@@ -111,7 +116,9 @@ def canonical_json(value: Any) -> str:
 
 def _by_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _by_value(item) for key, item in value.items()}
+        items = {key: _by_value(item) for key, item in value.items()}
+        # {"$oid": …} would read as an ObjectId: a list of pairs is no Extended JSON.
+        return {"$document": [list(item) for item in items.items()]} if any(key.startswith("$") for key in items) else items
     if isinstance(value, list):
         return [_by_value(item) for item in value]
     if isinstance(value, Symbol):

@@ -25,13 +25,15 @@ from psycopg.types.numeric import DecimalBinaryDumper
 from mongo2pg import books, identity, schema
 from mongo2pg.ahead import ahead
 from mongo2pg.books import Connection, RejectRow, RunKey
+from mongo2pg.document_ids import compact
 from mongo2pg.errors import OwnedError, StagingError, TransientError
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.normalise import HOLD, RAW_ROW
+from mongo2pg.outline import UNREADABLE, own_id
 from mongo2pg.plan import REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
-from mongo2pg.rejects import compact, documents_at, value_at
+from mongo2pg.rejects import documents_at
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 from mongo2pg.values import ARROW_TYPES, uuid_text
 from mongo2pg.versions import is_overtaken
@@ -229,7 +231,11 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
             ).format(incoming=incoming(root.name), differs=differs, other=other, same_key=same_key)
     # The row under this id may be another document's, if that one's `_id` reaches the same UUID.
     yield sql.SQL(
-        "SELECT i.id FROM {incoming} i JOIN {target} t USING (id) WHERE t.extra -> '_id' IS DISTINCT FROM i.extra -> '_id'"
+        """
+        SELECT i.id FROM {incoming} i JOIN {target} t USING (id)
+        WHERE t.extra -> '_id' IS DISTINCT FROM i.extra -> '_id'
+          AND migration.document_id(t.id, t.extra) <> migration.document_id(i.id, i.extra)
+        """
     ).format(incoming=incoming(root.name), target=target(root.name))
 
 
@@ -330,14 +336,14 @@ def _book_rejects(
             reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
             held = set(map(compact, books.held_elsewhere(conn, run, collection.name)))
             if reopened or held:
-                read = set(map(compact, raw.read(columns=["_id"]).column(0).to_pylist()))
+                read = set(raw.read(columns=["_id"]).column(0).to_pylist())
                 books.supersede_rejects(conn, run, collection.name, reopened & read)
                 books.supersede_held(conn, run, collection.name, held & read)
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
-    lost = {r["row"] for r in rejects if not r["element"] and r["reason"] != "malformed"}
-    root_ids = [str(identity.id_from_value(value_at(documents[row][1], "_id"))) for row in sorted(lost)]
+    lost = [own_id(documents[row][1]) for row in sorted({reject["row"] for reject in rejects if not reject["element"]})]
+    root_ids = [str(identity.id_from_value(value)) for value in lost if value is not UNREADABLE]
     if books.mark_stale(conn, run, collection.name, target(collection.table), root_ids):
         log.warning("%s %s: rows whose newer version is rejected stay as they are and are marked stale", collection.name, chunk)
     books.add_rejects(

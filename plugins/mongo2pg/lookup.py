@@ -1,10 +1,11 @@
-"""Asks the source for single documents by their exact `_id`, of whatever BSON type, as the target and the books write it."""
+"""Asks the source for single documents by their exact `_id`, of whatever BSON type, as the target and the books name it."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from bson.binary import Binary
@@ -14,8 +15,8 @@ from bson.json_util import RELAXED_JSON_OPTIONS, JSONOptions
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
-from mongo2pg import identity
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
+from mongo2pg.document_ids import compact, document_id
 from mongo2pg.plan import exists
 
 # `_id`s in one query: far below the 16 MB of a command, enough to hide the way to the server.
@@ -24,43 +25,49 @@ AT_ONCE = 1_000
 _READ_IDS: JSONOptions = RELAXED_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
 
-def read_id(document_id: str) -> Any:
-    """The `_id` behind its Extended JSON; of an embedded document jsonb has forgotten the order of the keys."""
+def read_id(extended_json: str) -> Any:
+    """The `_id` behind its Extended JSON in `extra`; of an embedded document jsonb has forgotten the order of the keys."""
     try:
-        value = from_extended_json(document_id, json_options=_READ_IDS)
+        value = from_extended_json(extended_json, json_options=_READ_IDS)
     except (BSONError, ValueError, TypeError, LookupError, ArithmeticError):
-        value = json.loads(document_id)  # an embedded document that only looks like Extended JSON
+        value = json.loads(extended_json)  # an embedded document that only looks like Extended JSON
     if isinstance(value, dict) and list(value) == ["$utf8"]:
         value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `values.extended_json` writes it
     return value
 
 
-def find_ids(database: Database[Any], name: str, document_ids: Iterable[str]) -> dict[str, list[Any]]:
-    """For each of these `_id`s, given as Extended JSON, what the source has: nothing, or the `_id` as it stands there.
+def find_ids(
+    database: Database[Any], name: str, document_ids: Iterable[str], kept: Mapping[str, str] | None = None
+) -> dict[str, list[Any]]:
+    """For each of these documents, by their names, what the source has: nothing, or the `_id` as it stands there.
 
-    Reads the `_id` index alone. Embedded documents are looked for among all `_id`s of that type; there may be several,
-    because those that differ in the order of their keys are two to MongoDB and one to jsonb.
+    Reads the `_id` index alone. `kept` gives, by the names, the Extended JSON that rows keep of their `_id`s: of documents
+    that are named by their rows it says where to look. Without it, all of the index is read for them.
     """
     found: dict[str, list[Any]] = {text: [] for text in document_ids}
     if not found or not exists(database, name):
         return found
-    plain: dict[str, tuple[str, Any]] = {}
-    embedded: dict[str, str] = {}
-    for text in found:
-        value = read_id(text)
-        if isinstance(value, dict):
-            embedded[_key(value)] = text
+    wanted = {compact(text): text for text in found}
+    direct: list[Any] = []
+    embedded = hidden = False
+    for text, given in wanted.items():
+        is_row = text.startswith('{"$row"')
+        value = read_id((kept or {}).get(given, given) if is_row else given)
+        if not is_row or (not isinstance(value, dict) and document_id(value) == text):
+            direct.append(value)
+        elif given in (kept or {}):
+            embedded = True
         else:
-            plain[_key(value)] = (text, value)
-    for some in _slices([value for _, value in plain.values()]):
-        for value in _ids(database, name, {"_id": {"$in": some}}):
-            if (key := _key(value)) in plain:
-                found[plain[key][0]].append(value)
-    if embedded:
+            hidden = True
+    values = [_ids(database, name, {"_id": {"$in": some}}) for some in _slices(direct)]
+    if hidden:
+        values = [_ids(database, name, {})]
+    elif embedded:
         # From the first embedded document to the first binary, the type that follows (manual, "Comparison/Sort Order").
-        for value in _ids(database, name, {}, [("_id", {})], [("_id", Binary(b"", 0))]):
-            if (key := _key(value)) in embedded:
-                found[embedded[key]].append(value)
+        values.append(_ids(database, name, {}, [("_id", {})], [("_id", Binary(b"", 0))]))
+    for value in chain.from_iterable(values):
+        if (text := document_id(value)) in wanted:
+            found[wanted[text]].append(value)
     return found
 
 
@@ -80,7 +87,7 @@ def _ids(
             cursor.min(low).max(high)
         for document in _documents(cursor):
             (decoded,) = decode_batch([document])
-            if not isinstance(decoded, MalformedError):
+            if not isinstance(decoded, MalformedError) and "_id" in decoded:
                 yield decoded["_id"]
 
 
@@ -91,14 +98,3 @@ def _documents(batches: Iterable[Any]) -> Iterator[bytes]:
 
 def _slices(values: Sequence[Any]) -> Iterator[list[Any]]:
     return (list(values[first : first + AT_ONCE]) for first in range(0, len(values), AT_ONCE))
-
-
-def _key(value: Any) -> str:
-    """Tells `_id`s apart as far as their Extended JSON in jsonb does."""
-    return identity.canonical_json(_sorted(value))
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value

@@ -27,9 +27,11 @@ from numpy.typing import NDArray
 from mongo2pg import identity
 from mongo2pg.ahead import ahead
 from mongo2pg.clean import CleanReader, Part
-from mongo2pg.decode import MalformedError, decode_batch, malformed_id
+from mongo2pg.decode import MalformedError, decode_batch
+from mongo2pg.document_ids import document_id, of_bytes
 from mongo2pg.elements import Content
 from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.outline import count_elements
 from mongo2pg.progress import Progress
 from mongo2pg.rows import EMPTY, ArrayCount, Counts, Rows, declared_tree
 from mongo2pg.staging import CollectionStaging, open_parquet, parquet_writer, read_json, write_json
@@ -44,7 +46,10 @@ HOLD = "_hold"
 
 
 class Reject(NamedTuple):
-    """A document (`path` is one of its fields) or an array element that became no row; `row` counts in the raw file."""
+    """A document (`path` is one of its fields) or an array element that became no row; `row` counts in the raw file.
+
+    `id` is the document's name in the books (`document_ids`).
+    """
 
     row: int
     id: str
@@ -195,7 +200,8 @@ class Normaliser:
         rows: list[int] = []
         for row, raw, document in zip(places, raws, decode_batch(raws), strict=True):
             if isinstance(document, MalformedError) or "_id" not in document:
-                rejects.append(Reject(row, malformed_id(raw), "", "object", "malformed", element=False))
+                rejects.append(Reject(row, of_bytes(raw), "", "object", "malformed", element=False))
+                self._count_unread(raw)
             else:
                 documents.append(document)
                 rows.append(row)
@@ -205,9 +211,7 @@ class Normaliser:
         packed_ids = self._root_ids(work, ids)
         work.read()
         for index, (path, value, reason) in sorted(work.unfit.items()):
-            rejects.append(
-                Reject(rows[index], extended_json(ids[index], keep_nul=True), path, bson_type(value), reason, element=False)
-            )
+            rejects.append(Reject(rows[index], document_id(ids[index]), path, bson_type(value), reason, element=False))
         self.counts.rejected.update(reject.reason for reject in rejects)
         loaded = work.loaded()
         self.counts.rows += int(loaded.sum())
@@ -228,6 +232,13 @@ class Normaliser:
             rejects += element_rejects
         return Batch(frames, rejects)
 
+    def _count_unread(self, raw: bytes) -> None:
+        """The elements of a document that becomes no row and is not read: the server counts them, too."""
+        for child in self.collection.children:
+            elements = count_elements(raw, child)
+            self.counts.arrays[child.path].elements += elements
+            self.counts.arrays[child.path].of_parents_not_loaded += elements
+
     @staticmethod
     def _root_ids(work: Rows, ids: list[Any]) -> bytes:
         if set(map(type, ids)) <= {ObjectId}:
@@ -236,7 +247,7 @@ class Normaliser:
             packed = b"".join([identity.id_from_value(value).bytes for value in ids])
             for row, value in enumerate(ids):
                 if not identity.is_reversible(value):
-                    work.keep(row, ["_id"], value)
+                    work.keep(row, ["_id"], identity.kept_id(value))
         work.arrays["id"] = uuid_array(packed)
         return packed
 
@@ -280,7 +291,7 @@ class Normaliser:
         rejects = [
             Reject(
                 parents.rows[parent[index]],
-                extended_json(parents.ids[parent[index]], keep_nul=True),
+                document_id(parents.ids[parent[index]]),
                 ".".join([child.path, keys[index] if keys else str(ordinal[index]), *([path] if path else [])]),
                 bson_type(value),
                 reason,

@@ -56,7 +56,10 @@ class Deletion:
 
 @dataclass(frozen=True)
 class Loser:
-    """A document, or an array element of it, on its way to the rejects; `document_id` is compact Extended JSON."""
+    """A document, or an array element of it, on its way to the rejects.
+
+    `document_id` is its name (`document_ids`); `kept` the Extended JSON of its `_id` where its row keeps that in `extra`.
+    """
 
     root_id: str
     document_id: str
@@ -64,6 +67,7 @@ class Loser:
     reason: str
     element: bool = False
     document: StagedDocument | None = None
+    kept: str | None = None
 
 
 @dataclass

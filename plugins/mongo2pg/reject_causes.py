@@ -177,20 +177,26 @@ def _confirm_duplicates(conn: Connection, collection: Collection) -> None:
 
 def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str]]:
     """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id) of each reject as duplicate."""
-    slots: list[tuple[str, sql.Composable]] = [("_id", sql.SQL("t.id = s.root_id"))]
+    # Whose row an id is, two names tell; which of two documents is smaller, what their rows keep of their `_id`s.
+    names = sql.SQL("s.document_id::text, migration.document_id(t.id, t.extra)::text")
+    kept = sql.SQL(
+        "coalesce(x.extra -> '_id', s.document_id)::text, coalesce(t.extra -> '_id', migration.document_id(t.id, t.extra))::text"
+    )
+    slots: list[tuple[str, sql.Composable, sql.Composable]] = [("_id", sql.SQL("t.id = s.root_id"), names)]
     for key in root.unique:
         path = ",".join(column.path for column in root.columns if column.name in key)
-        slots.append((path, sql.SQL(" AND ").join(sql.SQL("t.{0} = x.{0}").format(sql.Identifier(name)) for name in key)))
-    for path, same in slots:
+        same_key = sql.SQL(" AND ").join(sql.SQL("t.{0} = x.{0}").format(sql.Identifier(name)) for name in key)
+        slots.append((path, same_key, kept))
+    for path, same, ids in slots:
         with conn.cursor("mongo2pg_claims") as cursor:
             yield from cursor.execute(
                 sql.SQL(
                     """
-                    SELECT s.document, s.document_id::text, migration.document_id(t.id, t.extra)::text
+                    SELECT s.document, {ids}
                     FROM pg_temp.mongo2pg_settled s JOIN {expected} x ON x.{document} = s.document JOIN {target} t ON {same}
                     WHERE s.reason = 'duplicate_key' AND NOT s.element AND s.path = %s
                     """
-                ).format(expected=incoming(root.name), document=DOCUMENT, target=target(root.name), same=same),
+                ).format(expected=incoming(root.name), document=DOCUMENT, target=target(root.name), same=same, ids=ids),
                 (path,),
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mongo2pg.decode import MalformedError, decode_batch
-from mongo2pg.model import Child, Collection
+from mongo2pg.document_ids import compact
+from mongo2pg.model import Collection
 from mongo2pg.normalise import RAW_ROW
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 
@@ -31,16 +31,11 @@ REASONS = {
 
 
 class StagedDocument(NamedTuple):
-    """A document of this run: its `_id` as compact Extended JSON, its bytes, and the chunk that brought it."""
+    """A document of this run: its name (`document_ids`), its bytes, and the chunk that brought it."""
 
     document_id: str
     bson: bytes
     chunk: int
-
-
-def compact(extended_json: str) -> str:
-    """One writing for equal Extended JSON, whoever wrote it."""
-    return json.dumps(json.loads(extended_json), sort_keys=True, separators=(",", ":"))
 
 
 def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> dict[int, tuple[str, bytes]]:
@@ -92,9 +87,3 @@ def value_at(content: bytes, path: str) -> Any:
         elif isinstance(value, dict):
             value = value.get(key)
     return value
-
-
-def count_elements(content: bytes, child: Child) -> int:
-    """How many elements of the document's array or map there are for a child table."""
-    elements = value_at(content, child.path)
-    return len(elements) if isinstance(elements, dict if child.kind == "map" else list) else 0

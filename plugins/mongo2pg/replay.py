@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
+from mongo2pg.document_ids import of_bytes
 from mongo2pg.errors import PermanentError
-from mongo2pg.extract import RAW_SCHEMA, ROW_GROUP_BYTES, id_text
+from mongo2pg.extract import RAW_SCHEMA, ROW_GROUP_BYTES
 from mongo2pg.model import Domain
 from mongo2pg.plan import CHUNK_BYTES, REJECTS, Lot, make_lots, write_pointer
 from mongo2pg.staging import CollectionStaging, RunStaging, parquet_writer, read_json, write_json
@@ -97,8 +98,8 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
 
 
 def _raw_table(documents: list[bytes]) -> pa.Table:
-    # Malformed documents are among them: nothing can be read off their bytes, not even their length.
-    return pa.table({"_id": [id_text(document) for document in documents], "bson": documents}, schema=RAW_SCHEMA)
+    # Malformed documents are among them: each for itself, for their lengths tell nothing.
+    return pa.table({"_id": [of_bytes(document) for document in documents], "bson": documents}, schema=RAW_SCHEMA)
 
 
 def _extent(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:

@@ -20,15 +20,16 @@ from psycopg import sql
 
 from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RunKey
+from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError, StagingError
 from mongo2pg.load import hold, name_held
 from mongo2pg.lookup import read_id
 from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
+from mongo2pg.outline import count_elements
 from mongo2pg.places import Loser, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import FULL, REJECTS, REPAIR, WINDOW, scope
 from mongo2pg.queries import create_incoming, incoming, names, target
-from mongo2pg.rejects import compact, count_elements
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, open_parquet, read_json
 
@@ -283,7 +284,7 @@ class _Settler(Settlement):
         rows = self.conn.execute(
             sql.SQL(
                 """
-                SELECT slot, id::text, migration.document_id(id, extra)::text, held FROM (
+                SELECT slot, id::text, coalesce(extra -> '_id', migration.document_id(id, extra))::text, held FROM (
                     SELECT id, extra, held, ROW({columns})::text AS slot, count(*) OVER (PARTITION BY {columns}) AS claims
                     FROM ({everyone}) AS e JOIN (SELECT DISTINCT {columns} FROM ({among}) AS a) AS w USING ({columns})
                 ) AS claimed WHERE claims > 1
@@ -292,10 +293,10 @@ class _Settler(Settlement):
         ).fetchall()
         read = place.documents([root_id for _, root_id, _, held in rows if not held])
         slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
-        for slot, root_id, document_id, held in rows:
+        for slot, root_id, kept, held in rows:
             # A row whose document this run did not read keeps its slot: nobody knows yet that it must go.
             unread = not held and uuid.UUID(root_id).bytes not in read
-            slots.setdefault(slot, []).append(((not unread, _bson_order(document_id)), root_id, held))
+            slots.setdefault(slot, []).append(((not unread, _bson_order(kept)), root_id, held))
         losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
         return [
             (incoming(root.name), [root_id for root_id, held in losers if held]),
@@ -377,5 +378,5 @@ class _Settler(Settlement):
         return sorted(found)
 
 
-def _bson_order(document_id: str) -> tuple[Any, ...]:
-    return identity.bson_order(read_id(document_id))
+def _bson_order(extended_json: str) -> tuple[Any, ...]:
+    return identity.bson_order(read_id(extended_json))

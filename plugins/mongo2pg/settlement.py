@@ -14,11 +14,13 @@ from pymongo.database import Database
 
 from mongo2pg import books, identity, lookup, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
+from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError
 from mongo2pg.model import Column, Table
+from mongo2pg.outline import count_elements, own_id
 from mongo2pg.places import Loser, Place
 from mongo2pg.queries import incoming, target
-from mongo2pg.rejects import compact, count_elements, value_at
+from mongo2pg.rejects import value_at
 from mongo2pg.values import bson_type
 
 
@@ -46,10 +48,14 @@ class Settlement:
             return 0
         root, *children = place.collection.tables
         rows = self.conn.execute(
-            sql.SQL("SELECT id::text, migration.document_id(id, extra)::text FROM {} WHERE id = ANY(%s::uuid[])").format(side),
+            sql.SQL(
+                """
+                SELECT id::text, migration.document_id(id, extra)::text, (extra -> '_id')::text FROM {} WHERE id = ANY(%s::uuid[])
+                """
+            ).format(side),
             (ids,),
         )
-        losers = [Loser(root_id, compact(document_id), path, reason) for root_id, document_id in rows]
+        losers = [Loser(root_id, compact(document_id), path, reason, kept=kept) for root_id, document_id, kept in rows]
         if side == target(root.name):
             self._reject_loaded(place, losers)
             return len(ids)
@@ -88,7 +94,7 @@ class Settlement:
         rows = self.conn.execute(
             sql.SQL(
                 """
-                SELECT r.id::text, migration.document_id(r.id, r.extra)::text, {place}::text
+                SELECT r.id::text, migration.document_id(r.id, r.extra)::text, (r.extra -> '_id')::text, {place}::text
                 FROM {side} x JOIN {root} r ON r.id = x.{parent} WHERE x.id = ANY(%s::uuid[])
                 """
             ).format(
@@ -101,8 +107,8 @@ class Settlement:
         )
         path = table.child.path
         losers = [
-            Loser(root_id, compact(document_id), ".".join(filter(None, (path, where, column.path))), "orphan", element=True)
-            for root_id, document_id, where in rows
+            Loser(root_id, compact(name), ".".join(filter(None, (path, where, column.path))), "orphan", element=True, kept=kept)
+            for root_id, name, kept, where in rows
         ]
         if loaded:
             counted, _ = self._condemn(place, losers)
@@ -155,7 +161,8 @@ class Settlement:
     def _reject_as_they_are_now(self, database: Database[Any], place: Place, losers: list[Loser]) -> tuple[list[str], list[str]]:
         """Rejects documents as the source has them at this moment; returns the root ids of those there and of those gone."""
         name = place.collection.name
-        there = lookup.find_ids(database, name, {loser.document_id for loser in losers})
+        kept = {loser.document_id: loser.kept for loser in losers if loser.kept}
+        there = lookup.find_ids(database, name, {loser.document_id for loser in losers}, kept)
         ids = {str(identity.id_from_value(value)): value for values in there.values() for value in values}
         by_root: dict[str, list[Loser]] = {}
         for loser in losers:
@@ -164,7 +171,7 @@ class Settlement:
 
         def rejects() -> Iterator[RejectRow]:
             for content in lookup.read_documents(database, name, [ids[root_id] for root_id in by_root if root_id in ids]):
-                found = by_root.get(str(identity.id_from_value(value_at(content, "_id"))), [])
+                found = by_root.get(str(identity.id_from_value(own_id(content))), [])
                 for loser in found:
                     present.append(loser.root_id)
                     self._count_as_read_now(place, loser, content)

@@ -13,17 +13,15 @@ from itertools import islice
 from typing import Any
 
 import bson
-from bson.json_util import RELAXED_JSON_OPTIONS
-from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch
 from mongo2pg.differences import SHOWN
+from mongo2pg.document_ids import MALFORMED, document_id
 from mongo2pg.model import Child, Collection
+from mongo2pg.outline import own_id
 from mongo2pg.plan import counted, whole_query
-from mongo2pg.rejects import compact
 from mongo2pg.staging import CollectionStaging, open_parquet
-from mongo2pg.values import extended_json
 
 
 @dataclass
@@ -62,11 +60,11 @@ class SourceCount:
     def explain_documents(self) -> Explanation:
         """Resolves the documents that only one side has."""
         found = Explanation()
-        read = {compact(text) for text, _ in self._read(["_id"])}
+        read = {text for text, _ in self._read(["_id"])}
         there: set[str] = set()
         key = self.collection.change_key
         for document in self._source().find(whole_query(self.plan), {"_id": 1, key: 1}):
-            text = compact(extended_json(document["_id"], keep_nul=True))
+            text = document_id(document["_id"])
             there.add(text)
             if text in read:
                 continue
@@ -74,9 +72,11 @@ class SourceCount:
                 found.explained += 1
             else:
                 found.unexplained[text] = f"{text} is in the source and was not read"
-        for text in sorted(read - there):
-            query = {"_id": from_extended_json(text, json_options=RELAXED_JSON_OPTIONS)}
-            if not text.startswith('{"$malformed"') and self._source().find_one({"$and": [query, whole_query(self.plan)]}) is None:
+        gone = read - there
+        values = {text: own_id(content) for text, content in self._read(["_id", "bson"]) if text in gone} if gone else {}
+        for text in sorted(gone):
+            query = {"$and": [{"_id": values[text]}, whole_query(self.plan)]}
+            if not text.startswith(MALFORMED) and self._source().find_one(query, {"_id": 1}) is None:
                 found.explained += 1  # deleted since it was read, or it left the window
             else:
                 found.unexplained[text] = f"{text} was read and is in the source, but not in its index"
@@ -101,13 +101,10 @@ class SourceCount:
         found = Explanation()
         lengths = _lengths(self.collection)
         steps = [{"$match": whole_query(self.plan)}, {"$project": {"_id": 1, **lengths}}]
-        there = {
-            compact(extended_json(row["_id"], keep_nul=True)): [row[name] for name in lengths]
-            for row in self._source().aggregate(steps)
-        }
+        there = {document_id(row["_id"]): [row[name] for name in lengths] for row in self._source().aggregate(steps)}
         for text, content in self._read(["_id", "bson"]):
             (document,) = decode_batch([content])
-            now = there.get(compact(text))
+            now = there.get(text)
             if now is None or isinstance(document, MalformedError):
                 continue  # gone, or it left the window: `explain_documents` judges it
             then = [_length_of(document, child) for child in self.collection.children]

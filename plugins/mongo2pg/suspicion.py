@@ -13,10 +13,9 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.decode import OPTIONS
+from mongo2pg.document_ids import document_id
 from mongo2pg.model import Collection
-from mongo2pg.rejects import compact
 from mongo2pg.staging import CollectionStaging
-from mongo2pg.values import extended_json
 from mongo2pg.versions import read_ids
 from mongo2pg.window import find_index
 
@@ -30,7 +29,7 @@ TOLERATED = 20
 
 
 class Newest(NamedTuple):
-    """A document by its `_id` as compact Extended JSON, and its change key in milliseconds since 1970."""
+    """A document by its name (`document_ids`), and its change key in milliseconds since 1970."""
 
     id: str
     changed: int
@@ -122,7 +121,7 @@ def _newest(database: Database[Any], collection: Collection, end: datetime | Non
     documents = database[collection.name].with_options(codec_options=OPTIONS)
     found = documents.find({key: bounds}, {"_id": 1, key: 1}).sort(key, -1).limit(1)
     for document in found.hint(index.name) if index else found:
-        value, text = document[key], compact(extended_json(document["_id"], keep_nul=True))
+        value, text = document[key], document_id(document["_id"])
         if isinstance(value, ObjectId):
             return Newest(text, int(value.generation_time.timestamp()) * 1000)
         return Newest(text, int(value)) if isinstance(value, DatetimeMS) else None  # an array has dates, and is none

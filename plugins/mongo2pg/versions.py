@@ -21,7 +21,6 @@ from mongo2pg.extract import extract_chunk
 from mongo2pg.model import Collection
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import REJECTS, scope
-from mongo2pg.rejects import compact
 from mongo2pg.replay import extract_rejects
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 
@@ -51,7 +50,7 @@ def _brings_any(staging: CollectionStaging, collection: Collection, manifest: di
 
 
 def ids_among(staging: CollectionStaging, loads: Iterable[Load], ids: Iterable[str]) -> set[str]:
-    """Those of these documents (`_id`s as compact Extended JSON) that other plans' loads brought, too."""
+    """Those of these documents (by their names) that other plans' loads brought, too."""
     wanted, found = set(ids), set[str]()
     for load in loads:
         other = staging.of_run(load.run_id, load.plan_id)
@@ -62,10 +61,10 @@ def ids_among(staging: CollectionStaging, loads: Iterable[Load], ids: Iterable[s
 
 
 def read_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[str]:
-    """The `_id`s of a chunk's documents as compact Extended JSON."""
+    """The names of a chunk's documents (`document_ids`)."""
     with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
         for group in range(raw.num_row_groups):
-            yield from map(compact, raw.read_row_group(group, columns=["_id"]).column(0).to_pylist())
+            yield from raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
 
 
 def read_again(database: Database[Any], collection: Collection, staging: CollectionStaging, chunk: int) -> None:

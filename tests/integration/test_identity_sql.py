@@ -17,6 +17,9 @@ from bson import ObjectId
 
 from deepiri.auth import AUTH
 from mongo2pg import books, identity, schema
+from mongo2pg.document_ids import compact, document_id
+from mongo2pg.values import extended_json
+from tests.unit.test_document_ids import NAMES
 
 if TYPE_CHECKING:
     from demo.postgres import PostgresLogin
@@ -93,6 +96,14 @@ def test_uuids_that_carry_no_objectid_give_null_in_sql_and_none_in_python(connec
     # 4 bits of version, 4 of variant and its zeros, 24 of the zero tail: one bit off in these, and nothing is carried.
     assert sum(computed is None for value, computed in got if value.int in set(near)) == 32
     assert connection.execute("SELECT migration.objectid_from_uuid(NULL)").fetchone() == (None,)
+
+
+def test_sql_names_the_document_of_a_row_as_python_names_its_id(connection: psycopg.Connection[Any]) -> None:
+    for value, _ in NAMES:
+        root_id = identity.id_from_value(value)
+        kept = None if identity.is_reversible(value) else extended_json({"_id": identity.kept_id(value)}, keep_nul=True)
+        (got,) = connection.execute("SELECT migration.document_id(%s, %s::jsonb)::text", (root_id, kept)).fetchone() or ("",)
+        assert compact(got) == document_id(value), value
 
 
 def test_the_functions_may_stand_in_an_index_and_in_a_parallel_plan(connection: psycopg.Connection[Any]) -> None:

@@ -28,7 +28,6 @@ from mongo2pg.decode import (
     Undefined,
     decode_batch,
     decode_exactly,
-    malformed_id,
 )
 from mongo2pg.reference import documents as reference
 from tests.unit.raw_bson import Pairs, Raw, document, string
@@ -259,8 +258,3 @@ def test_documents_are_read_to_the_depth_that_mongodb_allows(kind: int, depth: i
     (got,) = decode_batch([raw])
     assert not isinstance(got, MalformedError)
     reference.read(raw)
-
-
-def test_a_document_without_a_readable_id_is_named_by_its_bytes() -> None:
-    assert malformed_id(b"abc") == '{"$malformed":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}'
-    assert malformed_id(b"abd") != malformed_id(b"abc")

@@ -122,6 +122,9 @@ IDS: list[tuple[Any, str, bool]] = [
     (DatetimeMS(-1), uuid_5('{"$date":{"$numberLong":"-1"}}'), False),
     ({"b": 1.0, "a": [2, None]}, uuid_5('{"b":{"$numberLong":"1"},"a":[{"$numberLong":"2"},null]}'), False),
     ({}, uuid_5("{}"), False),
+    # No Extended JSON: an embedded document that looks like another type is still a document.
+    ({"$oid": OID}, uuid_5('{"$document":[["$oid","64b7f0a1c2d3e4f5a6b7c8d9"]]}'), False),
+    ({"a": {"$symbol": "s", "b": 1}}, uuid_5('{"a":{"$document":[["$symbol","s"],["b",{"$numberLong":"1"}]]}}'), False),
     (Timestamp(1, 2), uuid_5('{"$timestamp":{"t":1,"i":2}}'), False),
     (MinKey(), uuid_5('{"$minKey":1}'), False),
     (Code("f", {"x": 1.0}), uuid_5('{"$code":"f","$scope":{"x":{"$numberLong":"1"}}}'), False),

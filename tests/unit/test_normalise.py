@@ -211,13 +211,13 @@ def test_what_cannot_be_loaded_is_rejected_by_path_type_and_reason(
     assert len(rows(batch.frames["posts"])) == (2 if element else 1)
 
 
-def test_a_document_that_cannot_be_read_is_rejected_by_the_digest_of_its_bytes() -> None:
+def test_a_malformed_document_is_rejected_by_its_id_or_the_digest_of_its_bytes() -> None:
     twice = document(Pairs((("_id", oid(1)), ("slug", "a"), ("slug", "b"))))
     nameless = document({"slug": "a"})
     batch, normaliser = normalised(twice, {"_id": oid(2), "slug": "b"}, nameless)
     assert batch.rejects == [
-        Reject(row, f'{{"$malformed":"{hashlib.sha256(raw).hexdigest()}"}}', "", "object", "malformed", element=False)
-        for row, raw in ((0, twice), (2, nameless))
+        Reject(row, name, "", "object", "malformed", element=False)
+        for row, name in ((0, id_text(1)), (2, f'{{"$malformed":"{hashlib.sha256(nameless).hexdigest()}"}}'))
     ]
     assert batch.frames["posts"][RAW_ROW].to_pylist() == [1]
     assert (normaliser.counts.read, normaliser.counts.rows, dict(normaliser.counts.rejected)) == (3, 1, {"malformed": 2})

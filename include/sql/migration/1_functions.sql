@@ -26,11 +26,35 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
     WHERE digits ~ '^.{12}8.{3}8.{9}0{6}$'
 $$;
 
--- The `_id` that a root row came from, as Extended JSON: whatever is no ObjectId and no UUID stands in `extra`.
+-- The value of an `_id` that `extra` keeps, if it is a whole number of 64 bits, of whatever BSON type.
+CREATE OR REPLACE FUNCTION migration.whole_number(kept jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT trunc(number) FROM (
+        SELECT CASE
+            WHEN jsonb_typeof(kept) = 'number' THEN kept::numeric
+            WHEN jsonb_typeof(kept) <> 'object' THEN NULL
+            WHEN kept ->> '$numberDecimal' ~ '^-?[0-9]' THEN (kept ->> '$numberDecimal')::numeric
+            -- Not by way of numeric: a double's shortest text is not its exact value.
+            WHEN abs((kept ->> '$numberDouble')::double precision) < 9223372036854775808
+                AND (kept ->> '$numberDouble')::double precision = trunc((kept ->> '$numberDouble')::double precision)
+                THEN (kept ->> '$numberDouble')::double precision::bigint::numeric
+        END AS number
+    ) AS numbers
+    WHERE number = trunc(number) AND number BETWEEN -9223372036854775808 AND 9223372036854775807
+$$;
+
+-- The name in the books of the document that a root row came from. What is no ObjectId and no UUID stands in `extra`; it
+-- names the document where that is safe, and the row's own id where another `_id` may look like it (docs/identity.md).
 CREATE OR REPLACE FUNCTION migration.document_id(id uuid, extra jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE
-        WHEN extra ? '_id' THEN extra -> '_id'
+        WHEN extra ? '_id' THEN CASE
+            WHEN jsonb_typeof(extra -> '_id') IN ('string', 'boolean', 'null') THEN extra -> '_id'
+            WHEN migration.whole_number(extra -> '_id') IS NOT NULL THEN to_jsonb(migration.whole_number(extra -> '_id'))
+            WHEN extra #>> '{_id,$binary,subType}' IN ('03', '04')
+                AND extra #>> '{_id,$binary,base64}' = encode(uuid_send(id), 'base64') THEN extra -> '_id'
+            ELSE jsonb_build_object('$row', id)
+        END
         WHEN migration.objectid_from_uuid(id) IS NOT NULL
             THEN jsonb_build_object('$oid', migration.objectid_from_uuid(id))
         ELSE jsonb_build_object('$binary',

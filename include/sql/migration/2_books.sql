@@ -89,7 +89,7 @@ CREATE TABLE IF NOT EXISTS migration.rejects (
     reject        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     domain        text NOT NULL,
     collection    text NOT NULL,
-    document_id   jsonb NOT NULL,
+    document_id   jsonb NOT NULL,              -- its name: the `_id`, or {"$row": …}, the id of its row (docs/identity.md)
     path          text NOT NULL,
     element       boolean NOT NULL,            -- an element of an array or map alone; its document is loaded
     bson_type     text NOT NULL,

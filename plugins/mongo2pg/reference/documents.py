@@ -58,6 +58,15 @@ def read(raw: bytes) -> dict[str, Any]:
     return _read_document(raw, 1)
 
 
+def read_id(raw: bytes) -> Any:
+    """The first `_id` of a document that is unreadable as a whole; MISSING where its bytes lead to none that can be read."""
+    try:
+        kind, content = next((kind, content) for kind, key, content in _elements(raw[:-1] + b"\0") if key == b"_id")
+        return _read_value(kind, content, 1)
+    except (Unreadable, StopIteration, ValueError, struct.error, IndexError):
+        return MISSING
+
+
 def _read_or_none(raw: bytes) -> dict[str, Any] | None:
     try:
         return read(raw)
@@ -78,14 +87,14 @@ def _is_faithful(document: dict[str, Any], raw: bytes) -> bool:
 _FIXED = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0x7F: 0, 0xFF: 0}
 
 
-def _elements(raw: bytes) -> Iterator[tuple[int, str, bytes]]:
+def _elements(raw: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     if len(raw) < 5 or raw[-1:] != b"\0":
         raise Unreadable
     at = 4
     while at < len(raw) - 1:
         kind = raw[at]
         end = raw.index(b"\0", at + 1)
-        key = raw[at + 1 : end].decode()
+        key = raw[at + 1 : end]
         at = end + 1
         size = _FIXED.get(kind)
         if kind == 0x0B:
@@ -115,7 +124,8 @@ def _read_document(raw: bytes, depth: int) -> dict[str, Any]:
     if depth > 200:
         raise Unreadable
     try:
-        for kind, key, content in _elements(raw):
+        for kind, name, content in _elements(raw):
+            key = name.decode()
             if key in document:
                 raise Unreadable
             document[key] = _read_value(kind, content, depth)
@@ -130,7 +140,11 @@ def _read_value(kind: int, content: bytes, depth: int) -> Any:
     if kind == 0x04:
         if depth >= 200:
             raise Unreadable
-        return [_read_value(inner, part, depth + 1) for inner, _, part in _elements(content)]
+        values = []
+        for inner, name, part in _elements(content):
+            name.decode()  # an array's keys mean nothing, yet they must be text
+            values.append(_read_value(inner, part, depth + 1))
+        return values
     if kind == 0x06:
         return Odd({"$undefined": True}, may_be_reference=False)
     if kind == 0x08 and content not in (b"\0", b"\1"):

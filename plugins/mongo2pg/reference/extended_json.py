@@ -78,11 +78,15 @@ def to_json(value: Any, *, keep_nul: bool = False) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Canonical Extended JSON, numbers by value: integral ones as $numberLong, other doubles as $numberDouble."""
+    """Canonical Extended JSON, numbers by value: integral ones as $numberLong, other doubles as $numberDouble.
+
+    Embedded documents with a key that begins with `$` are lists of pairs, or they would look like other types.
+    """
     if isinstance(value, Odd):
         return value.extended_json
     if isinstance(value, dict):
-        return {key: canonical(item) for key, item in value.items()}
+        pairs = [[key, canonical(item)] for key, item in value.items()]
+        return {"$document": pairs} if any(key[:1] == "$" for key in value) else dict(pairs)
     if isinstance(value, list):
         return [canonical(item) for item in value]
     if isinstance(value, Code) and value.scope is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -44,6 +45,27 @@ def named(name: str) -> str:
 def element_name(root_id: str, path_json: str, kind: str, key: str | int) -> str:
     """What the id of an element's row is made from: compact JSON of its document's id, its path, and what tells it apart."""
     return f'["{root_id}",{path_json},"{kind}",{key if type(key) is int else dump(key)}]'
+
+
+def name(value: Any) -> str:
+    """How the books name the document with this `_id`, as JSON."""
+    kind = type(value)
+    if kind is ObjectId:
+        return dump({"$oid": str(value)})
+    if value is None or kind is bool or (kind is str and chr(0) not in value):
+        return dump(value)
+    if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
+        return dump({"$binary": {"base64": base64.b64encode(value).decode(), "subType": f"0{value.subtype}"}})
+    number = canonical(value)
+    if isinstance(number, dict) and list(number) == ["$numberLong"]:
+        return str(number["$numberLong"])
+    return dump({"$row": identify(value)})
+
+
+def kept(value: Any) -> Any:
+    """What `extra` holds of an `_id`: a document that would read as a number there is marked as one."""
+    is_like_a_number = type(value) is dict and set(value) in ({"$numberDecimal"}, {"$numberDouble"})
+    return {"$document": value} if is_like_a_number else value
 
 
 def is_own_form(value: Any) -> bool:

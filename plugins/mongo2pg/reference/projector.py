@@ -13,9 +13,9 @@ from bson.objectid import ObjectId
 
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.reference.conversions import as_declared
-from mongo2pg.reference.documents import MISSING, read_all
+from mongo2pg.reference.documents import MISSING, read_all, read_id
 from mongo2pg.reference.extended_json import dump, json_text
-from mongo2pg.reference.ids import element_name, identify, is_own_form, named
+from mongo2pg.reference.ids import element_name, identify, is_own_form, kept, name, named
 from mongo2pg.reference.texts import ABSENT, texts_of
 
 # Elements of arrays and maps that become rows at once: a document of 16 MB can hold a million of them.
@@ -25,7 +25,10 @@ _SOURCE_ID = Column("_id", "uuid")
 
 
 class Reject(NamedTuple):
-    """Why a document (by its number) or an element of it has no row; `root_id` is None where no `_id` can be read."""
+    """Why a document (by its number) or an element of it has no row; `root_id` is None where no `_id` can be read.
+
+    `document_id` is how the books name the document.
+    """
 
     document: int
     document_id: str
@@ -98,8 +101,7 @@ class Projector:
         documents: list[dict[str, Any]] = []
         for number, document in enumerate(read_all(raws), first):
             if document is None or "_id" not in document:
-                digest = hashlib.sha256(raws[number - first]).hexdigest()
-                yield Reject(number, dump({"$malformed": digest}), None, "", "malformed", False)
+                yield _malformed(number, raws[number - first])
             else:
                 numbers.append(number)
                 documents.append(document)
@@ -111,14 +113,14 @@ class Projector:
         rows.columns["id"] = [*root_ids]
         for at, _id in _others(ids, {ObjectId}):
             if not is_own_form(_id):
-                rows.keep(at, ["_id"], _id)
+                rows.keep(at, ["_id"], kept(_id))
         rejects = self.shape.fill(rows, documents)
         for child in self.collection.children:
             expected = dict if child.kind == "map" else list
             for at, holder in _others(_pick(documents, child.path), {expected, *ABSENT}):
                 rows.keep(at, child.path, holder)
         for at, (path, reason) in rejects.items():
-            yield Reject(numbers[at], json_text(ids[at], keep_nul=True), root_ids[at], path, reason, False)
+            yield Reject(numbers[at], name(ids[at]), root_ids[at], path, reason, False)
         yield rows.without(rejects)
         for child, table, shape in self.children:
             parents = [
@@ -131,6 +133,13 @@ class Projector:
             seen: set[tuple[int, str]] = set()
             for elements in _portions(child, parents):
                 yield from _child_rows(child, table, shape, elements, seen)
+
+
+def _malformed(number: int, raw: bytes) -> Reject:
+    own = read_id(raw)
+    if own is MISSING:
+        return Reject(number, dump({"$malformed": hashlib.sha256(raw).hexdigest()}), None, "", "malformed", False)
+    return Reject(number, name(own), identify(own), "", "malformed", False)
 
 
 class _Shape:
@@ -285,7 +294,7 @@ def _child_rows(
     for at, (path, reason) in sorted(rejects.items()):
         parent = elements.parents[at]
         where = f"{child.path}.{elements.places[at]}" + (f".{path}" if path else "")
-        yield Reject(parent.number, json_text(parent.own, keep_nul=True), parent.root_id, where, reason, True)
+        yield Reject(parent.number, name(parent.own), parent.root_id, where, reason, True)
     yield rows.without(rejects)
 
 
