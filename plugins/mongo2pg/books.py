@@ -284,16 +284,20 @@ def record_pass_again(conn: Connection, run: RunKey, collection: str, stage: str
 
 
 def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
-    """The sums over what chunks of the collection brought in this run and plan, and what settling changed of it."""
+    """The sums over what chunks of the collection brought in this run and plan, and what settling changed of it.
+
+    Of the `superseded`, the `repeated` came again in the same reading; for the others another run's reading was later.
+    """
     rows = conn.execute(
         """
-        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift
+        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift,
+               CASE stage WHEN 'load' THEN superseded ELSE 0 END
         FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s) AND stage <> 'delete'
         """,
         (*run, collection),
     ).fetchall()
     names = ("read", "inserted", "updated", "unchanged", "superseded")
-    sums: dict[str, Any] = dict.fromkeys((*names, "bytes"), 0)
+    sums: dict[str, Any] = dict.fromkeys((*names, "bytes", "repeated"), 0)
     rejected: dict[str, int] = {}
     misfits: dict[str, int] = {}
     conversions: dict[str, dict[str, dict[str, Any]]] = {}
@@ -303,6 +307,7 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
         for name, value in zip(names, row, strict=False):
             sums[name] += value
         sums["bytes"] += row[9]
+        sums["repeated"] += row[11]
         _add(rejected, row[5])
         for path, rules in row[7].items():
             for rule, tally in rules.items():

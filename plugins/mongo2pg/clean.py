@@ -16,10 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mongo2pg import identity
-from mongo2pg.columns import Left, column_of, places, strings
+from mongo2pg.columns import Left, column_of, leave_long, places, strings
 from mongo2pg.elements import ARRAY, DOCUMENT, NULL, OBJECT_ID, Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.jsontexts import object_id_texts, texts
-from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.rows import declared_tree
 from mongo2pg.values import uuid_array
 
@@ -155,6 +155,7 @@ class _Elements:
             self._columns["ordinal"] = pa.array(self._ordinal, pa.int32())
         if is_map:
             self._columns[child.key] = strings(content, begin + 1, at - 1, None, np.arange(len(at)), self._rows.left)
+            leave_long(self._columns[child.key], LONGEST_KEY, self._rows.left)
         if is_map or child.unique_value:
             self._leave_repeated(self._columns[child.key or child.columns[0].name])
         parents.left.add(self.parent[self._rows.left.rows])

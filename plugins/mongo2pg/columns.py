@@ -63,7 +63,14 @@ def column_of(content: Content, column: Column, fields: list[Field], left: Left)
         left.add(np.asarray(array.is_null()))
     if column.enum or column.aliases:
         _check_words(array, column, left)
+    if column.longest:
+        leave_long(array, column.longest, left)
     return array
+
+
+def leave_long(texts: pa.Array, longest: int, left: Left) -> None:
+    """The texts of more bytes are left."""
+    left.add(np.asarray(pc.fill_null(pc.greater(pc.binary_length(texts), longest), False)))
 
 
 def _check_words(array: pa.Array, column: Column, left: Left) -> None:

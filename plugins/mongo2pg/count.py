@@ -101,7 +101,7 @@ def _count_collection(
     if plan["scope"] == WINDOW:
         checks.append(check_progress(database, conn, run, collection, staging, plan, manifests, booked))
     if plan["scope"] == FULL:
-        loaded = booked["read"] - sum(booked["rejected"].values())
+        loaded = booked["read"] - booked["repeated"] - sum(booked["rejected"].values())
         others = books.later_loads(conn, run, collection.name, plan["planned_at"])
         deleted = books.deleted_since(conn, run, collection.name, plan["planned_at"])
         name_read(conn, staging, others)

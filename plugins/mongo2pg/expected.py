@@ -69,10 +69,39 @@ def expect(conn: Connection, collection: Collection, documents: Iterable[bytes])
                 written = writer.submit(_copy, conn, collection, lines)
         if written:
             written.result()
+    _leave_out_repeated(conn, collection)
     for table in collection.tables:
         columns = sql.SQL(", ").join([sql.Identifier(table.parent_key or "id"), DOCUMENT])
         conn.execute(sql.SQL("ANALYZE {} ({})").format(incoming(table.name), columns))
     return count
+
+
+def _leave_out_repeated(conn: Connection, collection: Collection) -> None:
+    """Of a document that comes twice only the last version is expected: it was read later."""
+    root = incoming(collection.table)
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_repeated")
+    repeated = conn.execute(
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_repeated ON COMMIT DROP AS
+            WITH named AS (
+                SELECT {document} AS document, id FROM {root}
+                UNION ALL SELECT document, root_id FROM {rejects} WHERE NOT element AND root_id IS NOT NULL
+            )
+            SELECT document FROM (
+                SELECT n.document, lead(n.document) OVER (PARTITION BY coalesce(
+                    (SELECT migration.document_id(r.id, r.extra) FROM {root} r WHERE r.{document} = n.document),
+                    (SELECT j.document_id FROM {rejects} j WHERE j.document = n.document AND NOT j.element)
+                ) ORDER BY n.document) AS later
+                FROM named n JOIN (SELECT id FROM named GROUP BY id HAVING count(*) > 1) AS twice USING (id)
+            ) AS versions WHERE later IS NOT NULL
+            """
+        ).format(document=DOCUMENT, root=root, rejects=REJECTS)
+    ).rowcount
+    if not repeated:
+        return
+    for table, number in [(REJECTS, sql.Identifier("document")), *((incoming(t.name), DOCUMENT) for t in collection.tables)]:
+        conn.execute(sql.SQL("DELETE FROM {} x USING pg_temp.mongo2pg_repeated r WHERE x.{} = r.document").format(table, number))
 
 
 def _batches(documents: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:

@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from bson.errors import InvalidBSON
 from pymongo.database import Database
 
 from mongo2pg.ahead import ahead
 from mongo2pg.decode import OPTIONS
-from mongo2pg.document_ids import of_bytes
+from mongo2pg.document_ids import MALFORMED, of_bytes
 from mongo2pg.elements import Content, Positions
 from mongo2pg.jsontexts import fixed_texts, object_id_texts, octets_of
 from mongo2pg.plan import Reading, reading, server_time
 from mongo2pg.progress import Progress
 from mongo2pg.raw_batches import ArrayCursor
-from mongo2pg.staging import CollectionStaging, parquet_writer, read_json, write_json
+from mongo2pg.staging import CollectionStaging, open_parquet, parquet_writer, read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,11 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     read_time = server_time(database)
     documents = size = 0
     progress = Progress(log, f"extract {staging.collection} {chunk}", plan["source_before"] // len(plan["bounds"]))
+    names = Names()
     with parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file):
         for table in ahead(_row_groups(_batches(database, staging.collection, reading(staging, chunk)))):
             writer.write_table(table, row_group_size=table.num_rows)
+            names.add(table["_id"].chunk(0))
             documents += table.num_rows
             size += octets_of(table["bson"].chunk(0))[1].size
             progress.update(documents)
@@ -65,6 +68,7 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
         "read_until": server_time(database),
         "documents": documents,
         "bytes": size,
+        "superseded": names.superseded(staging, chunk, file.sha256),
         "seconds": round(seconds, 3),
         "raw": {"sha256": file.sha256, "rows": documents, "bytes": file.size},
     }
@@ -131,6 +135,36 @@ def _hop(array: bytes, base: int, starts: list[int], sizes: list[int]) -> int:
         sizes.append(size)
         position += size
     return position
+
+
+class Names:
+    """Watches the names of a chunk's documents for one that comes twice: no MongoDB stores it, and yet it can be read.
+
+    A document that was deleted and inserted again during a scan is, and one that a sharded cluster has on two shards.
+    """
+
+    def __init__(self) -> None:
+        self._last: str | None = None
+        self._ascend = True
+
+    def add(self, names: pa.Array) -> None:
+        """Takes the next ones. As long as they ascend, as they do in the order of the index, none comes twice."""
+        if self._ascend and len(names):
+            self._ascend = (self._last is None or self._last < names[0].as_py()) and pc.all(pc.less(names[:-1], names[1:])).as_py()
+            self._last = names[-1].as_py()
+
+    def superseded(self, staging: CollectionStaging, chunk: int, sha256: str) -> list[int]:
+        """The rows of the raw file whose document comes again: the later reading is the newer version."""
+        if self._ascend:
+            return []
+        with open_parquet(staging.raw(chunk), sha256) as raw:
+            names = raw.read(columns=["_id"]).column(0).combine_chunks().dictionary_encode()
+        code, rows = np.asarray(names.indices), np.arange(len(names))
+        last = np.zeros(len(names.dictionary), np.int64)
+        np.maximum.at(last, code, rows)
+        # Documents without a readable `_id` are not one document because they look alike.
+        nameless = np.asarray(pc.starts_with(names.dictionary, MALFORMED))
+        return np.flatnonzero((last[code] != rows) & ~nameless[code]).tolist()
 
 
 def _raw_table(content: Content, starts: Positions, stops: Positions) -> pa.Table:

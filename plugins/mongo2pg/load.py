@@ -111,7 +111,7 @@ def load_chunk(
             key: manifest[key]
             for key in ("bounds", "read_time", "read_until", "misfits", "conversions", "arrays", "drift", "rejected", "bytes")
         }
-        facts |= {"read": manifest["documents"], "raw_sha256": manifest["raw"]["sha256"]}
+        facts |= {"read": manifest["documents"], "superseded": manifest["superseded"], "raw_sha256": manifest["raw"]["sha256"]}
         facts["seconds"] = round(time.monotonic() - started, 3)
         books.record_pass(conn, run, collection.name, "load", chunk, facts)
     return facts

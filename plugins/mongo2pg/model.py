@@ -26,7 +26,13 @@ COLUMN_TYPES: frozenset[str] = frozenset(get_args(ColumnType))
 # PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes without a word (manual, 4.1.1 "Identifiers and Key Words").
 MAX_NAME_BYTES = 63
 
+# Bytes that the texts of one UNIQUE key may have together. An entry of a B-tree holds 2,704 (manual, 64.1.4 "Implementation"),
+# which leaves the rest for ids, numbers and the entry itself. Compression may get more in, but nobody can say so beforehand.
+LONGEST_KEY = 2_600
+
 _NUMBERS = ("bigint", "double precision", "integer", "numeric")
+# Values of these may be longer than an entry of an index.
+_UNBOUNDED = ("bytea", "jsonb", "numeric", "text[]")
 _DEFAULTS: dict[str, tuple[type, ...]] = {"text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float))}
 
 
@@ -48,6 +54,8 @@ class Column:
     Conversions, each of which is counted and shown in the report: `nul` says what becomes of U+0000 in text, `parse` reads
     numbers and ISO 8601 dates out of strings, `aliases` maps old spellings to values of the enum, `default` stands in for
     a value that is missing or null.
+
+    `longest` is never declared: the collection or child sets it for a text that a UNIQUE key holds, in bytes.
     """
 
     path: str
@@ -62,6 +70,7 @@ class Column:
     parse: bool = False
     aliases: tuple[tuple[str, str], ...] = ()
     default: str | int | float | bool | None = None
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or snake_case(self.path))
@@ -135,6 +144,13 @@ class Child:
             )
         if self.kind != "scalars":
             _check_paths(place, [column.path for column in self.columns])
+        if self.unique_value:
+            object.__setattr__(self, "columns", (replace(self.columns[0], longest=LONGEST_KEY),))
+
+    @property
+    def key_column(self) -> Column:
+        """The column of a map's key."""
+        return Column("", "text", self.key, required=True, longest=LONGEST_KEY)
 
     @property
     def has_ordinal(self) -> bool:
@@ -192,6 +208,16 @@ class Collection:
                     raise DeclarationError(place, f"unique key on the unknown column {name!r}", "Name a declared column.")
                 if not names[name].required:
                     raise DeclarationError(place, f"unique key on the optional column {name!r}", "Declare it required.")
+                if names[name].type in _UNBOUNDED:
+                    kind = names[name].type
+                    raise DeclarationError(
+                        place, f"unique key on the column {name!r} of type {kind}", "No index holds all its values: leave it out."
+                    )
+            texts = [name for name in key if names[name].type == "text"]
+            for name in texts:
+                longest = min(LONGEST_KEY // len(texts), names[name].longest or LONGEST_KEY)
+                names[name] = replace(names[name], longest=longest)
+        object.__setattr__(self, "columns", tuple(names[column.name] for column in self.columns))
         for table in self.tables:
             seen: set[str] = set()
             for spec in table.stored:
@@ -242,7 +268,7 @@ class Collection:
         if child.has_source_id:
             columns.append(Column("_id", "uuid", "source_id"))
         if child.kind == "map":
-            columns.append(Column("", "text", child.key, required=True))
+            columns.append(child.key_column)
             unique.append((parent_key, child.key))
         if child.unique_value:
             unique.append((parent_key, child.columns[0].name))

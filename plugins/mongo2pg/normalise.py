@@ -11,7 +11,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -78,7 +78,7 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         return read_json(mark)
     extracted = read_json(staging.raw_manifest(chunk))
     started = time.monotonic()
-    normaliser = Normaliser(collection)
+    normaliser = Normaliser(collection, extracted["superseded"])
     with ExitStack() as files:
         raw = files.enter_context(open_parquet(staging.raw(chunk), extracted["raw"]["sha256"]))
         writers = {
@@ -104,6 +104,7 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         "raw": extracted["raw"],
         "frames": frames,
         "rejects": {"sha256": reject_file.sha256, "bytes": reject_file.size},
+        "superseded": counts.superseded,
         "rows": counts.rows,
         "rejected": dict(counts.rejected),
         "misfits": [
@@ -142,10 +143,14 @@ class Batch(NamedTuple):
 
 
 class Normaliser:
-    """Turns batches of documents of one collection into frames and counts what it does."""
+    """Turns batches of documents of one collection into frames and counts what it does.
 
-    def __init__(self, collection: Collection) -> None:
+    `superseded` are rows of the raw file whose document comes again later: they become nothing.
+    """
+
+    def __init__(self, collection: Collection, superseded: Sequence[int] = ()) -> None:
         self.collection = collection
+        self._superseded = np.array(superseded, np.int64)
         self.counts = Counts(arrays={child.path: ArrayCount() for child in collection.children})
         self._root, *children = collection.tables
         self._children = list(zip(collection.children, children, strict=True))
@@ -164,27 +169,37 @@ class Normaliser:
     def normalise(self, documents: pa.BinaryArray, first_row: int) -> Batch:
         """The frames of these documents, the first of which is row `first_row` of the raw file; never raises for a value."""
         self.counts.read += len(documents)
+        rows = np.arange(first_row, first_row + len(documents))
+        if self._superseded.size:
+            documents, rows = self._without_superseded(documents, rows)
         _, bounds, joined = documents.buffers()
         offsets = np.frombuffer(bounds, np.int32)[: len(documents) + 1].astype(np.int64) if documents else np.zeros(1, np.int64)
         clean = self._clean.read(Content(joined or b""), offsets)
         left = np.flatnonzero(clean.left)
-        batch = self.by_rule([documents[row].as_py() for row in left], (first_row + left).tolist())
+        batch = self.by_rule([documents[row].as_py() for row in left], rows[left].tolist())
         self.counts.rows += len(clean.parts[self._root.name].document)
         for child, table in self._children:
             count = self.counts.arrays[child.path]
             count.elements += len(clean.parts[table.name].document)
             count.rows += len(clean.parts[table.name].document)
         frames = {
-            table.name: _in_order(self._frame(table, clean.parts[table.name], first_row), batch.frames[table.name])
+            table.name: _in_order(self._frame(table, clean.parts[table.name], rows), batch.frames[table.name])
             for table in self.collection.tables
         }
         return Batch(frames, batch.rejects)
 
-    def _frame(self, table: Table, part: Part, first_row: int) -> pa.RecordBatch:
+    def _without_superseded(self, documents: pa.BinaryArray, rows: NDArray[np.int64]) -> tuple[pa.BinaryArray, NDArray[np.int64]]:
+        again = np.isin(rows, self._superseded)
+        for raw in documents.filter(pa.array(again)).to_pylist():
+            self.counts.superseded += 1
+            self._count_unread(raw)
+        return documents.filter(pa.array(~again)), rows[~again]
+
+    def _frame(self, table: Table, part: Part, rows: NDArray[np.int64]) -> pa.RecordBatch:
         schema, count = self.schema(table), len(part.document)
         others = {
             "extra": pa.nulls(count, ARROW_TYPES["jsonb"]),
-            RAW_ROW: pa.array(part.document + first_row, pa.int64()),
+            RAW_ROW: pa.array(rows[part.document], pa.int64()),
             HOLD: pa.array(np.zeros(count, np.bool_)),
         }
         return pa.RecordBatch.from_arrays([(part.columns | others)[name] for name in schema.names], schema=schema)
@@ -283,7 +298,7 @@ class Normaliser:
                 if type(element) is not dict:
                     work.unfit[index] = ("", element, "type_mismatch")
             if child.kind == "map":
-                work.put(child.key, fill(keys, Column("", "text", child.key, required=True)), keys, "")
+                work.put(child.key, fill(keys, child.key_column), keys, "", required=True)
             if child.has_source_id:
                 source_ids = [element.get("_id") for element in work.documents]
                 work.put("source_id", fill(source_ids, Column("_id", "uuid", "source_id")), source_ids, "_id")

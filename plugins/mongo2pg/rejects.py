@@ -23,6 +23,7 @@ REASONS = {
     "out_of_range": "beyond what the column's type reaches",
     "inexact": "a whole number that no double holds exactly",
     "nul_character": "text with U+0000, which PostgreSQL cannot store",
+    "too_long": "text beyond the 2,600 bytes that a UNIQUE key holds",
     "enum": "not one of the values that the declaration lists",
     "malformed": "the bytes break the BSON specification, or a key occurs twice in one document",
     "duplicate_key": "another document or element, with a smaller _id or position, holds the same key",

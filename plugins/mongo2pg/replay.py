@@ -90,6 +90,7 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
         "books_time": books_time,
         "documents": documents,
         "bytes": size,
+        "superseded": [],
         "seconds": round(time.monotonic() - started, 3),
         "raw": {"sha256": file.sha256, "rows": documents, "bytes": file.size},
     }

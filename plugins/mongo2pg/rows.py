@@ -44,9 +44,10 @@ class Drift:
 
 @dataclass
 class Counts:
-    """What became of the documents: read = rows + rejected documents, and the same for each array path."""
+    """What became of the documents: read = rows + rejected + superseded ones, and the same for each array path."""
 
     read: int = 0
+    superseded: int = 0
     rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     misfits: Counter[tuple[str, str, str]] = field(default_factory=Counter)

@@ -114,6 +114,8 @@ def _fill(values: Sequence[Any], column: Column) -> Filled:
     array = fast(values, types) if fast else None
     if array is not None and column.enum and not _all_in(array, column.enum):
         array = None
+    if array is not None and column.longest and pc.max(pc.binary_length(array)).as_py() > column.longest:
+        array = None
     if array is not None:
         return Filled(array, [], [], [])
     return _fill_one_by_one(values, column)
@@ -155,6 +157,8 @@ def convert(value: Any, column: Column) -> Any:
                     raise UnfitError("enum", str(index), item)
         elif stored not in allowed:
             raise UnfitError("enum")
+    if column.longest and len(stored.encode()) > column.longest:
+        raise UnfitError("too_long")
     return stored
 
 

@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-HOSTILE = "test_hostile_documents.py::"
-KNOWN_LIMITS = {
-    HOSTILE + "test_one_id_in_two_documents_stops_no_collection": "two documents with the very same _id, which no MongoDB stores",
-    HOSTILE + "test_a_text_too_long_for_an_index_stops_no_collection[unique column]": "index rows hold 8,191 bytes",
-    HOSTILE + "test_a_text_too_long_for_an_index_stops_no_collection[unique value]": "index rows hold 8,191 bytes",
-    HOSTILE + "test_a_text_too_long_for_an_index_stops_no_collection[map key]": "index rows hold 8,191 bytes",
-}
+KNOWN_LIMITS = {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -227,15 +227,34 @@ def test_broken_ids_do_not_hinder_the_cut_into_chunks(hostile: Hostile) -> None:
     assert moved.column("SELECT count FROM things ORDER BY count") == list(range(10, 30))
 
 
-def test_one_id_in_two_documents_stops_no_collection(hostile: Hostile) -> None:
-    # A document that is deleted and inserted again during a scan is read twice.
-    moved_documents = [document(thing(2, name="first")), document(thing(2, name="second")), document(SOUND)]
-    hostile.server.put("hostile", "things", moved_documents)
+@pytest.mark.parametrize("chunk_bytes", [64 << 20, EACH], ids=["one chunk", "many chunks"])
+def test_one_id_in_two_documents_stops_no_collection(hostile: Hostile, chunk_bytes: int) -> None:
+    # A document that is deleted and inserted again during a scan is read twice: the later reading is the newer version.
+    broken = document(Pairs((("_id", oid(4)), ("parts", [{"label": "x"}]), ("name", "a"), ("name", "b"))))
+    raws = [
+        document(SOUND),
+        document(thing(2, name="first", parts=[{"label": "one"}, {"label": "two"}], scores=["no number"])),
+        document(thing(2, name="second", parts=[{"label": "three"}])),
+        document({"_id": 5, "name": "first"}),
+        document({"_id": Decimal128("5.0"), "name": "second"}),
+        document(thing(3, name="sound first")),
+        document(Pairs((("_id", oid(3)), ("name", "a"), ("name", "b")))),
+        broken,
+        document(thing(4, name="sound at last")),
+    ]
+    hostile.server.put("hostile", "things", raws)
     hostile.server.put("hostile", "codes", [])
-    run = hostile.mover.move("run")
-    assert sorted(hostile.mover.column("SELECT id::text FROM things")) == [uuid_of(1), uuid_of(2)]
-    report = run.verify()
-    assert report["passed"] is True, report["failures"]
+    for run_id in ("first", "second"):
+        run = hostile.mover.move(run_id, chunk_bytes)
+        report = run.verify()
+        assert report["passed"] is True, report["failures"]
+        things = report["collections"][0]
+        assert (things["read"], things["superseded"], things["rejected"]) == (9, 4, {"malformed": 1})
+        assert sorted(hostile.mover.column("SELECT name FROM things")) == ["second", "second", "sound", "sound at last"]
+        assert hostile.mover.column("SELECT label FROM thing_parts") == ["three"]
+        (parts, *_) = things["arrays"]
+        assert parts == {"path": "parts", "elements": 4, "rows": 1, "rejected": 0, "of_parents_not_loaded": 3}
+        assert hostile.mover.column("SELECT reason FROM migration.rejects WHERE state = 'open'") == ["malformed"]
 
 
 def test_the_first_field_need_not_be_the_id(hostile: Hostile) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from bson.objectid import ObjectId
 
-from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.reference.conversions import as_declared
 from mongo2pg.reference.documents import MISSING, read_all, read_id
 from mongo2pg.reference.extended_json import dump, json_text
@@ -283,9 +283,11 @@ def _child_rows(
         if child.has_source_id:
             _fill_source_ids(rows, documents)
         rejects = shape.fill(rows, documents)
-        for at, value in enumerate(elements.values):
+        for at, (value, place) in enumerate(zip(elements.values, elements.places, strict=True)):
             if type(value) is not dict:
                 rejects[at] = ("", "type_mismatch")
+            elif child.kind == "map" and len(place.encode()) > LONGEST_KEY:
+                rejects[at] = ("", "too_long")
     path_json = dump(child.path)
     rows.columns["id"] = [
         named(element_name(parent.root_id, path_json, kind, key))

@@ -89,6 +89,8 @@ Rule = Callable[[Sequence[Any], set[type], Column], "list[str | None] | None"]
 def _texts(values: Sequence[Any], kinds: set[type], column: Column) -> list[str | None] | None:
     if kinds != {str} or "\0" in "".join(values) or (column.enum and not set(values) <= set(column.enum)):
         return None
+    if column.longest and max(len(value.encode()) for value in values) > column.longest:
+        return None
     return list(values)
 
 
@@ -172,6 +174,8 @@ def text_of(value: Any, column: Column) -> tuple[str, bool]:
         for at, item in enumerate(value):
             if item not in column.enum:
                 raise Unfit("enum", str(at))
+    if column.longest and len(text.encode()) > column.longest:
+        raise Unfit("too_long")
     return text, False
 
 
