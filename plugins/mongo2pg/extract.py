@@ -18,7 +18,7 @@ from pymongo.database import Database
 from mongo2pg.ahead import ahead
 from mongo2pg.decode import OPTIONS
 from mongo2pg.document_ids import MALFORMED, of_bytes
-from mongo2pg.elements import Content, Positions
+from mongo2pg.elements import DOCUMENT, Content, Positions
 from mongo2pg.jsontexts import fixed_texts, object_id_texts, octets_of
 from mongo2pg.plan import Reading, reading, server_time
 from mongo2pg.progress import Progress
@@ -107,34 +107,47 @@ def _tables(arrays: list[bytes]) -> Iterator[pa.Table]:
 
 
 def document_bounds(arrays: list[bytes]) -> tuple[Positions, Positions]:
-    """Where the documents of these arrays begin and end when the arrays lie one behind the other; raises InvalidBSON."""
-    starts: list[int] = []
-    sizes: list[int] = []
+    """Where the documents of these arrays begin and end when the arrays lie one behind the other.
+
+    Raises InvalidBSON where a document does not end where it says: nobody can tell any more what is whose. What is wrong
+    inside of a document is its own affair.
+    """
+    found: list[tuple[Positions, Positions]] = []
     base = 0
     for array in arrays:
-        try:
-            end = _hop(array, base, starts, sizes)
-        except (struct.error, ValueError) as fault:
-            raise InvalidBSON("the documents of a reply run over its end") from fault
-        if end != len(array) - 1:
-            raise InvalidBSON("the documents of a reply do not fill it")
+        starts, sizes = _hop(array)
+        found.append((base + starts, base + starts + sizes))
         base += len(array)
-    begin = np.array(starts, np.int64)
-    return begin, begin + np.array(sizes, np.int64)
+    begin, end = zip(*found, strict=True) if found else ([_NONE], [_NONE])
+    return np.concatenate(begin), np.concatenate(end)
 
 
-def _hop(array: bytes, base: int, starts: list[int], sizes: list[int]) -> int:
+_NONE = np.zeros(0, np.int64)
+
+
+def _hop(array: bytes) -> tuple[Positions, Positions]:
+    starts: list[int] = []
+    sizes: list[int] = []
     size_at = struct.Struct("<i").unpack_from
     position, last = 4, len(array) - 1
-    while position < last:
-        position = array.index(0, position + 1) + 1  # behind the type and the key, which is the document's number
-        (size,) = size_at(array, position)
-        if size < SMALLEST:
-            raise ValueError(f"a document of {size} bytes")
-        starts.append(base + position)
-        sizes.append(size)
-        position += size
-    return position
+    try:
+        while position < last:
+            position = array.index(0, position + 1) + 1  # behind the type and the key, which is the document's number
+            (size,) = size_at(array, position)
+            starts.append(position)
+            sizes.append(size)
+            if size < SMALLEST:
+                break
+            position += size
+    except (struct.error, ValueError):
+        position = -1
+    begin, length = np.array(starts, np.int64), np.array(sizes, np.int64)
+    heads = np.append(4, begin[:-1] + length[:-1])[: len(begin)]
+    wrong = np.flatnonzero(np.frombuffer(array, np.uint8).take(heads, mode="clip") != DOCUMENT)
+    if len(wrong) or position != last or array[last:] != b"\0":
+        at = max((int(wrong[0]) if len(wrong) else len(starts)) - 1, 0)
+        raise InvalidBSON(f"document {at} of a reply has no end where it says, or the reply was cut off behind it")
+    return begin, length
 
 
 class Names:

@@ -134,9 +134,21 @@ def test_a_cursor_that_dies_fails_the_chunk(tmp_path: Path) -> None:
         b"\x0d\0\0\0\x030\0\xff\xff\xff\xff\0\0",
         b"\x0d\0\0\0\x030\0\x0a\0\0\0\0\0",
         b"\x10\0\0\0\x030\0\x05\0\0\0\0\x031\0\0",
+        b"\x0c\0\0\0\x030\0\x05\0\0\0\0",
+        # A document that says too much, or too little, with what looks like another one behind it.
+        b"\x15\0\0\0\x030\0\x0c\0\0\0\0\x031\0\x05\0\0\0\0\0",
+        b"\x1a\0\0\0\x030\0\x05\0\0\0\x031\x001\0\x05\0\0\0\0\0",
     ],
     ids=repr,
 )
-def test_a_reply_that_does_not_add_up_is_refused(array: bytes) -> None:
-    with pytest.raises(InvalidBSON):
+def test_a_reply_that_was_cut_off_or_does_not_add_up_is_refused_in_words_pp_31(array: bytes) -> None:
+    with pytest.raises(InvalidBSON, match="document 0 of a reply has no end"):
         document_bounds([array])
+
+
+def test_documents_are_found_however_many_there_are_and_whatever_is_wrong_inside() -> None:
+    documents = [b"\x09\0\0\0\xff\xff\xff\xff\x01", *[b"\x05\0\0\0\0"] * 1_100]
+    body = b"".join(b"\x03%d\0%b" % (number, each) for number, each in enumerate(documents))
+    array = (len(body) + 5).to_bytes(4, "little") + body + b"\0"
+    starts, stops = document_bounds([array, array])
+    assert [(array * 2)[start:stop] for start, stop in zip(starts, stops, strict=True)] == documents * 2

@@ -147,7 +147,7 @@ def test_a_document_that_hides_where_it_ends_stops_the_reading_loudly_pp_31(host
     raws = [document(thing(number, name="x" * 40)) for number in range(1, 6)]
     stated = {"states too much": 7, "states too little": -7}[how]
     raws[2] = (len(raws[2]) + stated).to_bytes(4, "little") + raws[2][4:]
-    with pytest.raises(InvalidBSON):
+    with pytest.raises(InvalidBSON, match=r"document \d of a reply has no end"):
         hostile.move(list(raws))
 
 
