@@ -214,8 +214,26 @@ def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ra
 def _still_gone(database: Database[Any], conn: Connection, place: Place) -> list[str]:
     noted = conn.execute("SELECT id::text FROM pg_temp.mongo2pg_gone WHERE collection = %s", (place.collection.name,))
     gone = absent(database, conn, place.collection, [row[0] for row in noted])
-    read = place.documents(gone)
-    return [root_id for root_id in gone if uuid.UUID(root_id).bytes not in read]
+    read = {str(uuid.UUID(bytes=root_id)) for root_id in place.documents(gone)}
+    _hand_over(conn, place, [root_id for root_id in gone if root_id in read])
+    return [root_id for root_id in gone if root_id not in read]
+
+
+def _hand_over(conn: Connection, place: Place, ids: list[str]) -> None:
+    """A row whose document is gone, and whose id another one has that this run holds, is that one's row from now on."""
+    conn.execute(
+        sql.SQL(
+            """
+            UPDATE {target} t SET extra = CASE
+                WHEN migration.document_id(t.id, NULL) = h.document_id THEN nullif(t.extra - '_id', '{{}}')
+                ELSE coalesce(t.extra, '{{}}') || jsonb_build_object('_id', h.document_id) END
+            FROM migration.held h
+            WHERE t.id = ANY(%s::uuid[]) AND h.root_id = t.id AND (h.plan_id, h.table_name) = (%s, %s)
+              AND h.document_id <> migration.document_id(t.id, t.extra)
+            """
+        ).format(target=target(place.collection.table)),
+        (ids, place.run.plan_id, place.collection.table),
+    )
 
 
 def _take_out(deleter: Settlement, place: Place, ids: list[str], read_time: str) -> None:

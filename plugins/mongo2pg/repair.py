@@ -69,12 +69,14 @@ def repair_domain(
     claim(conn, key, touched, alive)
     for collection in touched.collections:
         _move(database, conn, key, collection, staging)
+    # What hangs on a row that goes may be a matter of this domain's other collections.
+    everyone = neighbours if any(each.name == domain.name for each in neighbours) else [*neighbours, domain]
     create_gone(conn)
     for name, each in found.items():
         conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
     shares = {name: (len(found[name].gone), found[name].documents) for name in found if found[name].gone}
-    take_out(database, conn, key, touched, staging, neighbours, shares, max_repair_ratio)
-    settle_domain(conn, key, touched, staging, neighbours)
+    take_out(database, conn, key, touched, staging, everyone, shares, max_repair_ratio)
+    settle_domain(conn, key, touched, staging, everyone)
     checks = count_domain(None, conn, key, touched, staging)
     for collection in touched.collections:
         compared = staging.collection(run.plan_id, collection.name)

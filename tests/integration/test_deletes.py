@@ -91,6 +91,22 @@ def test_a_document_deleted_and_inserted_again_under_its_id_is_its_new_self_pp_3
     assert mover.rows("SELECT name FROM users WHERE id = %s", uuid_of(2)) == [("Bob for good",)]
 
 
+def test_a_document_that_takes_the_id_of_one_that_is_gone_takes_its_row_pp_38(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(2)], skilltrees=[skill_tree(11, ANN)])
+    mover.passed("first")
+    trees = mover.image()["skill_trees"]
+    mover.database.users.delete_one({"_id": ANN})
+    mover.database.users.insert_one(user(1, _id=str(ANN), name="Ann by her text"))
+    mover.passed("second")
+    assert mover.rows("SELECT name, extra -> '_id' FROM users WHERE id = %s", uuid_of(1)) == [("Ann by her text", str(ANN))]
+    assert mover.image()["skill_trees"] == trees, "what hangs on the row is not touched"
+    mover.database.users.delete_one({"_id": str(ANN)})
+    mover.database.users.insert_one(user(1))
+    mover.passed("third")
+    assert mover.rows("SELECT name, extra FROM users WHERE id = %s", uuid_of(1)) == [("User 1", None)]
+    assert mover.rejects() == set()
+
+
 def test_a_document_inserted_again_before_the_lock_is_free_keeps_its_row_pp_38(mover: Mover, target: PostgresLogin) -> None:
     fill(mover.database, users=[user(1), user(2)])
     mover.passed("first")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 from pymongo.database import Database
 
+from benchmarks.replay_server import ReplayServer
 from demo.postgres import PostgresLogin
-from mongo2pg import schema
-from tests.hostile import HOSTILE, write_sql
+from mongo2pg import lookup, schema
+from mongo2pg.errors import PermanentError, RepairError
+from tests.documents import fill, oid, point, skill_tree, user, uuid_of
+from tests.hostile import HOSTILE, as_bytes, connect_mover, framed, write_sql
 from tests.mover import Mover
 from tests.score.corruptions import (
     OWNERS,
@@ -110,3 +116,164 @@ def corrupt(mover: Mover, seed: int, number: int) -> set[Found]:
         ground = Ground(mover.conn, seed)
         owed = [change_value(ground, *kind[1:]) if isinstance(kind, tuple) else kind(ground) for kind in kinds]
     return set().union(*owed)
+
+
+# ------------------------------------------------------------------------------------------- what windows never saw
+
+
+ANN, BOB, CLEO, DAN, EVE = map(oid, range(1, 6))
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_what_no_window_sees_is_found_and_repaired_and_nothing_else_is_written(mover: Mover) -> None:
+    fill(
+        mover.database,
+        users=[user(number) for number in range(1, 9)],
+        skilltrees=[skill_tree(11, ANN), skill_tree(12, BOB)],
+        progresspoints=[point(31, ANN), point(32, ANN, timestamp=LONG_AGO), point(33, ANN)],
+    )
+    mover.passed("first")
+    before, users = contents(mover), mover.database.users
+    users.update_one({"_id": ANN}, {"$set": {"name": "Ann, by hand"}})
+    users.update_one({"_id": CLEO}, {"$pull": {"roles": "reader"}})
+    users.update_one({"_id": DAN}, {"$unset": {"email": ""}})
+    users.delete_one({"_id": BOB})
+    users.insert_one(user(9, updatedAt=None))
+    mover.database.progresspoints.delete_many({"_id": {"$in": [oid(32), oid(33)]}})  # the first of them had expired
+    expected = {
+        ("users", uuid_of(1), "name", "different"),
+        ("users", uuid_of(2), None, "extra"),
+        ("users", uuid_of(9), None, "missing"),
+        ("users", uuid_of(4), None, "extra"),
+        ("users", None, None, "reject"),
+        ("progress_points", uuid_of(33), None, "extra"),
+    }
+
+    report = mover.run("look").reconcile()
+    assert report["passed"] is False
+    found = differences(mover, "look")
+    assert {each for each in found if each[0] in ("users", "progress_points")} == expected
+    assert {table for table, *_ in found} == {"users", "progress_points", "user_roles", "user_sessions"}
+    assert contents(mover) == before, "nothing is written without being asked"
+
+    written = versions(mover)
+    report = mover.run("repair").reconcile(repair=True)
+    assert (report["passed"], report["failures"]) == (True, [])
+    assert mover.rows("SELECT id::text, name FROM users WHERE id = ANY(%s) ORDER BY id", [uuid_of(n) for n in (1, 2, 4, 9)]) == [
+        (uuid_of(1), "Ann, by hand"),
+        (uuid_of(4), "User 4"),  # its newer version is rejected
+        (uuid_of(9), "User 9"),
+    ]
+    assert mover.column("SELECT role FROM user_roles WHERE user_id = %s", uuid_of(3)) == ["writer"]
+    assert mover.rejects() == {("users", str(DAN), "email", "required"), ("skilltrees", str(oid(12)), "userId", "orphan")}
+    assert mover.column("SELECT id::text FROM progress_points ORDER BY id") == [uuid_of(31), uuid_of(32)]
+    kept = {table: rows & versions(mover)[table] for table, rows in written.items()}
+    assert len(kept["users"]) == 6, "of eight users one was changed and one went"
+    assert kept["social_connections"] == written["social_connections"]
+
+    assert mover.run("again").reconcile()["passed"] is True
+    assert differences(mover, "again") == set()
+
+
+def test_more_than_a_share_is_not_repaired_but_counted(mover: Mover) -> None:
+    fill(mover.database, users=[user(number) for number in range(1, 41)])
+    mover.passed("first")
+    mover.database.users.update_many({"_id": {"$lte": oid(20)}}, {"$set": {"name": "the same"}})
+    mover.database.users.delete_one({"_id": oid(30)})
+    before = contents(mover)
+    with pytest.raises(RepairError) as refused:
+        mover.run("repair").reconcile(repair=True, max_repair_ratio=0.5)
+    assert refused.value.beyond == {"users": (21, 39)}
+    assert "users: 21 of 39 documents and rows (53.8%)" in str(refused.value)
+    assert contents(mover) == before
+    assert mover.run("again").reconcile(repair=True, max_repair_ratio=0.6)["passed"] is True
+    assert mover.column("SELECT count(*) FROM users WHERE name = 'the same'") == [20]
+
+
+def test_nothing_is_reconciled_before_the_first_full_run(mover: Mover) -> None:
+    fill(mover.database, users=[user(1)])
+    with pytest.raises(PermanentError, match="users has no complete first run: run auth with mode full first"):
+        mover.run("early").reconcile()
+
+
+# -------------------------------------------------------------------------------------------------- a moving target
+
+
+def after_reading(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], None]) -> None:
+    """Lets something happen to the source after the documents were read in their chunk, and after each reading by `_id`."""
+    find_ids = lookup.find_ids
+
+    def found(*args: Any) -> Any:
+        happen()
+        return find_ids(*args)
+
+    monkeypatch.setattr(lookup, "find_ids", found)
+
+
+def test_a_document_that_a_window_moves_meanwhile_is_no_difference(
+    mover: Mover, target: PostgresLogin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(mover.database, users=[user(1), user(2)])
+    mover.passed("first")
+    mover.database.users.update_one({"_id": ANN}, {"$set": {"name": "Ann"}})
+    with target.connect() as other:
+        windows = iter(["meanwhile"])
+
+        def move() -> None:
+            for run_id in windows:
+                Mover(mover.database, other, mover.staging).move(run_id)
+
+        after_reading(monkeypatch, move)
+        report = mover.run("reconcile").reconcile()
+    assert report["passed"] is True
+    assert differences(mover, "reconcile") == set()
+    users = next(table for table in report["tables"] if table["table"] == "users")
+    assert (users["rows"], users["source_checksum"]) == (2, users["target_checksum"])
+
+
+def test_a_document_that_changes_at_every_look_is_counted_and_no_difference(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(mover.database, users=[user(1), user(2), user(3)])
+    mover.passed("first")
+    mover.database.users.update_one({"_id": BOB}, {"$set": {"name": "Bob"}})
+    numbers = itertools.count()
+    after_reading(
+        monkeypatch, lambda: mover.database.users.update_one({"_id": ANN}, {"$set": {"name": f"Ann {next(numbers)}"}}) and None
+    )
+    mover.database.users.update_one({"_id": ANN}, {"$set": {"name": "Ann"}})
+    mover.run("reconcile").reconcile()
+    assert differences(mover, "reconcile") == {("users", uuid_of(2), "name", "different")}
+    assert mover.column(
+        "SELECT actual -> 'changing_documents' FROM migration.checks WHERE (check_name, subject) = ('reconcile', 'users')"
+    ) == [1]
+
+
+# ------------------------------------------------------------------------------------------------------- odd documents
+
+
+def test_a_row_that_lost_the_id_of_its_document_is_given_back_to_it(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(2, _id="a name")], skilltrees=[skill_tree(11, "a name")])
+    mover.passed("first")
+    good, before = contents(mover), versions(mover)
+    with mover.conn.transaction():
+        mover.conn.execute("UPDATE public.users SET extra = NULL WHERE extra ? '_id'")
+    assert mover.run("look").reconcile()["passed"] is False
+    report = mover.run("repair").reconcile(repair=True)
+    assert (report["passed"], report["failures"]) == (True, [])
+    assert contents(mover) == good
+    assert before["skill_trees"] == versions(mover)["skill_trees"], "what hangs on the row is not touched"
+    assert mover.rejects() == set()
+
+
+def test_a_document_that_breaks_the_specification_is_a_difference_until_a_full_run_keeps_its_bytes(
+    target: PostgresLogin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    broken = framed(b"\x07_id\0" + oid(2).binary + b"\x02name\0\x03\0\0\0\xff\xfe\0")
+    with ReplayServer({}) as server, MongoClient[dict[str, Any]](server.uri) as client, target.connect() as conn:
+        hostile = connect_mover(server, client, conn, tmp_path / "staging")
+        hostile.move([{"_id": oid(1), "name": "sound"}])
+        server.put("hostile", "things", [as_bytes({"_id": oid(1), "name": "sound"}), broken])
+        assert failed(hostile.mover.run("look").reconcile()) == {("reconcile", "things")}
+        assert failed(hostile.mover.run("repair").reconcile(repair=True)) == {("reconcile", "things")}
+        hostile.move([{"_id": oid(1), "name": "sound"}, broken])
+        assert hostile.mover.run("again").reconcile()["passed"] is True
