@@ -292,16 +292,42 @@ class _Settler(Settlement):
             ).format(everyone=everyone, among=among, columns=columns)
         ).fetchall()
         read = place.documents([root_id for _, root_id, _, held in rows if not held])
+        gives_way = self._stale_and_free(place, [root_id for _, root_id, _, held in rows if not held])
         slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
         for slot, root_id, kept, held in rows:
-            # A row whose document this run did not read keeps its slot: nobody knows yet that it must go.
-            unread = not held and uuid.UUID(root_id).bytes not in read
-            slots.setdefault(slot, []).append(((not unread, _bson_order(kept)), root_id, held))
+            # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's
+            # document claims something else, or nothing.
+            unread = not held and uuid.UUID(root_id).bytes not in read and root_id not in gives_way
+            slots.setdefault(slot, []).append(((not unread, root_id in gives_way, _bson_order(kept)), root_id, held))
         losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
         return [
             (incoming(root.name), [root_id for root_id, held in losers if held]),
             (target(root.name), [root_id for root_id, held in losers if not held]),
         ]
+
+    def _stale_and_free(self, place: Place, ids: list[str]) -> set[str]:
+        """The stale rows among these, but those that a required reference of a document hangs on that this run did not read."""
+        stale = set(ids) & set(books.stale_ids(self.conn, place.run, place.collection.name)) if ids else set[str]()
+        return stale - self._bound(place, stale) if stale else stale
+
+    def _bound(self, place: Place, ids: set[str]) -> set[str]:
+        bound: set[str] = set()
+        for other, table, column in self._references():
+            if not column.required or column.references != place.collection.table or other is place:
+                continue
+            rows = self.conn.execute(
+                sql.SQL("SELECT {column}::text, {owner}::text FROM {table} WHERE {column} = ANY(%s::uuid[])").format(
+                    column=sql.Identifier(column.name), owner=sql.Identifier(table.parent_key or "id"), table=target(table.name)
+                ),
+                (list(ids),),
+            ).fetchall()
+            dependents = {root_id for _, root_id in rows}
+            read = other.documents(sorted(dependents))
+            fixed = {root_id for root_id in dependents if uuid.UUID(root_id).bytes not in read}
+            if dependents and not table.child:
+                fixed |= self._bound(other, dependents)
+            bound |= {root_id for root_id, dependent in rows if dependent in fixed}
+        return bound
 
     # --- putting rows in ---
 
