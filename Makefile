@@ -40,7 +40,8 @@ bench: $(VENV)/.installed $(PEER_STAMPS) ## measure speed and memory against the
 	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)
 
 faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the tests know, not only some of each: about an hour
-	@MONGO2PG_FAULTS=all exec $(BIN)/python -m pytest tests/faults $(ARGS)
+	@# These tests do not use Hypothesis; its plugin would import it all when the session ends.
+	@MONGO2PG_FAULTS=all exec $(BIN)/python -m pytest -p no:hypothesispytest tests/faults $(ARGS)
 
 parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG file
 	@$(BIN)/python -m demo.parse_times

@@ -19,7 +19,7 @@ from pymongo import MongoClient
 
 from benchmarks.data import DATA_SETS
 from benchmarks.measure import cpu_seconds
-from mongo2pg.run import Run
+from mongo2pg.run import MOVE, STAGES, Run
 
 
 class Stages:
@@ -57,11 +57,9 @@ def main() -> None:
         domain = DATA_SETS[given.data_set].domain
     with MongoClient[Any](given.uri) as client, psycopg.connect(os.environ["TARGET"]) as conn:
         run = Run(client.get_default_database(), conn, domain, given.staging, "bench")
-        steps = [run.prepare, run.plan, run.extract, run.normalise, run.load, run.delete, run.settle]
-        steps += [run.row_counts, run.checksums, run.references, run.uniqueness, run.round_trip, run.report] if given.verify else []
-        for step in steps:
-            with stages.stage(step.__name__):
-                outcome: Any = step()
+        for name in STAGES if given.verify else ("prepare", "plan", *MOVE):
+            with stages.stage(name):
+                outcome = getattr(run, name)()
         if given.verify and not outcome["passed"]:
             raise SystemExit(f"the run is red: {json.dumps(outcome['failures'])[:2000]}")
     given.costs.write_text(json.dumps(stages.costs))

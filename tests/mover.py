@@ -44,9 +44,7 @@ class Mover:
     def move(self, run_id: str, chunk_bytes: int = CHUNK_BYTES, *, backwards: bool = False) -> Run:
         """A run up to the settled tables."""
         run = self.staged(run_id, chunk_bytes, backwards=backwards)
-        run.load()
-        run.delete()
-        run.settle()
+        run.carry("load")
         return run
 
     def passed(self, run_id: str, chunk_bytes: int = CHUNK_BYTES, *, backwards: bool = False) -> dict[str, Any]:

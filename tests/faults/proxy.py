@@ -36,7 +36,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._start(self._accept)
+        self._acceptor = self._start(self._accept)
 
     def __enter__(self) -> Proxy:
         return self
@@ -54,14 +54,16 @@ class Proxy:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._acceptor.join()  # a connection that it has just taken is among those that end now
         self._end_connections(reset=False)
         for thread in self._threads:
             thread.join()
 
-    def _start(self, body: object, *arguments: object) -> None:
+    def _start(self, body: object, *arguments: object) -> threading.Thread:
         thread = threading.Thread(target=body, args=arguments, daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self) -> None:
         while True:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pymongo import MongoClient
 
 from deepiri.auth import AUTH
 from mongo2pg import books
-from mongo2pg.run import Run
+from mongo2pg.run import STAGES, Run
 from tests.faults import wrong_clock
 from tests.faults.steps import watch
 
@@ -39,43 +39,22 @@ class Job:
     chunk_bytes: int
 
 
-def plan(run: Run, job: Job) -> None:
-    books.open_session(run.conn)
-    run.plan(job.chunk_bytes)
-
-
-TASKS: dict[str, Callable[[Run, Job], object]] = {
-    "prepare": lambda run, _: run.prepare(),
-    "plan": plan,
-    "extract": lambda run, _: run.extract(),
-    "normalise": lambda run, _: run.normalise(),
-    "load": lambda run, _: run.load(),
-    "delete": lambda run, _: run.delete(),
-    "settle": lambda run, _: run.settle(),
-    "row_counts": lambda run, _: run.row_counts(),
-    "checksums": lambda run, _: run.checksums(),
-    "references": lambda run, _: run.references(),
-    "uniqueness": lambda run, _: run.uniqueness(),
-    "round_trip": lambda run, _: run.round_trip(),
-    "gate": lambda run, _: run.report(),
-}
-# These begin a run; all others go on with the plan that the second made.
-FIRST_TASKS = ("prepare", "plan")
-
-
 def perform(job: Job, task: str) -> None:
     """One task, with everything that it needs opened before and closed after it."""
     with MongoClient[Any](job.source) as client, psycopg.connect(job.target) as conn:
         run = Run(client.get_default_database(), conn, AUTH, job.staging, job.run_id)
-        if task not in FIRST_TASKS:
+        if task == "plan":
+            books.open_session(conn)
+            run.plan(job.chunk_bytes)
+            return
+        if task != "prepare":
             run.resume()
-        TASKS[task](run, job)
+        getattr(run, task)()
 
 
 def perform_from(job: Job, first: str) -> None:
     """This task and all that follow it."""
-    names = list(TASKS)
-    for task in names[names.index(first) :]:
+    for task in STAGES[STAGES.index(first) :]:
         perform(job, task)
 
 
@@ -95,14 +74,15 @@ class Attempt:
     @property
     def next(self) -> str | None:
         """The task that a retry begins with; None once all are finished."""
-        names = list(TASKS)
-        return next((task for task in names[names.index(self.first) :] if task not in self.finished), None)
+        return next((task for task in STAGES[STAGES.index(self.first) :] if task not in self.finished), None)
 
 
-def attempt(job: Job, first: str = "prepare", *, fatal: int | None = None, after: float | None = None, clock: int = 0) -> Attempt:
-    """Performs the tasks in a process that kills itself at its step number `fatal`, or is killed `after` so many seconds.
+def attempt(
+    job: Job, first: str = "prepare", *, fatal: tuple[str, int] | None = None, after: float | None = None, clock: int = 0
+) -> Attempt:
+    """Performs the tasks in a process that kills itself at a step of a task, or is killed `after` so many seconds.
 
-    Its clock is ahead by `clock` seconds.
+    `fatal` names the task and the number of the step, from 0 on. The clock of the process is ahead by `clock` seconds.
     """
     made = Attempt(first)
     ours, theirs = CONTEXT.Pipe(duplex=False)
@@ -130,23 +110,21 @@ def attempt(job: Job, first: str = "prepare", *, fatal: int | None = None, after
     return made
 
 
-def _perform_and_say(job: Job, first: str, fatal: int | None, clock: int, said: Any) -> None:
-    names = list(TASKS)
+def _perform_and_say(job: Job, first: str, fatal: tuple[str, int] | None, clock: int, said: Any) -> None:
     current = first
-    count = 0
+    reached_of: Counter[str] = Counter()
 
     def reached(kind: str) -> None:
-        nonlocal count
         said.send((kind, current))
-        if count == fatal:
+        if (current, reached_of[current]) == fatal:
             os.kill(os.getpid(), signal.SIGKILL)
-        count += 1
+        reached_of[current] += 1
 
     watch(reached)
     if clock:
         wrong_clock.shift(clock)
     try:
-        for current in names[names.index(first) :]:
+        for current in STAGES[STAGES.index(first) :]:
             perform(job, current)
             reached("end")
             said.send(("finished", current))

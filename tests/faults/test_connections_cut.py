@@ -16,10 +16,11 @@ from pymongo.uri_parser import parse_uri
 from deepiri.auth import AUTH
 from mongo2pg import prepare
 from mongo2pg.errors import TransientError
+from mongo2pg.run import STAGES
 from tests.faults.conftest import EVERYTHING
 from tests.faults.grounds import Ground, outcome
 from tests.faults.proxy import TO_CLIENT, TO_SERVER, Proxy
-from tests.faults.tasks import TASKS, Job, perform
+from tests.faults.tasks import Job, perform
 
 # In each direction, for each end, on each ground.
 CUTS = 12 if EVERYTHING else 1
@@ -44,7 +45,7 @@ def through(proxy: Proxy, job: Job, end: str) -> Job:
 def perform_with_retries(job: Job) -> list[str]:
     """All tasks, each a second time if it fails; returns those that failed."""
     failed = []
-    for task in TASKS:
+    for task in STAGES:
         try:
             perform(job, task)
         except MAY_BE_TRIED_AGAIN:
@@ -99,14 +100,11 @@ class CutEachFind(CommandListener):
     def failed(self, event: CommandFailedEvent) -> None: ...
 
 
-def test_a_source_that_is_lost_while_prepare_looks_at_it_is_no_fault_of_the_settings(
-    first_load: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(prepare, "SERVER_SECONDS", 1)  # so long the driver tries again
+def test_a_source_that_is_lost_while_prepare_looks_at_it_is_no_fault_of_the_settings(first_load: Ground) -> None:
     with (
         first_load.job() as job,
         proxy_for(job, "source") as proxy,
-        MongoClient(through(proxy, job, "source").source, event_listeners=[CutEachFind(proxy)]) as client,
+        MongoClient(through(proxy, job, "source").source, event_listeners=[CutEachFind(proxy)], retryReads=False) as client,
         pytest.raises(TransientError, match="MongoDB cannot be reached"),
     ):
         prepare.source_faults(client.get_default_database(), AUTH)

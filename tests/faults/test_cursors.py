@@ -64,11 +64,7 @@ def extract_fails_then_completes(mover: Mover, patch: pytest.MonkeyPatch, act: C
     points = run.staging.collection(run.key.plan_id, "progresspoints")
     assert not points.raw_manifest(0).exists()
     assert not points.raw(0).exists()
-    run.extract()
-    run.normalise()
-    run.load()
-    run.delete()
-    run.settle()
+    run.carry()
     assert read_json(points.manifest(0))["documents"] == POINTS
     assert run.verify()["passed"] is True
     assert mover.rows("SELECT count(*), count(DISTINCT id) FROM progress_points") == [(POINTS, POINTS)]

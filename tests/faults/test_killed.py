@@ -6,12 +6,13 @@ import random
 
 import pytest
 
-from tests.faults.conftest import EVERYTHING, GROUNDS
+from mongo2pg.run import STAGES
+from tests.faults.conftest import EVERYTHING
 from tests.faults.grounds import Ground, finish, outcome
-from tests.faults.tasks import TASKS, attempt
+from tests.faults.tasks import attempt
 
 # On each ground.
-KILLS = 25 if EVERYTHING else 2
+KILLS = 25 if EVERYTHING else 1
 
 
 def test_a_clean_run_passes_and_rejects_for_every_reason_that_settle_has(ground: Ground) -> None:
@@ -22,26 +23,31 @@ def test_a_clean_run_passes_and_rejects_for_every_reason_that_settle_has(ground:
     assert got["held"] == []
 
 
-def grounds_and_tasks() -> list[tuple[str, str]]:
-    """All; in the short form a merge is disturbed only where it differs from a first load."""
-    return [(ground, task) for ground in GROUNDS for task in TASKS if EVERYTHING or ground != "merge" or task in ("load", "settle")]
+def steps_of(ground: Ground, task: str) -> int:
+    return sum(of_task == task for of_task, _ in ground.clean.steps)
 
 
-@pytest.mark.parametrize(("ground", "task"), grounds_and_tasks(), indirect=["ground"])
-def test_a_task_killed_after_any_of_its_steps_does_nothing_twice_and_leaves_nothing_out_pp_40(
-    ground: Ground, task: str, chance: random.Random
-) -> None:
-    steps = [number for number, (of_task, _) in enumerate(ground.clean.steps) if of_task == task]
-    if not EVERYTHING:  # one of each kind
-        chance.shuffle(steps)
-        steps = list({ground.clean.steps[number]: number for number in steps}.values())
-    assert steps
-    for number in steps:
+@pytest.mark.skipif(not EVERYTHING, reason="one of make faults: a run for each of some 60 steps")
+def test_a_task_killed_after_any_of_its_steps_does_nothing_twice_and_leaves_nothing_out(ground: Ground) -> None:
+    for task, step in [(each, step) for each in STAGES for step in range(steps_of(ground, each))]:
         with ground.job() as job:
-            killed = attempt(job, fatal=number)
+            killed = attempt(job, fatal=(task, step))
             assert (killed.code, killed.next) == (-9, task)
             finish(job, killed)
-            assert outcome(job) == ground.clean.outcome, f"killed after step {number}, {ground.clean.steps[number][1]} of {task}"
+            assert outcome(job) == ground.clean.outcome, f"killed after step {step} of {task}"
+
+
+def test_a_run_killed_in_each_of_its_tasks_does_nothing_twice_and_leaves_nothing_out_pp_40(
+    ground: Ground, chance: random.Random
+) -> None:
+    first = "prepare"
+    with ground.job() as job:
+        for task in STAGES:
+            killed = attempt(job, first, fatal=(task, chance.randrange(steps_of(ground, task))))
+            assert (killed.code, killed.next) == (-9, task)
+            first = task
+        finish(job, killed)
+        assert outcome(job) == ground.clean.outcome
 
 
 def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(ground: Ground, chance: random.Random) -> None:
@@ -51,15 +57,3 @@ def test_a_run_killed_at_any_moment_ends_like_one_that_was_not(ground: Ground, c
             killed = attempt(job, after=moment)
             finish(job, killed)
             assert outcome(job) == ground.clean.outcome, f"killed in {killed.next}, {moment:.3f} s after its start"
-
-
-def test_a_run_killed_again_and_again_ends_like_one_that_was_not(ground: Ground, chance: random.Random) -> None:
-    with ground.job() as job:
-        task: str | None = "prepare"
-        kills = 0
-        while task:
-            killed = attempt(job, task, fatal=chance.randrange(12))
-            kills += killed.code == -9
-            task = killed.next
-        assert kills > 5
-        assert outcome(job) == ground.clean.outcome

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mongo2pg.errors import StagingError
+from mongo2pg.run import MOVE
 from mongo2pg.staging import read_json
 from tests.documents import fill, oid, point, skill_tree, user
 from tests.mover import EACH, Mover, counts
@@ -62,11 +63,7 @@ def test_files_without_a_manifest_are_written_anew(mover: Mover) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"half of a file")
         file.with_name(f"{file.name}.partial").write_bytes(b"less than half of one")
-    run.extract()
-    run.normalise()
-    run.load()
-    run.delete()
-    run.settle()
+    run.carry()
     assert counts(run)["users"]["inserted"] == 4
 
 
@@ -88,20 +85,15 @@ def test_a_file_that_is_not_what_its_manifest_says_is_never_loaded(mover: Mover,
         run.load()
     assert mover.column("SELECT count(*) FROM users") == [0]
     run.plan()
-    run.extract()
-    run.normalise()
-    run.load()
-    run.delete()
-    run.settle()
+    run.carry()
     assert counts(run)["users"]["inserted"] == 4
 
 
 @pytest.mark.parametrize("done", ["extract", "normalise", "load", "settle"])
 def test_a_plan_that_is_cleared_reads_afresh_and_mixes_with_nothing_of_the_old_one(mover: Mover, done: str) -> None:
     run = planned(mover)
-    tasks = ["extract", "normalise", "load", "delete", "settle"]
-    for task in tasks[: tasks.index(done) + 1]:
-        getattr(run, task)()
+    for stage in MOVE[: MOVE.index(done) + 1]:
+        getattr(run, stage)()
     old = run.key.plan_id
     mover.database.users.update_one({"_id": oid(1)}, {"$set": {"name": "renamed", "roles": ["writer"]}})
     mover.database.users.delete_one({"_id": oid(4)})
@@ -112,8 +104,7 @@ def test_a_plan_that_is_cleared_reads_afresh_and_mixes_with_nothing_of_the_old_o
     assert again.key.plan_id != old
     # The old files say nothing to anybody: they may as well be gone.
     shutil.rmtree(run.staging.folder / old)
-    for task in tasks:
-        getattr(again, task)()
+    again.carry()
     assert read_json(run.staging.folder / "plan.json")["plan_id"] == again.key.plan_id
     assert mover.rows("SELECT name, email FROM users ORDER BY id")[:1] == [("renamed", "user1@example.com")]
     assert mover.column("SELECT role FROM user_roles r JOIN users u ON u.id = user_id WHERE u.name = 'renamed'") == ["writer"]

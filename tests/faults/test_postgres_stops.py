@@ -16,9 +16,10 @@ import pytest
 
 from demo.postgres import Postgres
 from demo.processes import Children
+from mongo2pg.run import STAGES
 from tests.faults.conftest import EVERYTHING
 from tests.faults.grounds import Ground, outcome
-from tests.faults.tasks import TASKS, Job, perform, perform_from
+from tests.faults.tasks import Job, perform, perform_from
 
 STOPS = 12 if EVERYTHING else 1
 
@@ -71,10 +72,10 @@ def crash_at(own: OwnPostgres, owner: type, name: str, number: int) -> Iterator[
 
 
 MOMENTS = [
-    ("load", "COPY", psycopg.Copy, "write"),
+    ("load", "COPY", psycopg.Copy, "finish"),
     ("load", "commit", psycopg.Transaction, "__exit__"),
     ("settle", "commit", psycopg.Transaction, "__exit__"),
-    ("checksums", "COPY", psycopg.Copy, "write"),
+    ("checksums", "COPY", psycopg.Copy, "finish"),
 ]
 
 
@@ -91,8 +92,7 @@ def test_a_server_that_stops_in_mid_copy_or_before_a_commit_costs_an_attempt_and
                 """The server has another port after each start."""
                 return replace(elsewhere, target=own_postgres.login(database))
 
-            names = list(TASKS)
-            for each in names[: names.index(task)]:
+            for each in STAGES[: STAGES.index(task)]:
                 perform(job(), each)
             number = chance.randint(1, first_load.clean.steps.count((task, step)))
             with crash_at(own_postgres, owner, method, number), pytest.raises(psycopg.OperationalError):

@@ -82,11 +82,7 @@ def fails_then_completes(mover: Mover, failing: str, make_room: Callable[[], Non
     assert str(mover.staging) in str(failed.value)
     assert list(mover.staging.rglob("*partial*")) == []
     make_room()
-    run.extract()
-    run.normalise()
-    run.load()
-    run.delete()
-    run.settle()
+    run.carry()
     assert run.verify()["passed"] is True
     assert mover.rows("SELECT count(*), count(DISTINCT id) FROM progress_points") == [(POINTS, POINTS)]
 

@@ -16,8 +16,9 @@ from deepiri.auth import AUTH
 from mongo2pg import books
 from mongo2pg.books import RunKey
 from mongo2pg.errors import StagingError
+from mongo2pg.run import STAGES
 from tests.faults.grounds import Ground, outcome
-from tests.faults.tasks import TASKS, Job, perform, perform_from
+from tests.faults.tasks import Job, perform, perform_from
 
 
 @contextmanager
@@ -95,8 +96,7 @@ def test_two_attempts_that_write_the_same_files_at_once_never_write_into_each_ot
             assert goes_on.wait(60)
 
     with first_load.job() as job, ThreadPoolExecutor(1) as threads:
-        before = list(TASKS)[: list(TASKS).index(task)]
-        for each in before:
+        for each in STAGES[: STAGES.index(task)]:
             perform(job, each)
         monkeypatch.setattr(pq.ParquetWriter, "write_table", slow)  # a batch is written as a table, too
         first = threads.submit(perform, job, task)
@@ -106,5 +106,5 @@ def test_two_attempts_that_write_the_same_files_at_once_never_write_into_each_ot
         finally:
             goes_on.set()
         first.result(60)
-        perform_from(job, list(TASKS)[len(before) + 1])
+        perform_from(job, STAGES[STAGES.index(task) + 1])
         assert outcome(job) == first_load.clean.outcome

@@ -152,9 +152,7 @@ def test_what_was_read_before_a_delete_and_is_loaded_after_it_is_read_again_pp_3
     assert ids(mover, "users") == [uuid_of(1), uuid_of(3)]
     if again:
         mover.database.users.insert_one(user(2, name="Bob again"))
-    late.load()
-    late.delete()
-    late.settle()
+    late.carry("load")
     counts(late)
     assert mover.column("SELECT name FROM users ORDER BY id") == ["User 1", *["Bob again"] * again, "User 3"]
 

@@ -111,9 +111,7 @@ def test_stages_that_run_again_change_nothing(mover: Mover) -> None:
     run.delete()
     run.settle()
     settled, rejects = mover.image(), mover.rejects()
-    run.load()
-    run.delete()
-    run.settle()
+    run.carry("load")
     assert mover.image() == settled
     assert mover.rejects() == rejects
     assert outcome(counts(run)["users"]) == (4, 3, 0, 0, {"duplicate_key": 1})
@@ -141,9 +139,7 @@ def test_a_task_killed_within_a_chunk_leaves_nothing_of_it(mover: Mover) -> None
         run.load()
     assert mover.column("SELECT count(*) FROM users") == [0]
     staging.rejects(0).with_suffix(".away").rename(staging.rejects(0))
-    run.load()
-    run.delete()
-    run.settle()
+    run.carry("load")
     counts(run)
 
 
@@ -166,9 +162,7 @@ def test_the_dead_owner_that_comes_back_loads_nothing(mover: Mover) -> None:
     heir = mover.staged("heir")
     with pytest.raises(StagingError, match="belongs to run heir"):
         dead.load()
-    heir.load()
-    heir.delete()
-    heir.settle()
+    heir.carry("load")
     counts(heir)
 
 
