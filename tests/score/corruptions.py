@@ -240,6 +240,33 @@ def a_map_s_values_change_places(ground: Ground) -> set[Found]:
     return {("thing_labels", one, "rank", "different") for one in (row, other)}
 
 
+def an_orphan_behind_a_dropped_foreign_key(ground: Ground) -> set[Found]:
+    row = ground.place("thing_scores")
+    ground.run("ALTER TABLE thing_scores DROP CONSTRAINT thing_scores_thing_id_fkey")
+    ground.run("UPDATE thing_scores SET thing_id = gen_random_uuid() WHERE id = %s", row)
+    return {("thing_scores", row, "thing_id", "different"), ("thing_scores", row, "thing_id", "orphan")}
+
+
+def a_child_key_twice_behind_a_dropped_constraint(ground: Ground) -> set[Found]:
+    row = ground.place("thing_labels", "label = 'Key0'")
+    other = ground.one(
+        "SELECT id::text FROM thing_labels WHERE label = 'Key1' AND thing_id = (SELECT thing_id FROM thing_labels WHERE id = %s)",
+        row,
+    )
+    ground.run("ALTER TABLE thing_labels DROP CONSTRAINT thing_labels_thing_id_label_key")
+    ground.run("UPDATE thing_labels SET label = 'Key1' WHERE id = %s", row)
+    twice: set[Found] = {("thing_labels", one, "thing_id, label", "duplicate") for one in (row, other)}
+    return {("thing_labels", row, "label", "different"), *twice}
+
+
+def a_primary_key_twice_behind_a_dropped_constraint(ground: Ground) -> set[Found]:
+    row = ground.place("code_words")
+    ground.run("ALTER TABLE code_words DROP CONSTRAINT code_words_pkey")
+    ground.run("INSERT INTO code_words SELECT id, code_id, 99, word || '2', extra FROM code_words WHERE id = %s", row)
+    differing: set[Found] = {("code_words", row, column, "different") for column in ("ordinal", "word")}
+    return {("code_words", row, "id", "duplicate"), *differing}
+
+
 STRUCTURES: list[Callable[[Ground], set[Found]]] = [
     swapped_ordinals,
     swapped_values_of_two_rows,
@@ -251,7 +278,33 @@ STRUCTURES: list[Callable[[Ground], set[Found]]] = [
     a_row_that_no_document_explains,
     one_document_twice_and_another_missing,
     a_map_s_values_change_places,
+    an_orphan_behind_a_dropped_foreign_key,
+    a_child_key_twice_behind_a_dropped_constraint,
+    a_primary_key_twice_behind_a_dropped_constraint,
 ]
+
+# Constraints that promise nothing any more, each alone and with every row as it should be: (what, how, check, table).
+GUARDS: list[tuple[str, str, str, str]] = [
+    ("a foreign key is gone", "ALTER TABLE thing_parts DROP CONSTRAINT thing_parts_thing_id_fkey", "references", "thing_parts"),
+    (
+        "a foreign key is not validated",
+        "ALTER TABLE code_words DROP CONSTRAINT code_words_code_id_fkey;"
+        " ALTER TABLE code_words ADD FOREIGN KEY (code_id) REFERENCES codes (id) NOT VALID",
+        "references",
+        "code_words",
+    ),
+    ("a unique key is gone", "ALTER TABLE codes DROP CONSTRAINT codes_code_key", "uniqueness", "codes"),
+    (
+        "a child key is gone",
+        "ALTER TABLE thing_parts DROP CONSTRAINT thing_parts_thing_id_ordinal_key",
+        "uniqueness",
+        "thing_parts",
+    ),
+    ("a primary key is gone", "ALTER TABLE thing_labels DROP CONSTRAINT thing_labels_pkey", "uniqueness", "thing_labels"),
+]
+
+# What a round trip cannot tell, by the equivalences of docs/round_trip.md.
+EQUIVALENT = ("1 becomes 1.0 in jsonb",)
 
 
 # --- what must not be reported ---------------------------------------------------------------------------------------

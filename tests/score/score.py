@@ -10,17 +10,38 @@ from typing import Any
 
 import bson
 import psycopg
+from psycopg import sql
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
 from mongo2pg import schema
+from mongo2pg.compare import compare_documents
 from mongo2pg.decode import OPTIONS
 from mongo2pg.errors import PermanentError
+from mongo2pg.live import read_chunk
+from mongo2pg.plan import reading
+from mongo2pg.reject_causes import of_collection
+from mongo2pg.round_trip import SAMPLE
 from mongo2pg.run import Run
+from tests.documents import oid, uuid_of
 from tests.hostile import HOSTILE, write_sql
-from tests.score.corruptions import HARMLESS, OWNERS, SET_UP, STRUCTURES, VALUES, Found, Ground, a_whole_chunk_missing, change_value
+from tests.score.corruptions import (
+    CHILDREN,
+    EQUIVALENT,
+    GUARDS,
+    HARMLESS,
+    OWNERS,
+    SET_UP,
+    STRUCTURES,
+    VALUES,
+    Found,
+    Ground,
+    a_whole_chunk_missing,
+    change_value,
+)
 from tests.score.data import code, thing
 from tests.score.mutants import MUTANTS, replaced
+from tests.score.sources import SAME_ROWS, SOURCES, STAGED, restored
 
 Say = Callable[[str], None]
 
@@ -65,12 +86,15 @@ class Bench:
                 self.say(f"{rows:,} rows in {len(list(run.chunks()))} chunks, clean: {'green' if report['passed'] else 'RED'}")
                 score.wrong += [f"clean run: {failure}" for failure in report["failures"]]
                 for at in range(rounds):
-                    self._corrupt(score, run, self.seed + at)
+                    self._corrupt(score, run, self.seed + at, 1 if at == 0 else SAMPLE)
                 self._lose_a_chunk(score, run)
+                self._weaken(score, run)
+                self._corrupt_source(score, run, server)
+                self._damage_staging(score, run)
             self._mutate(score, server, client)
         return score
 
-    def _corrupt(self, score: Score, run: Run, seed: int) -> None:
+    def _corrupt(self, score: Score, run: Run, seed: int, sample: float) -> None:
         """All kinds at once, each in documents of its own; every difference must be named, and no other."""
         with run.conn.transaction(force_rollback=True):
             ground = prepared(run.conn, seed)
@@ -78,16 +102,29 @@ class Bench:
                 what: change_value(ground, table, column, where, value) for what, table, column, where, value in VALUES
             }
             owed |= {each.__name__.replace("_", " "): each(ground) for each in STRUCTURES}
+            damaged = {*ground.taken, *(str(row) for _, row, _, _ in set().union(*owed.values()))}
             for each in HARMLESS:
                 each(ground)
             found = self._differences(run)
+            run.round_trip(sample)
+            rebuilt = self._booked(run, rebuilt=True)
         for what, differences in owed.items():
             score.note(f"{what} (seed {seed})", differences <= found)
+        if sample == 1:
+            shown = {(table, row) for table, row, _, _ in rebuilt}
+            for what, *_ in VALUES:
+                if what not in EQUIVALENT:
+                    rows = {(table, row) for table, row, _, _ in owed[what]}
+                    score.note(f"{what}, by the round trip (seed {seed})", rows <= shown)
         # A row that hangs on another document is one too many for that one's chunk.
         moved = {(table, row, None, "extra") for table, row, column, _ in set().union(*owed.values()) if column in OWNERS.values()}
         strange = found - moved - set().union(*owed.values())
+        strange |= {each for each in rebuilt if each[1] not in damaged}
         score.wrong += [f"{difference} (seed {seed})" for difference in sorted(map(str, strange))]
-        self.say(f"seed {seed}: {len(owed)} kinds of corruption, {len(found)} differences named, {len(HARMLESS)} harmless changes")
+        self.say(
+            f"seed {seed}: {len(owed)} kinds of corruption, {len(found)} differences named, {len(rebuilt)} fields that do not come "
+            f"back, {len(HARMLESS)} harmless changes"
+        )
 
     def _lose_a_chunk(self, score: Score, run: Run) -> None:
         with run.conn.transaction(force_rollback=True):
@@ -102,13 +139,112 @@ class Bench:
     def _differences(self, run: Run) -> set[Found]:
         run.conn.execute("SET LOCAL search_path = pg_catalog")
         report = run.verify()
-        found = {
-            (table, row_id, column, kind)
-            for table, row_id, column, kind in run.conn.execute(
-                "SELECT table_name, id::text, column_name, kind FROM migration.differences WHERE run_id = %s", (run.key.run_id,)
+        return self._booked(run, rebuilt=False) if report["passed"] is False else set()
+
+    def _booked(self, run: Run, *, rebuilt: bool) -> set[Found]:
+        return set(
+            run.conn.execute(
+                """
+                SELECT table_name, id::text, column_name, kind FROM migration.differences
+                WHERE run_id = %s AND (check_name = 'round_trip') = %s
+                """,
+                (run.key.run_id, rebuilt),
             )
-        }
-        return found if report["passed"] is False else set()
+        )
+
+    def _weaken(self, score: Score, run: Run) -> None:
+        """Constraints that are gone or promise nothing, one after another."""
+        for what, how, check, table in GUARDS:
+            with run.conn.transaction(force_rollback=True):
+                prepared(run.conn, self.seed)
+                run.conn.execute(how.encode())
+                run.conn.execute("SET LOCAL search_path = pg_catalog")
+                failed = {(each.check, each.subject) for each in (*run.references(), *run.uniqueness()) if each.verdict != "passed"}
+            score.note(what, (check, table) in failed)
+            score.wrong += [f"{each} when {what}" for each in sorted(failed - {(check, table)})]
+        self.say(f"{len(GUARDS)} constraints that hold nothing")
+
+    def _corrupt_source(self, score: Score, run: Run, server: ReplayServer) -> None:
+        """All kinds at once in documents that are read again: each must differ from its rows, and no other."""
+        chance = random.Random(self.seed)
+        raws = list(self.things)
+        order = chance.sample(range(len(raws)), len(raws))
+        owed: dict[str, Found] = {}
+
+        def take(fits: Callable[[dict[str, Any]], bool]) -> tuple[int, dict[str, Any]]:
+            for at in order:
+                content = bson.decode(raws[at], OPTIONS)
+                if fits(content):
+                    order.remove(at)
+                    return at, content
+            raise LookupError("no place for it")
+
+        for what, fits, changed, (table, column, place) in SOURCES:
+            at, content = take(fits)
+            changed(content)
+            raws[at] = encode(content)
+            owed[f"source: {what}"] = (table, self._row(run, table, uuid_of(content["_id"]), place), column, "different")
+        for changed in SAME_ROWS:
+            at, content = take(lambda _: True)
+            changed(content)
+            raws[at] = encode(content)
+        at, content = take(lambda d: d["name"] == "plain words")
+        lost = uuid_of(content["_id"])
+        raws[at] = encode({**content, "_id": oid(9 * 10**6), "parts": [], "scores": [], "labels": {}})
+        owed["source: a document is gone"] = ("things", lost, None, "extra")
+        owed["source: a document is new"] = ("things", uuid_of(9 * 10**6), None, "missing")
+        server.put("hostile", "things", raws)
+        found = self._compared_again(run)
+        for what, difference in owed.items():
+            score.note(what, difference in found)
+        children = {each for each in found if each[0] in CHILDREN["things"] and each[3] == "extra"}
+        strange = found - set(owed.values()) - children
+        score.wrong += [f"{difference} of the source" for difference in sorted(map(str, strange))]
+        server.put("hostile", "things", [*self.things, encode({**content, "_id": oid(9 * 10**6)})])
+        score.note("source: a document that nobody read", any(c.verdict == "failed" for c in run.row_counts()))
+        server.put("hostile", "things", self.things)
+        run.row_counts()
+        self.say(f"{len(owed) + 1} kinds of corruption of the source, {len(SAME_ROWS)} harmless changes")
+
+    def _compared_again(self, run: Run) -> set[Found]:
+        collection = HOSTILE.collection("things")
+        staged = run.staging.collection(run.key.plan_id, "things")
+        chunks = [chunk for name, chunk in run.chunks() if name == "things"]
+        documents = (raw for chunk in chunks for raw in read_chunk(run.database, "things", reading(staged, chunk)))
+        with (
+            run.conn.transaction(),
+            compare_documents(
+                *(run.conn, HOSTILE, collection, documents, of_collection("hostile", "things")),
+                also=sql.SQL("SELECT id FROM public.things"),
+            ),
+        ):
+            return set(
+                run.conn.execute("SELECT table_name, id::text, column_name, kind FROM pg_temp.mongo2pg_differences").fetchall()
+            )
+
+    def _row(self, run: Run, table: str, root_id: str, place: str | None) -> str:
+        if place is None:
+            return root_id
+        key = "label" if table == "thing_labels" else "ordinal"
+        row = run.conn.execute(
+            f"SELECT id::text FROM public.{table} WHERE thing_id = %s AND {key}::text = %s".encode(), (root_id, place)
+        ).fetchone()
+        assert row, (table, root_id, place)
+        return str(row[0])
+
+    def _damage_staging(self, score: Score, run: Run) -> None:
+        staged = run.staging.collection(run.key.plan_id, "things")
+        one, other = Path(str(staged.raw(0))), Path(str(staged.raw(1)))
+        for what, damage in STAGED.items():
+            with restored(one, other):
+                damage(one, other)
+                for check in (run.checksums, run.round_trip):
+                    try:
+                        found = any(each.verdict != "passed" for each in check())
+                    except (PermanentError, OSError):
+                        found = True
+                    score.note(f"{what}, {check.__name__}", found)
+        self.say(f"{len(STAGED)} kinds of damage to staged files")
 
     def _mutate(self, score: Score, server: ReplayServer, client: MongoClient[dict[str, Any]]) -> None:
         # Enough for several chunks, for a second batch of a cursor, and for a reject.
@@ -155,7 +291,9 @@ def is_red(client: MongoClient[dict[str, Any]], conn: psycopg.Connection[Any], s
         else:
             with mutant():
                 run.move(chunk_bytes=40_000)
-        return run.verify()["passed"] is not True
+        # The first check that fails is enough.
+        checks = (run.checksums, run.row_counts, run.references, run.uniqueness, run.round_trip)
+        return any(each.verdict != "passed" for check in checks for each in check()) or run.report()["passed"] is not True
     except (PermanentError, psycopg.Error):
         return True
 

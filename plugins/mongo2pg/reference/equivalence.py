@@ -63,8 +63,8 @@ class Likeness:
                 self.compare(original, with_kept(node.over, node.json), f"{path}.")
             elif original is MISSING or not self._same_json(original, node.json):
                 self.found.append(Unlike(path, None, shown(original), dump(node.json)))
-            elif isinstance(node.over, dict) and not _is_void(node.over):
-                self.found.append(Unlike(path, None, shown(original), "columns with values"))
+            elif node.over is not None and not _gives_way(node.over):
+                self.found.append(Unlike(path, None, shown(original), "a value in the column, too"))
         elif isinstance(original, dict):
             if not original and _is_void(node):
                 self.used["empty_document"] += 1
@@ -173,6 +173,13 @@ def _is_void(node: Node) -> bool:
     if isinstance(node, dict):
         return all(map(_is_void, node.values()))
     return isinstance(node, Elements) or (isinstance(node, Cell) and node.text is None)
+
+
+def _gives_way(node: Node) -> bool:
+    """Whether what `extra` keeps may stand in this place: a column that holds nothing, or another form of the value."""
+    if isinstance(node, Cell) and (node.column.type in ("uuid", "bytea") or node.column.converts):
+        return True
+    return _is_void(node)
 
 
 def is_negative_zero(value: Any) -> bool:
