@@ -7,9 +7,9 @@ keys inside jsonb is nothing that PostgreSQL keeps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from psycopg import sql
@@ -17,27 +17,45 @@ from psycopg import sql
 from mongo2pg import schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.differences import SHOWN, Difference, digest
-from mongo2pg.expected import DOCUMENT, REJECTS, create_expected, drop_expected, expect, owner
+from mongo2pg.expected import DOCUMENT, REJECTS, create_expected, drop_expected, expect, owner, rows_of
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.queries import incoming, names, target
-from mongo2pg.reject_causes import SETTLED, Booked, judge_rejects
+from mongo2pg.reject_causes import SETTLED, Booked, count_booked, judge_rejects, judge_unread, name_booked
 
 IDS = sql.Identifier("pg_temp", "mongo2pg_ids")
-NO_IDS = sql.SQL("SELECT NULL::uuid WHERE false")
+# Rows, and their checksum.
+Sum = dict[str, Any]
+NOTHING: Sum = {"rows": 0, "sum": [0, 0]}
 NO_DOCUMENTS = sql.SQL("SELECT NULL::jsonb WHERE false")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Comparison:
     """What was compared and found; the differences stand in `pg_temp.mongo2pg_differences` until the block ends."""
 
     conn: Connection
     collection: Collection
-    documents: int
-    own_rejects: int
     booked_rejects: int
-    # table → rows and checksum of the expected and of the present rows
-    sums: dict[str, tuple[dict[str, Any], dict[str, Any]]]
+    documents: int = 0
+    own_rejects: int = 0
+    # Rows and checksum of the expected and of the present rows, by table; and of the documents in which nothing differs,
+    # which are the same on both sides.
+    sums: dict[str, tuple[Sum, Sum]] = field(init=False)
+    agreed: dict[str, Sum] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = {table.name: (NOTHING, NOTHING) for table in self.collection.tables}
+        self.agreed = {table.name: NOTHING for table in self.collection.tables}
+
+    def add(self, found: Mapping[str, tuple[Sum, Sum]]) -> None:
+        """Adds the sums of a portion, whose expected rows are still there."""
+        differ = bool(self.count())
+        for table in self.collection.tables:
+            source, present = found[table.name]
+            of_source, of_target = self.sums[table.name]
+            self.sums[table.name] = plus(of_source, source), plus(of_target, present)
+            agreed = _checksum(self.conn, table, _agreed_rows(table)) if differ else source
+            self.agreed[table.name] = plus(self.agreed[table.name], agreed)
 
     def count(self) -> int:
         """How many differences there are."""
@@ -62,22 +80,6 @@ class Comparison:
             "SELECT DISTINCT document_id::text, document FROM pg_temp.mongo2pg_differences WHERE document IS NOT NULL ORDER BY 2"
         )
         return dict(rows.fetchall())
-
-    def agreed(self) -> dict[str, dict[str, Any]]:
-        """Rows and checksum, by table, of the documents in which nothing differs: they are the same on both sides."""
-        return {
-            table.name: _checksum(
-                self.conn,
-                table,
-                sql.SQL(
-                    """
-                    SELECT * FROM {expected} e
-                    WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_differences d WHERE d.root_id = e.{owner})
-                    """
-                ).format(expected=incoming(table.name), owner=owner(table)),
-            )
-            for table in self.collection.tables
-        }
 
     def book(self, run: RunKey, check: str, chunk: int, documents: Iterable[str] | None = None) -> None:
         """Writes all of them, however many, or those of these documents, into migration.differences."""
@@ -107,99 +109,118 @@ def compare_documents(
     documents: Iterable[bytes],
     booked: Booked,
     *,
-    also: sql.Composable = NO_IDS,
     apart: sql.Composable = NO_DOCUMENTS,
+    at_once: bool = False,
 ) -> Iterator[Comparison]:
     """Compares what these documents must have become with what the target holds of them, inside a transaction of the caller.
 
-    `documents` are BSON as the source has it, from staging or read again, in any number: memory is bounded by their size.
-    `booked` says which rejects of the books are theirs (`reject_causes.of_chunk`, `reject_causes.of_collection`). `also` is
-    a query for ids of root rows (uuid) that are compared besides those of the documents: such a row without a document is
-    a difference of kind `extra`, with its child rows. `apart` is one for the `_id`s (Extended JSON as jsonb, as the books
-    write them) of documents that are left out on both sides.
+    `documents` are BSON as the source has it, from staging or read again, in any number: memory is bounded by a portion of
+    them, unless they are compared `at_once`, as documents must be of which one may come twice. They must not use the
+    connection. `booked` says which rejects of the books are theirs (`reject_causes.of_chunk`,
+    `reject_causes.of_collection`). `apart` is a query for the `_id`s (as the books write them) of documents that are left
+    out on both sides.
 
         with conn.transaction(), compare_documents(conn, domain, collection, raws, of_collection(…)) as comparison:
             comparison.sums, comparison.first(), comparison.differing(), comparison.book(run, "reconcile", chunk)
     """
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_differences")
+    _drop(conn)
+    # Few rows meet many: PostgreSQL's default, made for disks that turn, would read the whole target for each portion. And
+    # what the temporary tables need of statistics, a small sample says.
+    conn.execute("SET LOCAL random_page_cost = 1.1; SET LOCAL default_statistics_target = 10")
     conn.execute(
-        """
-        CREATE TEMP TABLE mongo2pg_differences (
-            root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text,
-            document bigint, document_id jsonb
-        ) ON COMMIT DROP
-        """
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_differences (
+                root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text,
+                document bigint, document_id jsonb
+            ) ON COMMIT DROP;
+            CREATE TEMP TABLE mongo2pg_set_apart ON COMMIT DROP AS {};
+            CREATE TEMP TABLE mongo2pg_apart (document bigint, root_id uuid) ON COMMIT DROP;
+            CREATE TEMP TABLE mongo2pg_ids (id uuid) ON COMMIT DROP
+            """
+        ).format(apart)
     )
     create_expected(conn, collection)
-    try:
-        count = expect(conn, collection, documents)
-        _leave_out(conn, collection, apart)
-        references = _judged(conn, domain, collection)
-        own, of_books = judge_rejects(conn, collection, booked, apart, references)
+    name_booked(conn, booked, sql.SQL("TABLE pg_temp.mongo2pg_set_apart"))
+    comparison = Comparison(conn, collection, booked_rejects=count_booked(conn))
+    references = _judged(conn, domain, collection)
+
+    def judge() -> None:
+        _leave_out(conn, collection)
+        comparison.own_rejects += judge_rejects(conn, collection, references)
         _clear_dangling_options(conn, references)
-        _name_ids(conn, domain.name, collection, also)
+        _name_ids(conn, domain.name, collection)
         sums = {table.name: _compare(conn, table) for table in collection.tables}
         _name_documents(conn, collection)
-        yield Comparison(conn, collection, count, own, of_books, sums)
+        comparison.add(sums)
+
+    try:
+        comparison.documents = expect(conn, collection, documents, judge, at_once=at_once)
+        if booked.whole:
+            judge_unread(conn, collection)
+        yield comparison
     finally:
         if not conn.broken and conn.info.transaction_status != conn.info.transaction_status.INERROR:
             drop_expected(conn, collection)
-            conn.execute(
-                "DROP TABLE IF EXISTS pg_temp.mongo2pg_differences, pg_temp.mongo2pg_ids, "
-                "pg_temp.mongo2pg_apart, pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled"
-            )
+            _drop(conn)
+
+
+def _drop(conn: Connection) -> None:
+    conn.execute(
+        "DROP TABLE IF EXISTS pg_temp.mongo2pg_differences, pg_temp.mongo2pg_ids, "
+        "pg_temp.mongo2pg_set_apart, pg_temp.mongo2pg_apart, pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled"
+    )
 
 
 # --- what is compared ------------------------------------------------------------------------------------------------
 
 
-def _leave_out(conn: Connection, collection: Collection, apart: sql.Composable) -> None:
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_apart")
+def _leave_out(conn: Connection, collection: Collection) -> None:
     conn.execute(
         sql.SQL(
             """
-            CREATE TEMP TABLE mongo2pg_apart ON COMMIT DROP AS
-            WITH apart (document_id) AS MATERIALIZED ({apart})
-            SELECT {document} AS document, id AS root_id FROM {root}
-            WHERE EXISTS (SELECT FROM apart) AND migration.document_id(id, extra) IN (SELECT document_id FROM apart)
+            INSERT INTO pg_temp.mongo2pg_apart
+            SELECT document, root_id FROM ({rows}) AS rows
             UNION
-            SELECT document, root_id FROM {rejects} WHERE document_id IN (SELECT document_id FROM apart)
+            SELECT document, root_id FROM {rejects} WHERE document_id IN (TABLE pg_temp.mongo2pg_set_apart)
             """
-        ).format(apart=apart, document=DOCUMENT, root=incoming(collection.table), rejects=REJECTS)
+        ).format(rows=rows_of(collection, sql.SQL("TABLE pg_temp.mongo2pg_set_apart")), rejects=REJECTS)
     )
     for table, number in [(REJECTS, sql.Identifier("document")), *((incoming(t.name), DOCUMENT) for t in collection.tables)]:
         conn.execute(sql.SQL("DELETE FROM {} x USING pg_temp.mongo2pg_apart a WHERE x.{} = a.document").format(table, number))
 
 
-def _name_ids(conn: Connection, domain: str, collection: Collection, also: sql.Composable) -> None:
-    """The ids whose rows are compared: of the expected rows, of all documents without one, and of whatever the caller names.
+def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
+    """The ids whose rows are compared: of the expected rows, and of all documents without one.
 
     Of a rejected document nothing may be in the target, but the last good version where the books call it stale; and
     where two documents share an id, the row under it is the other one's.
     """
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_ids")
     conn.execute(
         sql.SQL(
             """
-            CREATE TEMP TABLE mongo2pg_ids ON COMMIT DROP AS
+            TRUNCATE pg_temp.mongo2pg_ids;
+            INSERT INTO pg_temp.mongo2pg_ids
+            SELECT id FROM {root} WHERE id NOT IN ({apart})
+            UNION ALL
             SELECT id FROM (
-                SELECT id FROM {root}
-                UNION
-                SELECT root_id FROM {rejects} WHERE NOT element AND root_id IS NOT NULL
-                UNION
-                SELECT root_id FROM pg_temp.mongo2pg_settled
-                WHERE NOT element AND root_id IS NOT NULL AND path <> '_id' AND reason = ANY(%(settled)s)
-                UNION
-                {also}
-            ) AS named (id)
-            WHERE NOT id IN (SELECT root_id FROM pg_temp.mongo2pg_apart WHERE root_id IS NOT NULL) AND NOT (
-                id IN (SELECT root_id FROM migration.stale WHERE (domain, collection) = (%(domain)s, %(collection)s))
-                AND NOT EXISTS (SELECT FROM {root} r WHERE r.id = named.id))
+                SELECT root_id FROM {rejects} WHERE NOT element
+                UNION ALL
+                SELECT root_id FROM pg_temp.mongo2pg_settled WHERE NOT element AND path <> '_id' AND reason = ANY({settled})
+            ) AS without_row (id)
+            WHERE id IS NOT NULL AND id NOT IN ({apart})
+              AND id NOT IN (SELECT root_id FROM migration.stale WHERE (domain, collection) = ({domain}, {collection}));
+            ANALYZE pg_temp.mongo2pg_ids
             """
-        ).format(root=incoming(collection.table), rejects=REJECTS, also=also),
-        {"settled": list(SETTLED), "domain": domain, "collection": collection.name},
+        ).format(
+            root=incoming(collection.table),
+            rejects=REJECTS,
+            apart=sql.SQL("SELECT root_id FROM pg_temp.mongo2pg_apart WHERE root_id IS NOT NULL"),
+            settled=sql.Literal(list(SETTLED)),
+            domain=domain,
+            collection=collection.name,
+        )
     )
-    conn.execute("ANALYZE pg_temp.mongo2pg_ids")
 
 
 def _judged(conn: Connection, domain: Domain, collection: Collection) -> list[tuple[Table, Column]]:
@@ -257,7 +278,18 @@ def _with_original(extra: sql.Composable, path: Sequence[str], column: sql.Ident
 # --- the comparison --------------------------------------------------------------------------------------------------
 
 
-def _compare(conn: Connection, table: Table) -> tuple[dict[str, Any], dict[str, Any]]:
+def plus(one: Sum, other: Sum) -> Sum:
+    """The sum of disjoint rows."""
+    return {"rows": one["rows"] + other["rows"], "sum": [sum(parts) for parts in zip(one["sum"], other["sum"], strict=True)]}
+
+
+def _agreed_rows(table: Table) -> sql.Composed:
+    return sql.SQL(
+        "SELECT * FROM {} e WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_differences d WHERE d.root_id = e.{})"
+    ).format(incoming(table.name), owner(table))
+
+
+def _compare(conn: Connection, table: Table) -> tuple[Sum, Sum]:
     # The target's rows of these documents, and rows that should be theirs but hang on another parent.
     theirs = sql.SQL("SELECT t.* FROM {target} t WHERE t.{owner} IN (SELECT id FROM {ids})").format(
         target=target(table.name), owner=owner(table), ids=IDS
@@ -276,7 +308,7 @@ def _compare(conn: Connection, table: Table) -> tuple[dict[str, Any], dict[str, 
     return source, found
 
 
-def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> dict[str, Any]:
+def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> Sum:
     """Rows and a sum of 128 bits of digest per row over its text image: order plays no part, and equal rows do not cancel out."""
     # OFFSET 0 keeps the images apart from their digests; merged, the planner would make each image once per digest.
     row = conn.execute(

@@ -1,15 +1,17 @@
 """The rows that documents must become, in temporary tables that bear their targets' names.
 
-The reference projects the documents batch by batch while PostgreSQL reads the batch before: nothing is kept of either
-but two batches. Rows go by COPY in text format, which is not the mover's.
+The reference projects the documents batch by batch while PostgreSQL reads and judges those before: nothing is kept of
+either but a portion. Rows go by COPY in text format, which is not the mover's.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from psycopg import sql
 
@@ -21,8 +23,13 @@ from mongo2pg.reference.projector import Projector, Reject
 # BSON that is projected at once: it becomes about ten times as much in Python's objects, which fits a processor's cache ill
 # if it is more and pays for the detours if it is less. A larger document is a batch of its own.
 BATCH_BYTES = 2 << 20
-# Lines that wait for PostgreSQL: an array of a large document becomes rows in portions of this size.
+# BSON that is judged at once: some statements a portion, which cost little beside it, and the last one finds nobody to
+# overlap with.
+PORTION_BYTES = 8 << 20
+# Lines that become one COPY: an array of a large document becomes rows in parts of this size.
 COPY_BYTES = 8 << 20
+# Lines that wait while PostgreSQL judges.
+QUEUE_BYTES = 24 << 20
 
 # The number of a row's document, first column of each table here. No declared column has a capital letter.
 DOCUMENT = sql.Identifier("Document")
@@ -54,26 +61,70 @@ def drop_expected(conn: Connection, collection: Collection) -> None:
     conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(REJECTS))
 
 
-def expect(conn: Connection, collection: Collection, documents: Iterable[bytes]) -> int:
-    """Fills the tables with the rows and the rejects of the documents; returns how many documents there were."""
+def expect(
+    conn: Connection, collection: Collection, documents: Iterable[bytes], judge: Callable[[], None], *, at_once: bool = False
+) -> int:
+    """Fills the tables with the rows and the rejects of the documents; returns how many documents there were.
+
+    That goes portion by portion, for documents that come once each; all `at_once` where one may come again.
+    `judge` is called when a portion is complete; then the tables are emptied. It runs in the thread that writes: while
+    PostgreSQL judges one portion, the reference projects the next. The connection is that thread's until this returns.
+    """
     projector = Projector(collection)
-    count = 0
-    # One thread writes while this one projects: the connection is the writer's until it is done.
-    with _collector_paused(), ThreadPoolExecutor(1, "mongo2pg-expected") as writer:
-        written: Future[None] | None = None
+    count = size = 0
+
+    def close_portion() -> None:
+        _leave_out_repeated(conn, collection)
+        for table in collection.tables:
+            columns = sql.SQL(", ").join([sql.Identifier(table.parent_key or "id"), DOCUMENT])
+            conn.execute(sql.SQL("ANALYZE {} ({})").format(incoming(table.name), columns))
+        judge()
+        everything = sql.SQL(", ").join([REJECTS, *(incoming(table.name) for table in collection.tables)])
+        conn.execute(sql.SQL("TRUNCATE {}").format(everything))
+
+    with _collector_paused(), Queue(QUEUE_BYTES) as writer:
         for first, batch in _batches(documents):
             count = first + len(batch)
-            for lines in _portions(projector, batch, first):
-                if written:
-                    written.result()
-                written = writer.submit(_copy, conn, collection, lines)
-        if written:
-            written.result()
-    _leave_out_repeated(conn, collection)
-    for table in collection.tables:
-        columns = sql.SQL(", ").join([sql.Identifier(table.parent_key or "id"), DOCUMENT])
-        conn.execute(sql.SQL("ANALYZE {} ({})").format(incoming(table.name), columns))
+            for lines in _parts(projector, batch, first):
+                writer.put(sum(len(text) for texts in lines.values() for text in texts), partial(_copy, conn, collection, lines))
+            size += sum(map(len, batch))
+            if size >= PORTION_BYTES and not at_once:
+                writer.put(0, close_portion)
+                size = 0
+        if size:
+            writer.put(0, close_portion)
     return count
+
+
+class Queue:
+    """Work for a second thread, in order, as long as what waits is at most `most` bytes; `put` and the end raise its errors."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._size = most, 0
+        self._waiting: deque[tuple[int, Future[None]]] = deque()
+        self._thread = ThreadPoolExecutor(1, "mongo2pg-expected")
+
+    def __enter__(self) -> Queue:
+        return self
+
+    def put(self, size: int, work: Callable[[], None]) -> None:
+        """Waits for room, not for the work."""
+        while self._waiting and (self._size + size > self._most or self._waiting[0][1].done()):
+            self._wait()
+        self._waiting.append((size, self._thread.submit(work)))
+        self._size += size
+
+    def _wait(self) -> None:
+        size, work = self._waiting.popleft()
+        self._size -= size
+        work.result()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            while self._waiting and kind is None:
+                self._wait()
+        finally:
+            self._thread.shutdown(cancel_futures=True)
 
 
 def _leave_out_repeated(conn: Connection, collection: Collection) -> None:
@@ -121,7 +172,7 @@ def _batches(documents: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
 Lines = dict[str, list[bytes]]
 
 
-def _portions(projector: Projector, batch: list[bytes], first: int) -> Iterator[Lines]:
+def _parts(projector: Projector, batch: list[bytes], first: int) -> Iterator[Lines]:
     """The batch's rows as lines for COPY by table; its rejects under the name of no table."""
     lines: Lines = {}
     size = 0
@@ -169,6 +220,25 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def rows_of(collection: Collection, documents: sql.Composable) -> sql.Composed:
+    """The query for number (`document`), `root_id` and `document_id` of those expected root rows whose `document_id` is asked for.
+
+    A name is made from a row only where that cannot be told from its id: making all of them costs more than all the rest.
+    """
+    return sql.SQL(
+        """
+        WITH asked AS MATERIALIZED (SELECT DISTINCT document_id FROM ({documents}) AS named (document_id))
+        SELECT r.{document} AS document, r.id AS root_id, a.document_id
+        FROM {root} r JOIN asked a ON a.document_id = migration.document_id(r.id, r.extra)
+        WHERE r.extra ? '_id' OR r.id IN (
+            SELECT migration.uuid_from_objectid(document_id ->> '$oid') FROM asked WHERE document_id ? '$oid'
+            UNION ALL
+            SELECT encode(decode(document_id #>> '{{$binary,base64}}', 'base64'), 'hex')::uuid FROM asked
+            WHERE document_id #>> '{{$binary,subType}}' IN ('03', '04'))
+        """
+    ).format(documents=documents, document=DOCUMENT, root=incoming(collection.table))
 
 
 def owner(table: Table) -> sql.Identifier:

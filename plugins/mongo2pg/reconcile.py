@@ -21,7 +21,7 @@ from pymongo.database import Database
 
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey, Verdict
-from mongo2pg.compare import Comparison, compare_documents
+from mongo2pg.compare import Comparison, Sum, compare_documents, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
 from mongo2pg.differences import SHOWN, Difference, describe
 from mongo2pg.errors import PermanentError
@@ -41,7 +41,7 @@ ROUNDS = 5
 CHECK, ROWS, REPAIRED = "reconcile", "unexplained_rows", "repair"
 
 
-Sums = dict[str, tuple[dict[str, Any], dict[str, Any]]]
+Sums = dict[str, tuple[Sum, Sum]]
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Reconciler:
         started = time.monotonic()
         self._forget(CHECK, chunk)
         with self._compared(self._read(chunk)) as comparison:
-            agreed = comparison.agreed()
+            agreed = comparison.agreed
             found = list(comparison.differing())
             unreadable = [document_id for document_id in found if "$malformed" in document_id]
             comparison.book(self.run, CHECK, chunk, unreadable)
@@ -170,7 +170,7 @@ class Reconciler:
                     _add(judged.sums, comparison.sums)
                     comparison.book(self.run, check, chunk, steady)
                     return
-                _add(judged.sums, _both(comparison.agreed()))
+                _add(judged.sums, _both(comparison.agreed))
             waiting, before = list(now), now
 
     # --- the books ---
@@ -193,17 +193,14 @@ class Reconciler:
         return checks
 
 
-def _both(sums: dict[str, dict[str, Any]]) -> Sums:
+def _both(sums: dict[str, Sum]) -> Sums:
     return {name: (each, each) for name, each in sums.items()}
 
 
 def _add(sums: Sums, more: Sums) -> None:
     for name, sides in more.items():
-        low, high = (
-            {"rows": one["rows"] + other["rows"], "sum": [a + b for a, b in zip(one["sum"], other["sum"], strict=True)]}
-            for one, other in zip(sums[name], sides, strict=True)
-        )
-        sums[name] = low, high
+        source, present = (plus(one, other) for one, other in zip(sums[name], sides, strict=True))
+        sums[name] = source, present
 
 
 def _noted(documents: Iterable[bytes], digests: list[bytes]) -> Iterator[bytes]:

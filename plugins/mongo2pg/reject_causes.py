@@ -20,7 +20,7 @@ from bson.objectid import ObjectId
 from psycopg import sql
 
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.expected import DOCUMENT, REJECTS
+from mongo2pg.expected import DOCUMENT, REJECTS, rows_of
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.queries import incoming, target
 
@@ -47,14 +47,16 @@ def of_collection(domain: str, collection: str) -> Booked:
     return Booked(sql.SQL("(domain, collection) = ({})").format(key), whole=False)
 
 
-def judge_rejects(
-    conn: Connection, collection: Collection, booked: Booked, apart: sql.Composable, references: Sequence[tuple[Table, Column]]
-) -> tuple[int, int]:
-    """Holds the booked rejects, but those `apart`, against the reference's and the target; returns how many of either there are.
-
-    Faults go to `mongo2pg_differences`; the rows of documents and elements that are rejected for cause leave the expected.
-    """
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled")
+def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None:
+    """Notes which rejects of the books, but those `apart`, wait to be explained."""
+    conn.execute(
+        """
+        DROP TABLE IF EXISTS pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled;
+        CREATE TEMP TABLE mongo2pg_settled (
+            document_id jsonb, path text, reason text, element boolean, document bigint, root_id uuid, confirmed boolean
+        ) ON COMMIT DROP
+        """
+    )
     conn.execute(
         sql.SQL(
             """
@@ -64,8 +66,21 @@ def judge_rejects(
             """
         ).format(booked.where, apart)
     )
+
+
+def count_booked(conn: Connection) -> int:
+    """How many of them still wait."""
+    return _count(conn, sql.SQL("pg_temp.mongo2pg_booked"))
+
+
+def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]]) -> int:
+    """Holds the booked rejects of a portion's documents against the reference's and the target; returns how many are its own.
+
+    Faults go to `mongo2pg_differences`; the rows of documents and elements that are rejected for cause leave the expected.
+    What was judged waits no longer.
+    """
     _find_unbooked(conn, collection)
-    _find_settled(conn, collection, booked)
+    _find_settled(conn, collection)
     _confirm_orphans(conn, references)
     _confirm_duplicates(conn, collection)
     _find_uncaused(conn, collection)
@@ -76,9 +91,32 @@ def judge_rejects(
             ).format(incoming(table.name), DOCUMENT),
             (list(SETTLED),),
         )
-    return conn.execute(
-        sql.SQL("SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM pg_temp.mongo2pg_booked)").format(REJECTS)
-    ).fetchone() or (0, 0)
+    conn.execute(
+        sql.SQL(
+            """
+            DELETE FROM pg_temp.mongo2pg_booked WHERE document_id IN (
+                SELECT document_id FROM {} UNION SELECT document_id FROM pg_temp.mongo2pg_settled)
+            """
+        ).format(REJECTS)
+    )
+    return _count(conn, REJECTS)
+
+
+def judge_unread(conn: Connection, collection: Collection) -> None:
+    """What still waits after all documents is without cause: none of them explains it."""
+    conn.execute(
+        """
+        TRUNCATE pg_temp.mongo2pg_settled;
+        INSERT INTO pg_temp.mongo2pg_settled (document_id, path, reason, element, confirmed)
+        SELECT document_id, path, reason, element, false FROM pg_temp.mongo2pg_booked
+        """
+    )
+    _find_uncaused(conn, collection)
+
+
+def _count(conn: Connection, table: sql.Composable) -> int:
+    row = conn.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _find_unbooked(conn: Connection, collection: Collection) -> None:
@@ -99,38 +137,21 @@ def _find_unbooked(conn: Connection, collection: Collection) -> None:
     )
 
 
-def _find_settled(conn: Connection, collection: Collection, booked: Booked) -> None:
-    """The booked rejects that the documents alone do not explain, with the number of their document if it has a row."""
+def _find_settled(conn: Connection, collection: Collection) -> None:
+    """The booked rejects of these documents that the documents alone do not explain, each with its document's row if it has one."""
+    conn.execute("TRUNCATE pg_temp.mongo2pg_settled")
     conn.execute(
         sql.SQL(
             """
-            CREATE TEMP TABLE mongo2pg_settled ON COMMIT DROP AS
-            SELECT b.*, NULL::bigint AS document, NULL::uuid AS root_id, false AS confirmed FROM pg_temp.mongo2pg_booked b
+            INSERT INTO pg_temp.mongo2pg_settled
+            SELECT b.*, r.document, r.root_id, false FROM pg_temp.mongo2pg_booked b LEFT JOIN ({rows}) AS r USING (document_id)
             WHERE NOT EXISTS (
-                SELECT FROM {} o WHERE (o.document_id, o.path, o.reason, o.element) = (b.document_id, b.path, b.reason, b.element))
+                SELECT FROM {rejects} o
+                WHERE (o.document_id, o.path, o.reason, o.element) = (b.document_id, b.path, b.reason, b.element)
+            ) AND (r.document IS NOT NULL OR EXISTS (SELECT FROM {rejects} o WHERE o.document_id = b.document_id))
             """
-        ).format(REJECTS)
+        ).format(rows=rows_of(collection, sql.SQL("SELECT document_id FROM pg_temp.mongo2pg_booked")), rejects=REJECTS)
     )
-    # The longer way to a document's row is taken only where there is something to look for.
-    conn.execute(
-        sql.SQL(
-            """
-            UPDATE pg_temp.mongo2pg_settled s SET document = r.{document}, root_id = r.id
-            FROM (SELECT {document}, id, migration.document_id(id, extra) AS document_id FROM {root}
-                  WHERE EXISTS (SELECT FROM pg_temp.mongo2pg_settled)) AS r
-            WHERE r.document_id = s.document_id
-            """
-        ).format(document=DOCUMENT, root=incoming(collection.table))
-    )
-    if not booked.whole:
-        conn.execute(
-            sql.SQL(
-                """
-                DELETE FROM pg_temp.mongo2pg_settled s
-                WHERE s.document IS NULL AND NOT EXISTS (SELECT FROM {} o WHERE o.document_id = s.document_id)
-                """
-            ).format(REJECTS)
-        )
 
 
 def _confirm_orphans(conn: Connection, references: Sequence[tuple[Table, Column]]) -> None:

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from deepiri.auth import AUTH
+from mongo2pg import expected
 from mongo2pg.books import Check
 from mongo2pg.differences import SHOWN
 from mongo2pg.run import Run
@@ -51,6 +52,13 @@ def loaded(postgres, mongo_admin, tmp_path_factory) -> Iterator[Run]:
         assert report["passed"]
         yield run
     mongo_admin.drop_database(database.name)
+
+
+@pytest.fixture(autouse=True)
+def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few documents are judged at once, so that what belongs together comes in several portions."""
+    monkeypatch.setattr(expected, "BATCH_BYTES", 1)
+    monkeypatch.setattr(expected, "PORTION_BYTES", 2000)
 
 
 @pytest.fixture
@@ -295,6 +303,18 @@ def test_verified_again_after_a_repair_the_differences_are_gone(loaded: Run, con
 
 
 # ------------------------------------------------------------------------------------------------- sensitive values
+
+
+def test_sums_and_differences_are_the_same_however_documents_are_portioned(
+    loaded: Run, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conn.execute("UPDATE public.users SET name = 'somebody else' WHERE id = %s", (uuid_of(1),))
+    conn.execute("UPDATE public.progress_points SET value = 7 WHERE id = %s", (uuid_of(1000 + POINTS - 1),))
+    conn.execute("SET LOCAL search_path = pg_catalog")
+    in_portions = loaded.checksums()
+    assert [check.subject for check in in_portions if check.verdict != "passed"] == ["users", "progress_points"]
+    monkeypatch.setattr(expected, "PORTION_BYTES", 1 << 30)
+    assert loaded.checksums() == in_portions
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -24,28 +26,40 @@ class NulCharacterError(ValueError):
 
 def json_text(value: Any, *, keep_nul: bool = False) -> str:
     """Relaxed Extended JSON as PostgreSQL reads it; `NulCharacterError` for U+0000, unless that is kept as `{"$utf8": …}`."""
-    if _is_plain(value):
+    if _are_plain([value]):
         text = orjson.dumps(value).decode()
         if r"\u0000" not in text:
             return text
     return dump(to_json(value, keep_nul=keep_nul))
 
 
+def json_texts(values: Sequence[Any]) -> list[str]:
+    """The same of many values."""
+    if _are_plain(values):
+        texts = [orjson.dumps(value).decode() for value in values]
+        if r"\u0000" not in "".join(texts):
+            return texts
+    return list(map(json_text, values))
+
+
 _SAME_IN_JSON = frozenset({str, int, bool, type(None), Int64})
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether the value is its own relaxed Extended JSON: no type that JSON lacks, no double that jsonb would change."""
-    kind = type(value)
-    if kind is dict:
-        items = value.values()
-    elif kind is list:
-        items = value
-    elif kind is float:
-        return -1e15 < value < 1e15 and (value != 0 or math.copysign(1, value) > 0)
-    else:
-        return kind in _SAME_IN_JSON
-    return all(type(item) in _SAME_IN_JSON or _is_plain(item) for item in items)
+def _are_plain(values: Sequence[Any]) -> bool:
+    """Whether all are their own relaxed Extended JSON: no type that JSON lacks, no double that jsonb would change.
+
+    One level of all of them after the other, for that takes a few calls where each value would take one.
+    """
+    while (kinds := set(map(type, values)) - _SAME_IN_JSON) <= {dict, list, float}:
+        if float in kinds:
+            doubles = [value for value in values if type(value) is float]
+            if not all(-1e15 < value < 1e15 and (value != 0 or math.copysign(1, value) > 0) for value in doubles):
+                return False
+        below = [value.values() for value in values if type(value) is dict]
+        values = list(chain(chain.from_iterable(below), *(value for value in values if type(value) is list)))
+        if not values:
+            return True
+    return False
 
 
 def to_json(value: Any, *, keep_nul: bool = False) -> Any:

@@ -25,7 +25,7 @@ from bson.regex import Regex
 
 from mongo2pg.model import Column
 from mongo2pg.reference.documents import MISSING, Missing, Odd
-from mongo2pg.reference.extended_json import NulCharacterError, float_text, json_text
+from mongo2pg.reference.extended_json import NulCharacterError, float_text, json_text, json_texts
 from mongo2pg.reference.ids import identify, is_own_form, uuid_of_hex
 
 # PostgreSQL manual, 8.5: from Julian day 0 to the last day of 294276.
@@ -138,7 +138,7 @@ def _object_ids(values: Sequence[Any], kinds: set[type], column: Column) -> list
 
 def _json(values: Sequence[Any], kinds: set[type], column: Column) -> list[str | None] | None:
     try:
-        return list(map(json_text, values))
+        return [*json_texts(values)]
     except NulCharacterError:
         return None
 
