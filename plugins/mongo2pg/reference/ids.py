@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from bson.binary import Binary
@@ -27,6 +28,16 @@ def identify(value: Any) -> str:
     if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
         return str(uuid.UUID(bytes=bytes(value)))
     return named(json.dumps(canonical(value), separators=(",", ":"), ensure_ascii=False))
+
+
+def uuids_of(values: Sequence[ObjectId]) -> list[str]:
+    """The UUIDs that carry these ObjectIds."""
+    digits = b"".join([value.binary for value in values]).hex()
+    return [
+        f"{digits[at : at + 8]}-{digits[at + 8 : at + 12]}-8{digits[at + 12 : at + 15]}-8{digits[at + 15 : at + 18]}-"
+        f"{digits[at + 18 : at + 24]}000000"
+        for at in range(0, len(digits), 24)
+    ]
 
 
 def uuid_of_hex(digits: str) -> str:

@@ -15,7 +15,7 @@ from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.reference.conversions import as_declared
 from mongo2pg.reference.documents import MISSING, read_all, read_id
 from mongo2pg.reference.extended_json import dump, json_text
-from mongo2pg.reference.ids import element_name, identify, is_own_form, kept, name, named
+from mongo2pg.reference.ids import element_name, identify, is_own_form, kept, name, named, uuids_of
 from mongo2pg.reference.texts import ABSENT, texts_of
 
 # Elements of arrays and maps that become rows at once: a document of 16 MB can hold a million of them.
@@ -109,7 +109,7 @@ class Projector:
             return
         rows = Rows(self.root, numbers)
         ids = [document["_id"] for document in documents]
-        root_ids = list(map(identify, ids))
+        root_ids = uuids_of(ids) if set(map(type, ids)) == {ObjectId} else list(map(identify, ids))
         rows.columns["id"] = [*root_ids]
         for at, _id in _others(ids, {ObjectId}):
             if not is_own_form(_id):

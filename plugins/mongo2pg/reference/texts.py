@@ -26,7 +26,7 @@ from bson.regex import Regex
 from mongo2pg.model import Column
 from mongo2pg.reference.documents import MISSING, Missing, Odd
 from mongo2pg.reference.extended_json import NulCharacterError, float_text, json_text, json_texts
-from mongo2pg.reference.ids import identify, is_own_form, uuid_of_hex
+from mongo2pg.reference.ids import identify, is_own_form, uuids_of
 
 # PostgreSQL manual, 8.5: from Julian day 0 to the last day of 294276.
 EARLIEST_MS, LATEST_MS = -210_866_803_200_000, 9_224_318_015_999_999
@@ -133,7 +133,7 @@ def _dates(values: Sequence[Any], kinds: set[type], column: Column) -> list[str 
 
 
 def _object_ids(values: Sequence[Any], kinds: set[type], column: Column) -> list[str | None] | None:
-    return [uuid_of_hex(value.binary.hex()) for value in values] if kinds == {ObjectId} else None
+    return [*uuids_of(values)] if kinds == {ObjectId} else None
 
 
 def _json(values: Sequence[Any], kinds: set[type], column: Column) -> list[str | None] | None:
