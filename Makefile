@@ -49,6 +49,9 @@ parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG
 verify-score: $(VENV)/.installed ## damage 100,000 rows and the mover in every way, and count what the verifier finds
 	@PYTHONPATH=plugins:. $(BIN)/python -m tests.score $(ARGS)
 
+fuzz: $(VENV)/.installed ## read 100,000 random documents by the mover and by the verifier's reference: no difference
+	@PYTHONPATH=plugins:. $(BIN)/python -m tests.fuzz $(ARGS)
+
 check: lint types test ## lint, types and test
 
 lint: $(VENV)/.installed ## look for mistakes and for unformatted code
@@ -128,4 +131,4 @@ $(UV):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $(VENV)/.uv-$(UV_VERSION) '$@'
 
-.PHONY: verify-score bench faults parse-times help demo test check lint types fmt lock lock-check clean
+.PHONY: verify-score fuzz bench faults parse-times help demo test check lint types fmt lock lock-check clean

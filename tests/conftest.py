@@ -41,7 +41,7 @@ fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 # Before anything imports Airflow: importing it reads the configuration. Parsing DAGs needs no metadata database, and the
 # URL makes sure that a test which uses one by accident fails.
-KEPT = ("MONGO2PG_FUZZ_EXAMPLES", "MONGO2PG_FAULTS")
+KEPT = ("MONGO2PG_FAULTS",)
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "MONGO2PG_")) and name not in KEPT]:
     del os.environ[name]
 os.environ.update(
@@ -82,9 +82,10 @@ def pytest_sessionstart() -> None:
     from demo.processes import end_leftovers
 
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if folder == FOLDER or folder.lstat().st_uid != os.getuid():
-            continue
+        # Another session may end its folder at any moment.
         with contextlib.suppress(FileNotFoundError, BlockingIOError), (folder / "lock").open() as lock:
+            if folder == FOLDER or folder.lstat().st_uid != os.getuid():
+                continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             end_leftovers(folder / "children.json")
             shutil.rmtree(folder, ignore_errors=True)

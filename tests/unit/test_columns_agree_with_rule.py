@@ -1,7 +1,7 @@
 """Documents that go through by columns come out as the rule would have it, byte for byte and in the same order.
 
 Random documents against random declarations, most of them fitting and some with one thing amiss, so that both ways are
-taken within one batch. MONGO2PG_FUZZ_EXAMPLES sets how many are tried.
+taken within one batch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from bson.objectid import ObjectId
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepiri.registry import DOMAINS
@@ -25,8 +25,8 @@ from mongo2pg.decode import OPTIONS
 from mongo2pg.elements import Content
 from mongo2pg.model import Collection, Column
 from mongo2pg.normalise import Normaliser
+from tests.unit.random_documents import EXAMPLES, FEW, KEYS, VALUES, collections, damaged
 from tests.unit.raw_bson import document
-from tests.unit.test_normaliser_agrees_with_projector import EXAMPLES, KEYS, VALUES, collections, damaged
 
 # --- the two ways ----------------------------------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ def mostly_fitting(draw: st.DrawFn, collection: Collection) -> bytes:
 
 
 @given(data=st.data())
-@settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=list(HealthCheck))  # each is a batch of documents
+@settings(FEW, max_examples=EXAMPLES // 5)  # each is a batch of documents
 def test_documents_come_out_alike_by_columns_and_by_the_rule(data: st.DataObject) -> None:
     collection = data.draw(collections())
     one = mostly_fitting(collection)

@@ -1,0 +1,130 @@
+"""Reads random documents by the mover and by the reference, and fails at the first difference: `make fuzz`.
+
+    python -m tests.fuzz [--documents 100000] [--seed 1]
+
+Every declaration is random, too. A few documents are drawn for each and many more are crossed from these: fields and values
+change places, are lost, or come twice. Each round has a seed of its own, one more than the round before; with the seed that
+is printed, a round comes out the same again. A difference is shown with the smallest declaration and document that have one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import secrets
+import time
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from benchmarks.raw_values import ARRAY, DOCUMENT, Value, array, document, followed
+from mongo2pg.model import Collection
+from tests.unit.random_documents import collections, damaged, documents
+from tests.unit.two_readings import agree
+
+DOCUMENTS = 100_000
+# Declarations of a round, documents drawn for each at most (drawing is what takes the time), and documents crossed from them.
+DECLARATIONS, DRAWN, CROSSED = 50, 5, 80
+
+
+class Pool:
+    """What the documents of a declaration are made of, at whatever depth."""
+
+    def __init__(self, raws: list[bytes]) -> None:
+        self.elements: list[tuple[bytes, Value]] = []
+        self.by_key: dict[bytes, list[Value]] = {}
+        for raw in raws:
+            self._take(raw)
+
+    def _take(self, raw: bytes) -> None:
+        for key, value in followed(raw):
+            self.elements.append((key, value))
+            self.by_key.setdefault(key, []).append(value)
+            if value.kind in (DOCUMENT, ARRAY):
+                self._take(value.content)
+
+    def cross(self, raw: bytes, chance: random.Random) -> bytes:
+        """The document with other values in some places, without some fields, and now and then with one more."""
+        return document(self._crossed(raw, chance))
+
+    def _crossed(self, raw: bytes, chance: random.Random) -> list[tuple[bytes, Value]]:
+        pairs = []
+        for key, value in followed(raw):
+            roll = chance.random()
+            if roll < 0.05:
+                continue
+            if roll < 0.25:
+                value = chance.choice(self.by_key[key])
+            elif roll < 0.33:
+                value = chance.choice(self.elements)[1]
+            elif value.kind == DOCUMENT:
+                value = Value(DOCUMENT, document(self._crossed(value.content, chance)))
+            elif value.kind == ARRAY:
+                value = array([item for _, item in self._crossed(value.content, chance)])
+            pairs.append((key, value))
+        if self.elements and chance.random() < 0.05:
+            pairs.append(chance.choice(self.elements))
+        return pairs
+
+
+def read_twice(collection: Collection, raws: list[bytes]) -> None:
+    """Fails, with one document if one is enough, where the two readings differ."""
+    try:
+        agree(collection, raws)
+    except Exception:
+        for raw in raws:
+            agree(collection, [raw])
+        raise
+
+
+def fuzz_round(number: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink)) -> int:
+    """Tries the declarations of the round with this seed; returns how many documents were read."""
+    count = 0
+
+    @seed(number)
+    @settings(
+        max_examples=DECLARATIONS,
+        deadline=None,
+        database=None,
+        phases=phases,
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        nonlocal count
+        collection = data.draw(collections())
+        raws = data.draw(st.lists(documents(collection), min_size=1, max_size=DRAWN))
+        pool, chance = Pool(raws), random.Random(data.draw(st.integers(0, 2**32)))
+        raws += [pool.cross(chance.choice(raws), chance) for _ in range(CROSSED)]
+        raws += [data.draw(damaged(chance.choice(raws))) for _ in range(DRAWN)]
+        read_twice(collection, raws)
+        count += len(raws)
+
+    check()
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Random documents, read twice.")
+    parser.add_argument("--documents", type=int, default=DOCUMENTS, help="how many at least")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), help="of the first round; by default a random one")
+    given_ = parser.parse_args()
+    started, shown, read, rounds = time.monotonic(), 0.0, 0, 0
+    print(f"seed {given_.seed}", flush=True)
+    while read < given_.documents:
+        try:
+            read += fuzz_round(given_.seed + rounds)
+        except BaseException:
+            print(f"round of seed {given_.seed + rounds}, after {read:,} documents: --documents 1 --seed {given_.seed + rounds}")
+            raise
+        rounds += 1
+        if (took := time.monotonic() - started) - shown > 30:
+            shown = took
+            print(f"{read:,} of {given_.documents:,} documents, {rounds:,} rounds, {took:,.0f} s", flush=True)
+    took = time.monotonic() - started
+    print(f"seed {given_.seed}: {read:,} documents in {rounds * DECLARATIONS:,} declarations, no difference, {took:,.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""`make fuzz` tries what it says, and would find a difference."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import Phase
+
+from mongo2pg import values
+from mongo2pg.model import Collection, Column
+from tests import fuzz
+from tests.unit.raw_bson import document
+from tests.unit.test_columns_agree_with_rule import same_by_both
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fuzz, "DECLARATIONS", 3)
+    monkeypatch.setattr(fuzz, "CROSSED", 40)
+
+
+def test_a_round_reads_as_many_documents_each_time_it_comes_again() -> None:
+    got = fuzz.fuzz_round(5)
+    assert got >= 3 * 40
+    assert fuzz.fuzz_round(5) == got
+
+
+def test_a_fault_of_the_mover_is_found_in_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values, "LARGE_DOUBLE", 1e16)
+    monkeypatch.setattr(fuzz, "DECLARATIONS", 50)
+    with pytest.raises(AssertionError):
+        fuzz.fuzz_round(1, (Phase.generate,))
+
+
+def test_a_difference_is_shown_with_one_document_where_one_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = Collection("things", "things", "at", (Column("x", "jsonb"),))
+    raws = [document({"_id": number, "x": [value]}) for number, value in enumerate((1.0, 1e15, 2.0))]
+    fuzz.read_twice(collection, raws)
+    same_by_both(collection, raws)
+    monkeypatch.setattr(values, "LARGE_DOUBLE", 1e16)
+    seen: list[list[bytes]] = []
+    agree = fuzz.agree
+    monkeypatch.setattr(fuzz, "agree", lambda collection, raws: (seen.append(raws), agree(collection, raws)))
+    with pytest.raises(AssertionError):
+        fuzz.read_twice(collection, raws)
+    assert seen[-1] == [raws[1]]
