@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mongo2pg.books import Connection, RunKey
+from mongo2pg.differences import READ, excerpts
 from mongo2pg.model import Domain
 from mongo2pg.queries import INCLUDE
 from mongo2pg.rejects import REASONS
@@ -155,12 +156,13 @@ def _differences(conn: Connection, run: RunKey) -> dict[str, Any]:
     by_column = _named(("table", "column", "kind", "count"), counted.fetchall())
     first = conn.execute(
         """
-        SELECT table_name, id::text, column_name, kind, left(source, 200), left(target, 200) FROM migration.differences
+        SELECT table_name, id::text, column_name, kind, left(source, %s), left(target, %s) FROM migration.differences
         WHERE (domain, run_id) = (%s, %s) ORDER BY table_name, id, column_name LIMIT %s
         """,
-        (run.domain, run.run_id, SHOWN),
+        (READ, READ, run.domain, run.run_id, SHOWN),
     )
-    samples = _named(("table", "id", "column", "kind", "source", "target"), first.fetchall())
+    rows = [(*row[:4], *excerpts(*row[4:])) for row in first]
+    samples = _named(("table", "id", "column", "kind", "source", "target"), rows)
     return {"total": sum(each["count"] for each in by_column), "by_column": by_column, "samples": samples}
 
 

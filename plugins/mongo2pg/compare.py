@@ -16,7 +16,7 @@ from psycopg import sql
 
 from mongo2pg import schema
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.differences import SHOWN, Difference, digest
+from mongo2pg.differences import READ, SHOWN, Difference, digest
 from mongo2pg.expected import DOCUMENT, REJECTS, create_expected, drop_expected, expect, owner, rows_of
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.queries import incoming, names, target
@@ -66,11 +66,12 @@ class Comparison:
         """The first differences, as many as are shown anywhere; of one table or of all, of values and rows or of rejects."""
         rows = self.conn.execute(
             """
-            SELECT table_name, id::text, column_name, kind, source, target FROM pg_temp.mongo2pg_differences
+            SELECT table_name, id::text, column_name, kind, left(source, %(read)s), left(target, %(read)s)
+            FROM pg_temp.mongo2pg_differences
             WHERE (%(table)s::text IS NULL OR table_name = %(table)s) AND (kind = 'reject') = %(rejects)s
             ORDER BY table_name, id, column_name LIMIT %(limit)s
             """,
-            {"table": table, "rejects": rejects, "limit": SHOWN},
+            {"table": table, "rejects": rejects, "limit": SHOWN, "read": READ},
         )
         return [Difference(*row) for row in rows]
 

@@ -13,6 +13,8 @@ from mongo2pg.books import Connection, RunKey
 
 # Differences shown in the log; all of them are in migration.differences.
 SHOWN = 20
+# Characters shown of a value, and read of it to show them: a text may have sixteen million, and a log has twenty of them.
+EXCERPT, READ = 200, 100_000
 
 
 class Difference(NamedTuple):
@@ -27,21 +29,40 @@ class Difference(NamedTuple):
 
 
 def describe(difference: Difference) -> str:
-    """A difference as a sentence; values of sensitive columns are digests already."""
+    """A difference as a sentence of bounded length; values of sensitive columns are digests already."""
     where = f"{difference.table} {difference.id}"
+    source, target = excerpts(difference.source, difference.target)
     if difference.kind == "different":
-        return f"{where}: column {difference.column} should be {difference.source!r}, is {difference.target!r}"
+        return f"{where}: column {difference.column} should be {source}, is {target}"
     if difference.kind == "missing":
         return f"{where}: the row is missing in PostgreSQL"
     if difference.kind == "extra":
         return f"{where}: PostgreSQL has a row that no document explains"
     if difference.kind == "rebuilt":
-        return f"{where}: {difference.column} was {difference.source!r}, comes back as {difference.target!r}"
+        return f"{where}: {difference.column} was {source}, comes back as {target}"
     if difference.kind == "orphan":
         return f"{where}: {difference.column} refers to {difference.target}, which is not there"
     if difference.kind == "duplicate":
         return f"{where}: another row has the same {difference.column}"
     return f"{difference.table}: {difference.source}"
+
+
+def excerpts(source: str | None, target: str | None) -> tuple[str | None, str | None]:
+    """Both values in quotes, None where there is none; long ones from shortly before where they part."""
+    one, other = source or "", target or ""
+    start = 0
+    if max(len(one), len(other)) > EXCERPT:
+        shorter = min(len(one), len(other))
+        start = max(next((at for at in range(shorter) if one[at] != other[at]), shorter) - EXCERPT // 4, 0)
+    return _excerpt(source, start), _excerpt(target, start)
+
+
+def _excerpt(text: str | None, start: int) -> str | None:
+    if text is None:
+        return None
+    shown = repr(text[start : start + EXCERPT])
+    before = f"… {start:,} characters, then " if start else ""
+    return f"{before}{shown}{' …' if len(text) > start + EXCERPT else ''}"
 
 
 def write_differences(conn: Connection, run: RunKey, check: str, chunk: int, differences: Sequence[Difference]) -> None:
@@ -56,10 +77,10 @@ def first_differences(conn: Connection, run: RunKey, check: str, table: str) -> 
     """The first differences that a check of the run found in a table, as many as are shown anywhere."""
     rows = conn.execute(
         """
-        SELECT table_name, id::text, column_name, kind, source, target FROM migration.differences
+        SELECT table_name, id::text, column_name, kind, left(source, %s), left(target, %s) FROM migration.differences
         WHERE (domain, run_id, check_name, table_name) = (%s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
         """,
-        (run.domain, run.run_id, check, table, SHOWN),
+        (READ, READ, run.domain, run.run_id, check, table, SHOWN),
     )
     return [Difference(*row) for row in rows]
 

@@ -23,7 +23,7 @@ from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey, Verdict
 from mongo2pg.compare import Comparison, Sum, compare_documents, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
-from mongo2pg.differences import SHOWN, Difference, describe
+from mongo2pg.differences import READ, SHOWN, Difference, describe
 from mongo2pg.errors import PermanentError
 from mongo2pg.live import read_chunk
 from mongo2pg.model import Collection, Domain
@@ -213,10 +213,11 @@ def _booked(conn: Connection, run: RunKey, check: str, chunk: int, table: str) -
     """How many differences of the table stand in the books, and the first ones."""
     rows = conn.execute(
         """
-        SELECT count(*) OVER (), table_name, id::text, column_name, kind, source, target FROM migration.differences
+        SELECT count(*) OVER (), table_name, id::text, column_name, kind, left(source, %s), left(target, %s)
+        FROM migration.differences
         WHERE (domain, run_id, check_name, chunk, table_name) = (%s, %s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
         """,
-        (run.domain, run.run_id, check, chunk, table, SHOWN),
+        (READ, READ, run.domain, run.run_id, check, chunk, table, SHOWN),
     ).fetchall()
     return (rows[0][0] if rows else 0), [Difference(*row[1:]) for row in rows]
 

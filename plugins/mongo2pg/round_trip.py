@@ -20,7 +20,7 @@ from psycopg import sql
 
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
-from mongo2pg.differences import SHOWN, Difference, describe, digest_of, write_differences
+from mongo2pg.differences import READ, SHOWN, Difference, describe, digest_of, write_differences
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.queries import target
 from mongo2pg.reference.documents import MISSING, read_all
@@ -88,6 +88,7 @@ class _Trip:
         self.documents = self.found = 0
         self.first: list[Difference] = []
         self.waiting: list[Difference] = []
+        self.waiting_size = 0
 
     def take(self, names: Sequence[str], raws: Sequence[bytes]) -> None:
         """Rebuilds these documents, but those that were rejected or of which another run had a later word."""
@@ -196,17 +197,20 @@ class _Trip:
 
     def _note(self, table: Table, difference: Difference) -> None:
         self.waiting.append(difference)
-        if len(self.waiting) >= ROWS:
+        self.waiting_size += len(difference.source or "") + len(difference.target or "")
+        if len(self.waiting) >= ROWS or self.waiting_size >= BATCH_BYTES:
             self.write()
         self.differing[table.name] += 1
         self.found += 1
         if len(self.first) < SHOWN:
-            self.first.append(difference)
+            source, got = (text and text[:READ] for text in (difference.source, difference.target))
+            self.first.append(difference._replace(source=source, target=got))
 
     def write(self) -> None:
         """Puts the differences so far into the books."""
         write_differences(self.conn, self.run, "round_trip", self.chunk, self.waiting)
         self.waiting.clear()
+        self.waiting_size = 0
 
     def checks(self) -> list[Check]:
         """The verdicts, with how often which equivalence was used."""

@@ -285,6 +285,23 @@ def test_a_table_that_differs_everywhere_is_complete_in_the_books_and_short_in_t
     assert str(check.detail).count("should be") == SHOWN
 
 
+def test_long_values_are_complete_in_the_books_and_shown_from_where_they_part(
+    loaded: Run, conn: psycopg.Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    conn.execute("UPDATE progress_points SET metric = 'focus' || repeat('x', 300000) || id::text")
+    checks, got, _ = verify(loaded)
+    assert len(got) == POINTS
+    assert conn.execute("SELECT DISTINCT length(target), source FROM migration.differences").fetchall() == [(300041, "focus")]
+    lines = [line for line in caplog.messages if "should be" in line]
+    assert len(lines) == SHOWN
+    assert {len(line) < 500 for line in lines} == {True}
+    assert f"progress_points {uuid_of(1000)}: column metric should be 'focus', is 'focusxxx" in lines[0]
+    (check,) = [check for check in checks if check.verdict == "failed"]
+    assert len(str(check.detail)) < 20_000
+    assert len(json.dumps(loaded.report()["differences"])) < 20_000
+
+
 def test_an_empty_target_is_a_missing_row_for_every_expected_one(loaded: Run, conn: psycopg.Connection[Any]) -> None:
     count = sum(int(row_id(conn, f"SELECT count(*) FROM {table.name}")) for table in AUTH.tables)
     conn.execute("DELETE FROM users")
