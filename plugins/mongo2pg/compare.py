@@ -76,10 +76,15 @@ class Comparison:
         return [Difference(*row) for row in rows]
 
     def differing(self) -> dict[str, int]:
-        """The documents in which something differs: `_id` (Extended JSON as the books write it) → place among the documents."""
+        """The documents in which something differs: their names in the books → their places among the documents."""
         rows = self.conn.execute(
             "SELECT DISTINCT document_id::text, document FROM pg_temp.mongo2pg_differences WHERE document IS NOT NULL ORDER BY 2"
         )
+        return dict(rows.fetchall())
+
+    def kept_ids(self) -> dict[str, str]:
+        """What rows keep of the `_id`s of differing documents, as Extended JSON by the documents' names: where to look for them."""
+        rows = self.conn.execute("SELECT document_id::text, kept::text FROM pg_temp.mongo2pg_differences WHERE kept IS NOT NULL")
         return dict(rows.fetchall())
 
     def book(self, run: RunKey, check: str, chunk: int, documents: Iterable[str] | None = None) -> None:
@@ -133,7 +138,7 @@ def compare_documents(
             """
             CREATE TEMP TABLE mongo2pg_differences (
                 root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text,
-                document bigint, document_id jsonb
+                document bigint, document_id jsonb, kept jsonb
             ) ON COMMIT DROP;
             CREATE TEMP TABLE mongo2pg_set_apart ON COMMIT DROP AS {};
             CREATE TEMP TABLE mongo2pg_apart (document bigint, root_id uuid) ON COMMIT DROP;
@@ -365,15 +370,16 @@ def _name_documents(conn: Connection, collection: Collection) -> None:
     conn.execute(
         sql.SQL(
             """
-            UPDATE pg_temp.mongo2pg_differences d SET document = n.document, document_id = n.document_id
+            UPDATE pg_temp.mongo2pg_differences d SET document = n.document, document_id = n.document_id, kept = n.kept
             FROM (
-                SELECT DISTINCT ON (root_id) root_id, document, document_id FROM (
-                    SELECT 1 AS rank, id AS root_id, {document} AS document, migration.document_id(id, extra) AS document_id
+                SELECT DISTINCT ON (root_id) root_id, document, document_id, kept FROM (
+                    SELECT 1 AS rank, id AS root_id, {document} AS document,
+                           migration.document_id(id, extra) AS document_id, extra -> '_id' AS kept
                     FROM {root} WHERE id IN (SELECT root_id FROM pg_temp.mongo2pg_differences)
                     UNION ALL
-                    SELECT 2, root_id, document, document_id FROM pg_temp.mongo2pg_settled WHERE document IS NOT NULL
+                    SELECT 2, root_id, document, document_id, NULL FROM pg_temp.mongo2pg_settled WHERE document IS NOT NULL
                     UNION ALL
-                    SELECT 3, root_id, document, document_id FROM {rejects}
+                    SELECT 3, root_id, document, document_id, NULL FROM {rejects}
                 ) AS known ORDER BY root_id, rank
             ) AS n
             WHERE d.document IS NULL AND d.root_id = n.root_id

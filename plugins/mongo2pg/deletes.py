@@ -26,7 +26,7 @@ from mongo2pg.identity import objectid_from_uuid, uuids_from_objectids
 from mongo2pg.model import Collection, Domain
 from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import FULL, exists, scope, server_time
-from mongo2pg.queries import set_aside, target
+from mongo2pg.queries import create_incoming, incoming, set_aside, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, write_json
 
@@ -221,17 +221,22 @@ def _still_gone(database: Database[Any], conn: Connection, place: Place) -> list
 
 def _hand_over(conn: Connection, place: Place, ids: list[str]) -> None:
     """A row whose document is gone, and whose id another one has that this run holds, is that one's row from now on."""
+    if not ids:
+        return
+    root = place.collection.tables[0]
+    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(root.name)))
+    conn.execute(create_incoming(root))
     conn.execute(
         sql.SQL(
             """
             UPDATE {target} t SET extra = CASE
-                WHEN migration.document_id(t.id, NULL) = h.document_id THEN nullif(t.extra - '_id', '{{}}')
-                ELSE coalesce(t.extra, '{{}}') || jsonb_build_object('_id', h.document_id) END
-            FROM migration.held h
+                WHEN i.extra ? '_id' THEN coalesce(t.extra, '{{}}') || jsonb_build_object('_id', i.extra -> '_id')
+                ELSE nullif(t.extra - '_id', '{{}}') END
+            FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).extra) AS i
             WHERE t.id = ANY(%s::uuid[]) AND h.root_id = t.id AND (h.plan_id, h.table_name) = (%s, %s)
               AND h.document_id <> migration.document_id(t.id, t.extra)
             """
-        ).format(target=target(place.collection.table)),
+        ).format(target=target(root.name), incoming=incoming(root.name)),
         (ids, place.run.plan_id, place.collection.table),
     )
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.count import name_read
 from mongo2pg.model import Collection, Table
-from mongo2pg.plan import FULL, scope
+from mongo2pg.plan import FULL, RECONCILE, scope
 from mongo2pg.queries import TARGET
 from mongo2pg.staging import CollectionStaging
 
@@ -81,8 +81,8 @@ def rows_to_check(table: Table, *, whole: bool) -> sql.Composed:
 
 
 def is_read_in_full(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging) -> bool:
-    """Whether the run read the whole collection; if not, the ids of what it read stand in `mongo2pg_read`."""
-    if scope(staging) == FULL:
+    """Whether the run read, or compared, the whole collection; if not, the ids of what it read stand in `mongo2pg_read`."""
+    if scope(staging) in (FULL, RECONCILE):
         return True
     name_read(conn, staging, [])
     return False

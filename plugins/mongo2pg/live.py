@@ -1,14 +1,44 @@
-"""Documents read from MongoDB a second time, to hold something against them: a chunk at a time, by the index of its plan."""
+"""Documents read from MongoDB a second time: to compare them with their rows, or with what a run had staged of them.
+
+What `checksums` compares are the staged bytes. `compare_source` adds that these bytes are what MongoDB has: then the rows
+are what MongoDB's documents must become, and nothing rests on the first reading. The two readings have nothing in common but
+the bounds in the plan: here pymongo's own cursor reads, and whole documents are compared by their digests.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import islice
 from typing import Any
 
+from bson.datetime_ms import DatetimeMS
 from pymongo.database import Database
 
-from mongo2pg.decode import OPTIONS, split
-from mongo2pg.plan import Reading, exists
+from mongo2pg import books, lookup
+from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
+from mongo2pg.differences import SHOWN
+from mongo2pg.document_ids import MALFORMED, of_bytes
+from mongo2pg.model import Collection
+from mongo2pg.modes import LOOKBACK
+from mongo2pg.plan import FULL, REJECTS, Reading, exists, reading
+from mongo2pg.source_count import is_later
+from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+
+# A second reading of this much costs a minute or two; of more, somebody shall ask for it.
+LIVE_UP_TO = 1 << 30
+STAGED, LIVE, AUTO = "staged", "live", "auto"
+
+
+def is_live(choice: str, staging: CollectionStaging) -> bool:
+    """Whether the source is read again for the checks of a collection; left to us (AUTO), that of a full reading up to a size."""
+    plan = read_json(staging.plan)
+    if choice == AUTO:
+        return bool(plan["scope"] == FULL and plan["estimated_bytes"] <= LIVE_UP_TO)
+    return choice == LIVE and plan["scope"] != REJECTS
 
 
 def read_chunk(database: Database[Any], name: str, how: Reading) -> Iterator[bytes]:
@@ -23,3 +53,89 @@ def read_chunk(database: Database[Any], name: str, how: Reading) -> Iterator[byt
         batch: Any
         for batch in cursor:
             yield from split(batch)
+
+
+def digest(document: bytes) -> bytes:
+    """Tells documents apart by all of their bytes."""
+    return hashlib.blake2b(document, digest_size=16).digest()
+
+
+def compare_source(
+    database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int
+) -> Check:
+    """Checks that what was staged of a chunk is what the source has: the check `live`, written to the books.
+
+    A document that was written, made or deleted since it was read is counted, not a fault, if its change key says so or cannot
+    say; one that has other bytes though it was not changed since, by its change key, or that was there and not read, is one.
+    """
+    manifest = read_json(staging.manifest(chunk))
+    since = datetime.fromisoformat(manifest["read_time"]) - LOOKBACK
+    left = {digest(document) for _, document in _staged(staging, manifest)}
+    counts = Counter(same=0, changed=0, new=0, gone=0, untold=0)
+    others: dict[str, bool | None] = {}
+    for document in read_chunk(database, collection.name, reading(staging, chunk)):
+        if (found := digest(document)) in left:
+            left.remove(found)
+            counts["same"] += 1
+        else:
+            others[of_bytes(document)] = _is_new(document, collection, since)
+    faults: dict[str, str] = {}
+    differing = [document_id for document_id, document in _staged(staging, manifest) if digest(document) in left]
+    unseen = [document_id for document_id in differing if document_id not in others]
+    elsewhere = dict(_look_up(database, collection, unseen, since))
+    for document_id in differing:
+        if document_id in elsewhere or document_id in others:
+            told = others.pop(document_id, None) if document_id in others else elsewhere[document_id]
+            _count(counts, faults, "changed", document_id, told)
+        else:
+            counts["gone"] += 1
+    for document_id, told in others.items():
+        _count(counts, faults, "new", document_id, told)
+    detail = "; ".join(islice(faults.values(), SHOWN)) or None
+    check = Check(
+        "live", collection.name, "failed" if faults else "passed", {"documents": manifest["documents"]}, dict(counts), detail, chunk
+    )
+    books.write_checks(conn, run, [check])
+    return check
+
+
+_FAULTS = {
+    "changed": "{} has other bytes than those that were read, and its change key does not say that it was written since",
+    "new": "{} was not read, and nothing says that it was made or written since",
+}
+
+
+def _count(counts: Counter[str], faults: dict[str, str], kind: str, document_id: str, told: bool | None) -> None:
+    counts[kind] += 1
+    if told is None:
+        counts["untold"] += 1
+    elif not told:
+        faults[document_id] = _FAULTS[kind].format(document_id)
+
+
+def _is_new(document: bytes, collection: Collection, since: datetime) -> bool | None:
+    """Whether the document was made or written after that time, by its change key or its `_id`; None where neither can tell."""
+    (content,) = decode_batch([document])
+    if isinstance(content, MalformedError):
+        return None
+    document_id, key = content.get("_id"), content.get(collection.change_key)
+    if is_later(document_id, since) or is_later(key, since):
+        return True
+    return False if collection.change_key != "_id" and isinstance(key, DatetimeMS) else None
+
+
+def _look_up(
+    database: Database[Any], collection: Collection, document_ids: Iterable[str], since: datetime
+) -> Iterator[tuple[str, bool | None]]:
+    """Those of these documents that are there, although the chunk's reading did not meet them: they left their window."""
+    there = lookup.find_ids(database, collection.name, [each for each in document_ids if not each.startswith(MALFORMED)])
+    for document in lookup.read_documents(database, collection.name, [value for values in there.values() for value in values]):
+        yield of_bytes(document), _is_new(document, collection, since)
+
+
+def _staged(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each document that the run read."""
+    with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
+        for group in range(raw.num_row_groups):
+            table = raw.read_row_group(group, columns=["_id", "bson"])
+            yield from zip(table["_id"].to_pylist(), table["bson"].to_pylist(), strict=True)

@@ -38,6 +38,10 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     planned = staging if staging and staging.plan.exists() else None
     chunks = len(read_json(planned.plan)["bounds"]) if planned else 1
     how = scope(planned) if planned else FULL
+    for table in collection.tables:
+        yield Owed("uniqueness", table.name)
+        if judged_references(table):
+            yield Owed("references", table.name)
     if how == RECONCILE:
         yield Owed("unexplained_rows", collection.table)
         yield from (Owed("reconcile", table.name, chunk) for table in collection.tables for chunk in range(chunks))
@@ -46,10 +50,6 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     for chunk in range(chunks):
         yield Owed("rejects", collection.name, chunk)
         yield from (Owed(check, table.name, chunk) for check in ("checksums", "round_trip") for table in collection.tables)
-    for table in collection.tables:
-        yield Owed("uniqueness", table.name)
-        if judged_references(table):
-            yield Owed("references", table.name)
     if how != REJECTS:
         yield Owed("limits", collection.name)
         yield from (Owed("accounting", f"{collection.name}.{child.path}") for child in collection.children)

@@ -24,6 +24,13 @@ MODES = {
 }
 
 
+VERIFY_SOURCES = {
+    "auto": "auto: live where a collection of up to 1 GB is read in full, else staged",
+    "live": "live: the documents as MongoDB has them now",
+    "staged": "staged: the documents as they were read",
+}
+
+
 def common_params(*modes: str) -> dict[str, Param]:
     """The params of a run of any DAG; the first of the modes is the default."""
     return {
@@ -42,6 +49,15 @@ def common_params(*modes: str) -> dict[str, Param]:
             maximum=1024,
             title="Chunk size in MB",
             description="BSON bytes that one chunk holds, about",
+        ),
+        "verify_source": Param(
+            "auto",
+            type="string",
+            enum=list(VERIFY_SOURCES),
+            values_display=VERIFY_SOURCES,
+            title="Verify against",
+            description="Rows are always compared with what the staged documents must become; live reads MongoDB a second time and "
+            "checks that it has these very documents, but for those written since. A cut-over deserves live",
         ),
         "max_reject_ratio": _share(0.01, "Rejected documents", "of all documents of a collection, orphans apart"),
         "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),

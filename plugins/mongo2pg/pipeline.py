@@ -225,13 +225,17 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="checksums", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
         @permanent
         def compare_lot(lot: Lot) -> None:
+            from mongo2pg.live import compare_source, is_live
             from mongo2pg.verify import verify_chunk
 
-            checks = []
-            with target() as conn:
+            checks, run = [], _run(domain, lot["plan_id"])
+            staged = {name: _staging(domain).collection(lot["plan_id"], name) for name, _ in lot["chunks"]}
+            live = {name for name in staged if is_live(param("verify_source"), staged[name])}
+            with source() if live else nullcontext() as database, target() as conn:
                 for name, chunk in lot["chunks"]:
-                    staged = _staging(domain).collection(lot["plan_id"], name)
-                    checks += verify_chunk(conn, _run(domain, lot["plan_id"]), domain, domain.collection(name), staged, chunk)
+                    checks += verify_chunk(conn, run, domain, domain.collection(name), staged[name], chunk)
+                    if database is not None and name in live:
+                        checks.append(compare_source(database, conn, run, domain.collection(name), staged[name], chunk))
             _conclude("checksums", domain, checks)
 
         @task(task_id="references")

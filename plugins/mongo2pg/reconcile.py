@@ -7,11 +7,10 @@ counted as such. Rows whose document is gone are found by ids alone, as a delete
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,14 +23,17 @@ from mongo2pg.books import Check, Connection, RunKey, Verdict
 from mongo2pg.compare import Comparison, Sum, compare_documents, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
 from mongo2pg.differences import READ, SHOWN, Difference, describe
+from mongo2pg.document_ids import MALFORMED, compact
 from mongo2pg.errors import PermanentError
-from mongo2pg.live import read_chunk
+from mongo2pg.live import digest, read_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.plan import CHUNK_BYTES, RECONCILE, Lot, plan_collection, reading, server_time, write_plans
 from mongo2pg.progress import Progress
 from mongo2pg.queries import set_aside, target
+from mongo2pg.references import check_references
 from mongo2pg.reject_causes import of_collection
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
+from mongo2pg.uniqueness import check_uniqueness
 
 log = logging.getLogger(__name__)
 
@@ -94,11 +96,12 @@ class Reconciler:
         with self._compared(self._read(chunk)) as comparison:
             agreed = comparison.agreed
             found = list(comparison.differing())
-            unreadable = [document_id for document_id in found if "$malformed" in document_id]
+            kept = comparison.kept_ids()
+            unreadable = [document_id for document_id in found if compact(document_id).startswith(MALFORMED)]
             comparison.book(self.run, CHECK, chunk, unreadable)
         suspects = sorted({*found} - {*unreadable})
         judged = Judgement(comparison.documents, _both(agreed), len(unreadable))
-        self._judge(judged, suspects, CHECK, chunk)
+        self._judge(judged, suspects, kept, CHECK, chunk)
         checks = self._checks(judged, CHECK, chunk)
         books.write_checks(self.conn, self.run, checks)
         write_json(
@@ -108,6 +111,7 @@ class Reconciler:
                 "documents": judged.documents,
                 "agreed": agreed,
                 "suspects": suspects,
+                "kept": kept,
                 "unreadable": judged.unreadable,
                 "differing": judged.differing,
                 "changing": judged.changing,
@@ -126,7 +130,7 @@ class Reconciler:
         before = read_json(self.staging.manifest(chunk))
         self._forget(REPAIRED, chunk)
         judged = Judgement(before["documents"], _both(before["agreed"]), before["unreadable"])
-        self._judge(judged, before["suspects"], REPAIRED, chunk)
+        self._judge(judged, before["suspects"], before["kept"], REPAIRED, chunk)
         moved = len(before["differing"])
         checks = self._checks(judged, REPAIRED, chunk, f"{moved:,} documents differed and were moved again" if moved else None)
         books.write_checks(self.conn, self.run, checks)
@@ -151,7 +155,7 @@ class Reconciler:
             yield document
             progress.update(done)
 
-    def _judge(self, judged: Judgement, suspects: Sequence[str], check: str, chunk: int) -> None:
+    def _judge(self, judged: Judgement, suspects: Sequence[str], kept: Mapping[str, str], check: str, chunk: int) -> None:
         """Reads suspects again until each agrees, is gone, or differs with the same bytes twice; books what is left."""
         name = self.collection.name
         waiting, before = list(suspects), dict[str, bytes]()
@@ -159,11 +163,11 @@ class Reconciler:
             if not waiting:
                 return
             digests: list[bytes] = []
-            there = lookup.find_ids(self.database, name, waiting)
+            there = lookup.find_ids(self.database, name, waiting, kept)
             documents = lookup.read_documents(self.database, name, [value for found in there.values() for value in found])
             with self._compared(_noted(documents, digests)) as comparison:
                 now = {document_id: digests[number] for document_id, number in comparison.differing().items()}
-                steady = [document_id for document_id, digest in now.items() if before.get(document_id) == digest]
+                steady = [document_id for document_id, bytes_now in now.items() if before.get(document_id) == bytes_now]
                 if last or len(steady) == len(now):
                     judged.differing += steady
                     judged.changing += len(now) - len(steady)
@@ -205,7 +209,7 @@ def _add(sums: Sums, more: Sums) -> None:
 
 def _noted(documents: Iterable[bytes], digests: list[bytes]) -> Iterator[bytes]:
     for document in documents:
-        digests.append(hashlib.blake2b(document, digest_size=16).digest())
+        digests.append(digest(document))
         yield document
 
 
@@ -223,6 +227,16 @@ def _booked(conn: Connection, run: RunKey, check: str, chunk: int, table: str) -
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def check_rows(database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> list[Check]:
+    """What comparing documents cannot see: rows without a document, rows that hang on nothing, keys that occur twice."""
+    return [*find_unexplained(database, conn, run, domain), *check_constraints(conn, run, domain, staging)]
+
+
+def check_constraints(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> list[Check]:
+    """The checks `references` and `uniqueness` over all rows."""
+    return [*check_references(conn, run, domain, staging), *check_uniqueness(conn, run, domain, staging)]
 
 
 def find_unexplained(database: Database[Any], conn: Connection, run: RunKey, domain: Domain) -> list[Check]:

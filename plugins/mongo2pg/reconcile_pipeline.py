@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 NAME = "reconcile"
 DOC = """
 Compares every document of a domain, as MongoDB has it now, with its rows in PostgreSQL, and looks for rows whose document is
-gone. Nothing is staged for it, and windows may go on meanwhile: what seems to differ is read again, and counts if it still
-differs and did not change between two readings.
+gone, that hang on nothing, or whose keys occur twice. Nothing is staged for it, and windows may go on meanwhile: what seems to
+differ is read again, and counts if it still differs and did not change between two readings.
 
 Without `repair` the run changes nothing and is red if anything differs. With `repair` just the documents that differ go
 through all stages again, rows without a document are taken out as the declaration says, and everything that differed is compared
@@ -94,11 +94,11 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="rows")
         @permanent
         def find_rows() -> None:
-            from mongo2pg.reconcile import find_unexplained
+            from mongo2pg.reconcile import check_rows
 
             domain = _asked(domains)
             with source() as database, target() as conn:
-                _conclude("rows", domain, find_unexplained(database, conn, _current_run(domain), domain))
+                _conclude("rows", domain, check_rows(database, conn, _current_run(domain), domain, _staging(domain)))
 
         @task(task_id="repair")
         @permanent

@@ -12,19 +12,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from psycopg import IntegrityError
 from pymongo.database import Database
 
-from mongo2pg import lookup
+from mongo2pg import lookup, schema
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import create_gone, take_out
-from mongo2pg.errors import RepairError
+from mongo2pg.errors import PermanentError, RepairError
 from mongo2pg.extract import extract_chunk
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import REPAIR, by_ids, is_plannable, server_time
-from mongo2pg.reconcile import Reconciler, find_left, unexplained_ids
+from mongo2pg.reconcile import Reconciler, check_constraints, find_left, unexplained_ids
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging, read_json, write_json
 from mongo2pg.versions import read_again
@@ -38,9 +39,11 @@ TOLERATED = 20
 
 
 class Found(NamedTuple):
-    """What a comparison found of a collection: documents that differ, rows without one, and how many documents there are."""
+    """What a comparison found of a collection: documents that differ, what rows keep of their `_id`s, rows without a document,
+    and how many documents there are."""
 
     differing: list[str]
+    kept: dict[str, str]
     gone: list[str]
     documents: int
 
@@ -62,36 +65,61 @@ def repair_domain(
     found = {collection.name: _found(conn, run, collection, staging) for collection in domain.collections}
     _brake(found, max_repair_ratio)
     touched = domain.only(name for name, each in found.items() if each.differing or each.gone)
-    if not touched.collections:
-        log.info("nothing differs, so that nothing is repaired")
-        return []
-    key = plan_repair(database, run, touched, staging, found)
-    claim(conn, key, touched, alive)
-    for collection in touched.collections:
-        _move(database, conn, key, collection, staging)
     # What hangs on a row that goes may be a matter of this domain's other collections.
     everyone = neighbours if any(each.name == domain.name for each in neighbours) else [*neighbours, domain]
-    create_gone(conn)
-    for name, each in found.items():
-        conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
-    shares = {name: (len(found[name].gone), found[name].documents) for name in found if found[name].gone}
-    take_out(database, conn, key, touched, staging, everyone, shares, max_repair_ratio)
-    settle_domain(conn, key, touched, staging, everyone)
-    checks = count_domain(None, conn, key, touched, staging)
+    checks: list[Check] = []
+    try:
+        if touched.collections:
+            key = plan_repair(database, run, touched, staging, found)
+            claim(conn, key, touched, alive)
+            _repair(database, conn, key, touched, staging, everyone, found, max_repair_ratio)
+            checks += count_domain(None, conn, key, touched, staging)
+        with conn.transaction():
+            schema.build_post_data(conn, domain, set())  # what somebody dropped
+    except IntegrityError as error:
+        raise PermanentError(
+            f"the constraint {error.diag.constraint_name} cannot be built again ({error.diag.message_detail}): "
+            "remove the rows that the checks references and uniqueness name, then run again"
+        ) from error
     for collection in touched.collections:
         compared = staging.collection(run.plan_id, collection.name)
         again = Reconciler(database, conn, run, domain, collection, compared)
         for chunk in range(len(read_json(compared.plan)["bounds"])):
             checks += again.compare_again(chunk)
         checks += find_left(database, conn, run, collection)
-    return checks
+    return checks + check_constraints(conn, run, domain, staging)
+
+
+def _repair(
+    database: Database[Any],
+    conn: Connection,
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    everyone: Sequence[Domain],
+    found: dict[str, Found],
+    ratio: float,
+) -> None:
+    for collection in domain.collections:
+        staged = staging.collection(run.plan_id, collection.name)
+        for chunk in range(len(read_json(staged.plan)["bounds"])):
+            extract_chunk(database, staged, chunk)
+            normalise_chunk(collection, staged, chunk)
+            load_chunk(conn, run, collection, staged, chunk, partial(read_again, database, collection, staged, chunk))
+    create_gone(conn)
+    for name, each in found.items():
+        conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
+    shares = {name: (len(each.gone), each.documents) for name, each in found.items() if each.gone}
+    take_out(database, conn, run, domain, staging, everyone, shares, ratio)
+    settle_domain(conn, run, domain, staging, everyone)
 
 
 def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:
     """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's."""
     key = run._replace(plan_id=uuid.uuid4().hex[:12])
     for collection in domain.collections:
-        there = lookup.find_ids(database, collection.name, found[collection.name].differing)
+        each = found[collection.name]
+        there = lookup.find_ids(database, collection.name, each.differing, each.kept)
         ids = [value for values in there.values() for value in values if is_plannable(value)]
         slices = [ids[first : first + lookup.AT_ONCE] for first in range(0, len(ids), lookup.AT_ONCE)]
         plan = {
@@ -116,7 +144,8 @@ def _found(conn: Connection, run: RunKey, collection: Collection, staging: RunSt
     compared = staging.collection(run.plan_id, collection.name)
     chunks = [read_json(compared.manifest(chunk)) for chunk in range(len(read_json(compared.plan)["bounds"]))]
     differing = [document_id for chunk in chunks for document_id in chunk["differing"]]
-    return Found(differing, unexplained_ids(conn, run, collection), sum(chunk["documents"] for chunk in chunks))
+    kept = {document_id: text for chunk in chunks for document_id, text in chunk["kept"].items()}
+    return Found(differing, kept, unexplained_ids(conn, run, collection), sum(chunk["documents"] for chunk in chunks))
 
 
 def _brake(found: dict[str, Found], ratio: float) -> None:
@@ -124,11 +153,3 @@ def _brake(found: dict[str, Found], ratio: float) -> None:
     beyond = {name: share for name, share in counted.items() if share[0] > TOLERATED and share[0] > ratio * share[1]}
     if beyond:
         raise RepairError(beyond, ratio)
-
-
-def _move(database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: RunStaging) -> None:
-    staged = staging.collection(run.plan_id, collection.name)
-    for chunk in range(len(read_json(staged.plan)["bounds"])):
-        extract_chunk(database, staged, chunk)
-        normalise_chunk(collection, staged, chunk)
-        load_chunk(conn, run, collection, staged, chunk, partial(read_again, database, collection, staged, chunk))

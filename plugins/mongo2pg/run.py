@@ -13,6 +13,7 @@ from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain, plan_deletes
 from mongo2pg.extract import extract_chunk
+from mongo2pg.live import compare_source
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
 from mongo2pg.modes import Request, passed_over, what_moves
@@ -20,7 +21,7 @@ from mongo2pg.normalise import normalise_chunk
 from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
-from mongo2pg.reconcile import Reconciler, find_unexplained, plan_reconcile
+from mongo2pg.reconcile import Reconciler, check_rows, plan_reconcile
 from mongo2pg.references import check_references
 from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
 from mongo2pg.replay import extract_rejects, plan_replay
@@ -143,7 +144,7 @@ class Run:
         for name, chunk in self.chunks():
             staged = self.staging.collection(self.key.plan_id, name)
             Reconciler(self.database, self.conn, self.key, self.domain, self.domain.collection(name), staged).compare(chunk)
-        find_unexplained(self.database, self.conn, self.key, self.domain)
+        check_rows(self.database, self.conn, self.key, self.domain, self.staging)
         if repair:
             repair_domain(
                 *(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, max_repair_ratio, self.alive)
@@ -188,6 +189,16 @@ class Run:
                 self.staging.collection(self.key.plan_id, name),
                 chunk,
             )
+        ]
+
+    def live(self) -> list[Check]:
+        """What was staged, against the source as it is now."""
+        return [
+            compare_source(
+                *(self.database, self.conn, self.key, self.domain.collection(name)),
+                *(self.staging.collection(self.key.plan_id, name), chunk),
+            )
+            for name, chunk in self.chunks()
         ]
 
     def references(self) -> list[Check]:

@@ -85,10 +85,8 @@ class SourceCount:
     def _came_later(self, document_id: Any, key: Any) -> bool:
         """Whether a document was made, or its change key written, after the plan; late writers have the window's lookback."""
         planned = datetime.fromisoformat(self.plan["planned_at"])
-        if isinstance(document_id, bson.ObjectId) and document_id.generation_time >= planned.replace(microsecond=0):
-            return True
         late = timedelta(seconds=self.plan["window"]["lookback"]) if "window" in self.plan else timedelta(0)
-        return isinstance(key, bson.DatetimeMS) and int(key) >= (planned - late).timestamp() * 1000
+        return is_later(document_id, planned) or (isinstance(key, bson.DatetimeMS) and is_later(key, planned - late))
 
     # --- elements of arrays and maps ---
 
@@ -132,6 +130,13 @@ class SourceCount:
                     table = raw.read_row_group(group, columns=columns)
                     texts = table["_id"].to_pylist()
                     yield from zip(texts, table["bson"].to_pylist() if "bson" in columns else [b""] * len(texts), strict=True)
+
+
+def is_later(value: Any, moment: datetime) -> bool:
+    """Whether a date, or the time inside an ObjectId, is not before that moment; no other value is later than anything."""
+    if isinstance(value, bson.ObjectId):
+        return value.generation_time >= moment.replace(microsecond=0)
+    return isinstance(value, bson.DatetimeMS) and int(value) >= moment.timestamp() * 1000
 
 
 def server_lengths(database: Database[Any], collection: Collection, query: dict[str, Any]) -> dict[str, int]:

@@ -245,6 +245,7 @@ def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
         "accounting",
         "deletes",
         "limits",
+        "live",
         "row_counts",
         "checksums",
         "references",

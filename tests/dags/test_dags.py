@@ -65,6 +65,7 @@ ALL_DONE = {"gate", "references"}
 PARAMS = {
     "mode": "full",
     "chunk_mb": 64,
+    "verify_source": "auto",
     "max_reject_ratio": 0.01,
     "max_orphan_ratio": 0.05,
     "max_delete_ratio": 0.1,
