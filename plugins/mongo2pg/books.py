@@ -331,19 +331,25 @@ def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
             del total[key]
 
 
-def mark_stale(conn: Connection, run: RunKey, collection: str, table: sql.Identifier, root_ids: Collection[str]) -> int:
-    """Marks those of these rows that the target has as stale: their documents' newer versions were rejected."""
-    if not root_ids:  # in a first load the table has no key yet: looking for nobody would read all of it
+def mark_stale(
+    conn: Connection, run: RunKey, collection: str, table: sql.Identifier, documents: Collection[tuple[str, str]]
+) -> int:
+    """Marks the rows of these documents (the row's id, the document's name) as stale: their newer versions were rejected.
+
+    Under such an id may be the row of another document; that one stays what it is.
+    """
+    if not documents:  # in a first load the table has no key yet: looking for nobody would read all of it
         return 0
     return conn.execute(
         sql.SQL(
             """
             INSERT INTO migration.stale (domain, collection, root_id, run_id)
-            SELECT %s, %s, t.id, %s FROM {} t WHERE t.id = ANY(%s::uuid[])
+            SELECT %s, %s, t.id, %s FROM {} t JOIN unnest(%s::uuid[], %s::jsonb[]) AS d (id, name) ON d.id = t.id
+            WHERE migration.document_id(t.id, t.extra) = d.name
             ON CONFLICT (domain, collection, root_id) DO UPDATE SET run_id = excluded.run_id
             """
         ).format(table),
-        (run.domain, collection, run.run_id, list(root_ids)),
+        (run.domain, collection, run.run_id, *map(list, zip(*documents, strict=True))),
     ).rowcount
 
 

@@ -210,7 +210,8 @@ def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
             SELECT id FROM {root} WHERE id NOT IN ({apart})
             UNION ALL
             SELECT id FROM (
-                SELECT root_id FROM {rejects} WHERE NOT element
+                SELECT root_id FROM {rejects} r WHERE NOT element AND NOT EXISTS (
+                    SELECT FROM {target} t WHERE t.id = r.root_id AND migration.document_id(t.id, t.extra) <> r.document_id)
                 UNION ALL
                 SELECT root_id FROM pg_temp.mongo2pg_settled WHERE NOT element AND path <> '_id' AND reason = ANY({settled})
             ) AS without_row (id)
@@ -220,6 +221,7 @@ def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
             """
         ).format(
             root=incoming(collection.table),
+            target=target(collection.table),
             rejects=REJECTS,
             apart=sql.SQL("SELECT root_id FROM pg_temp.mongo2pg_apart WHERE root_id IS NOT NULL"),
             settled=sql.Literal(list(SETTLED)),

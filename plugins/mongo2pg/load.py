@@ -342,9 +342,9 @@ def _book_rejects(
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
-    lost = [own_id(documents[row][1]) for row in sorted({reject["row"] for reject in rejects if not reject["element"]})]
-    root_ids = [str(identity.id_from_value(value)) for value in lost if value is not UNREADABLE]
-    if books.mark_stale(conn, run, collection.name, target(collection.table), root_ids):
+    lost = {reject["id"]: own_id(documents[reject["row"]][1]) for reject in rejects if not reject["element"]}
+    named = [(str(identity.id_from_value(value)), name) for name, value in lost.items() if value is not UNREADABLE]
+    if books.mark_stale(conn, run, collection.name, target(collection.table), named):
         log.warning("%s %s: rows whose newer version is rejected stay as they are and are marked stale", collection.name, chunk)
     books.add_rejects(
         conn,

@@ -65,7 +65,8 @@ class Settlement:
             if table.child:
                 place.outcome.move_elements(table.child.path, "of_parents_not_loaded", gone)
         self._delete(side, "id", ids)
-        books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), ids)
+        named = [(loser.root_id, loser.document_id) for loser in losers]
+        books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), named)
         return len(ids)
 
     def _reject_loaded(self, place: Place, losers: list[Loser]) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, Timestamp
 from pymongo.database import Database
@@ -187,6 +188,28 @@ def test_rejects_and_stale_marks_of_vanished_documents_are_closed(mover: Mover) 
     assert mover.column("SELECT count(*) FROM migration.stale") == [0]
     assert ids(mover, "users") == [uuid_of(1)]
     mover.passed("third")
+
+
+def test_rejects_of_vanished_documents_are_closed_whatever_their_ids_are(
+    mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    ids = [value for value in IDS if value != "text"]
+    mongo_database.create_collection("things")
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "staging", HOSTILE)
+        mongo_database.codes.insert_many([{"_id": value, "n": number} for number, value in enumerate(ids)])
+        run = mover.move("first")
+        assert {failure["check"] for failure in run.verify()["failures"]} == {"limits"}, "each lacks its code"
+        mongo_database.codes.delete_many({"n": {"$mod": [2, 0]}})
+        mover.run("alone").delete_alone()
+        numbers = [bson.decode(raw)["n"] for (raw,) in mover.rows(OPEN_DOCUMENTS)]
+        assert sorted(numbers) == list(range(1, len(ids), 2))
+
+
+OPEN_DOCUMENTS = (
+    "SELECT bson FROM migration.reject_documents WHERE sha256 IN (SELECT document FROM migration.rejects WHERE state = 'open')"
+)
 
 
 # ------------------------------------------------------------------------------------------------- what hangs on a row

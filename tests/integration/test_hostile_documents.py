@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +25,7 @@ from pymongo import MongoClient
 from benchmarks.replay_server import ReplayServer
 from mongo2pg import schema
 from mongo2pg.decode import DBPointer, Symbol, Undefined
+from mongo2pg.model import LONGEST_KEY
 from tests.documents import oid, uuid_of
 from tests.hostile import Hostile, Moved, connect_mover, framed, is_sound, shown, with_length, write_sql
 from tests.unit.raw_bson import Pairs, Raw, document, string
@@ -203,6 +205,15 @@ def test_a_document_that_is_broken_after_it_was_loaded_leaves_a_stale_row(hostil
     assert [failure["check"] for failure in report["failures"]] == []
     (things, _) = report["collections"]
     assert (things["rejected"], things["stale"]) == ({"malformed": 1}, 1)
+
+
+@pytest.mark.parametrize("chunk_bytes", [64 << 20, EACH], ids=["one chunk", "many chunks"])
+def test_a_row_is_not_stale_for_a_broken_document_whose_id_only_reaches_the_same_uuid(hostile: Hostile, chunk_bytes: int) -> None:
+    broken = document(Pairs((("_id", str(oid(2))), ("name", "a"), ("name", "b"))))
+    for _ in range(2):
+        moved = hostile.move([SOUND, thing(2, name="an ObjectId"), broken], chunk_bytes=chunk_bytes)
+        assert (moved.things["stale"], moved.things["rejected"]) == (0, {"malformed": 1})
+        assert moved.column("SELECT document_id #>> '{}' FROM migration.rejects WHERE state = 'open'") == [str(oid(2))]
 
 
 def test_documents_without_an_id_are_rejected_each(hostile: Hostile) -> None:
@@ -881,6 +892,28 @@ def test_a_document_of_15_9_mb_that_is_rejected_keeps_its_bytes_pp_45(hostile: H
     assert moved.rejects() == [("", "object", "malformed")]
     assert moved.rejected_bytes() == [raw]
     assert sound_is_there(moved)
+
+
+def test_a_text_is_too_long_for_a_unique_key_from_a_byte_on_and_no_sooner(hostile: Hostile) -> None:
+    # Bytes that no compression makes fewer: what is loaded here fits the index however it is stored.
+    fits = "".join(random.Random(1).choices("".join(map(chr, range(33, 127))), k=LONGEST_KEY - 2)) + "é"
+    long = fits[:-1] + "€"
+    codes = [{"_id": oid(n), "code": text, "at": DatetimeMS(0), "words": [text, "a"]} for n, text in ((2, fits), (3, long))]
+    codes.append({"_id": oid(4), "code": "b", "at": DatetimeMS(0), "words": [fits, long, "a"]})
+    things = [SOUND, thing(2, name=long, labels={fits: {"rank": 1}, long: {"rank": 2}, long + "x": 5})]
+    moved = hostile.move(things, list(codes))
+    assert sorted(moved.column("SELECT code FROM codes")) == sorted([fits, "b"])
+    assert sorted(moved.column("SELECT word FROM code_words")) == sorted([fits, "a"] * 2)
+    assert moved.column("SELECT label FROM thing_labels") == [fits]
+    assert sorted(moved.rejects()) == sorted(
+        [
+            ("code", "string", "too_long"),
+            ("words.1", "string", "too_long"),
+            (f"labels.{long}", "string", "too_long"),
+            (f"labels.{long}x", "int", "type_mismatch"),
+        ]
+    )
+    assert moved.by_name("id::text")[long] == uuid_of(2), "no key holds it"
 
 
 @pytest.mark.parametrize("where", ["unique column", "unique value", "map key"])
