@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from bson.objectid import ObjectId
@@ -68,7 +69,8 @@ class Rows:
     def copy_text(self) -> bytes:
         """The rows as lines of COPY's text format (PostgreSQL manual, COPY, "Text Format"), the document's number first."""
         texts = [_escaped(self.columns[column.name], column.type) for column in self.table.columns]
-        return "".join(f"{line}\n" for line in map("\t".join, zip(map(str, self.documents), *texts, strict=True))).encode()
+        lines = "\n".join(map("\t".join, zip(map(str, self.documents), *texts, strict=True)))
+        return f"{lines}\n".encode() if self.documents else b""
 
 
 def _escaped(texts: list[str | None], kind: str) -> list[str]:
@@ -193,6 +195,8 @@ class _Shape:
         for path, keys in self.known.items():
             above = path.split(".") if path else []
             holders = _pick(documents, path) if path else documents
+            if set().union(*(each for each in holders if type(each) is dict)) <= keys:
+                continue
             for at in [at for at, each in enumerate(holders) if type(each) is dict and not each.keys() <= keys]:
                 for key in holders[at].keys() - keys:
                     rows.keep(at, [*above, key], holders[at][key])
@@ -202,7 +206,11 @@ class _Shape:
 def _pick(documents: Sequence[dict[str, Any]], path: str) -> list[Any]:
     """The value at the path in each document; MISSING where there is none."""
     first, *others = path.split(".")
-    values = [document.get(first, MISSING) for document in documents]
+    values: list[Any]
+    try:
+        values = list(map(itemgetter(first), documents))
+    except KeyError:
+        values = [document.get(first, MISSING) for document in documents]
     for key in others:
         values = [value.get(key, MISSING) if type(value) is dict else MISSING for value in values]
     return values
