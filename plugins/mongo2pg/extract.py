@@ -171,13 +171,33 @@ class Names:
         if self._ascend:
             return []
         with open_parquet(staging.raw(chunk), sha256) as raw:
-            names = raw.read(columns=["_id"]).column(0).combine_chunks().dictionary_encode()
+            found = raw.read(columns=["_id"]).column(0).combine_chunks()
+        if _all_differ(found):
+            return []
+        names = found.dictionary_encode()
         code, rows = np.asarray(names.indices), np.arange(len(names))
         last = np.zeros(len(names.dictionary), np.int64)
         np.maximum.at(last, code, rows)
         # Documents without a readable `_id` are not one document because they look alike.
         nameless = np.asarray(pc.starts_with(names.dictionary, MALFORMED))
         return np.flatnonzero((last[code] != rows) & ~nameless[code]).tolist()
+
+
+def _all_differ(names: pa.Array) -> bool:
+    """True if no name occurs twice; of names that are not all ObjectIds it says nothing."""
+    octets = octets_of(names)[1]
+    size = len(_OBJECT_ID_NAME)
+    if octets.size != size * len(names) or not pc.all(pc.equal(pc.binary_length(names), size)).as_py():
+        return False
+    # Eight of the digits at a time, mixed by odd numbers: where no two mixtures are the same, no two names are.
+    digits = np.ascontiguousarray(octets.reshape(-1, size)[:, 9:33]).view(np.uint64)
+    mixed = digits @ _ODD
+    mixed.sort()
+    return bool((mixed[1:] != mixed[:-1]).all())
+
+
+_OBJECT_ID_NAME = '{"$oid":"' + "0" * 24 + '"}'
+_ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 
 
 def _raw_table(content: Content, starts: Positions, stops: Positions) -> pa.Table:

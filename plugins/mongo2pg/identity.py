@@ -93,7 +93,10 @@ def is_reversible(value: Any) -> bool:
 
 def kept_id(value: Any) -> Any:
     """An `_id` as `extra` keeps it: itself, or marked as a document where it would read as a number there."""
-    return {"$document": value} if type(value) is dict and list(value) in (["$numberDecimal"], ["$numberDouble"]) else value
+    return {"$document": value} if type(value) is dict and len(value) == 1 and not _MARKED.isdisjoint(value) else value
+
+
+_MARKED = frozenset({"$numberDecimal", "$numberDouble", "$document"})
 
 
 def may_collide(value: Any) -> bool:

@@ -276,6 +276,7 @@ class Normaliser:
         lengths[~parents.loaded] = 0
         present = [holder if loaded else () for holder, loaded in zip(holders, parents.loaded, strict=True)]
 
+        stored: list[str | None] = []
         elements: list[Any] = list(chain.from_iterable(h.values() if type(h) is dict else h for h in present))
         keys: list[str] = list(chain.from_iterable(present)) if child.kind == "map" else []
         parent = np.repeat(np.arange(len(holders)), lengths)
@@ -292,7 +293,8 @@ class Normaliser:
         if child.kind == "scalars":
             work.put_value(child.columns[0], elements)
             if child.unique_value:
-                _reject_repeated(work, parent, elements)
+                stored = work.arrays[child.columns[0].name].to_pylist()
+                _reject_repeated(work, parent, stored, elements)
         else:
             for index, element in enumerate(elements):
                 if type(element) is not dict:
@@ -319,7 +321,9 @@ class Normaliser:
         count.rows += int(loaded.sum())
 
         work.arrays[table.parent_key] = uuid_array(parents.packed).take(pa.array(parent))
-        work.arrays["id"] = uuid_array(_child_ids(child, parents, parent, ordinal, keys, elements))
+        work.arrays["id"] = uuid_array(
+            _child_ids(child, parents, parent, ordinal, stored if child.unique_value else keys, elements)
+        )
         if child.has_ordinal:
             work.arrays["ordinal"] = pa.array(ordinal, pa.int32())
         raw_rows = pa.array(np.asarray(parents.rows, np.int64)[parent], pa.int64())
@@ -348,25 +352,30 @@ class _Parents:
     ids: list[Any]
 
 
-def _reject_repeated(work: Rows, parent: NDArray[np.int64], values: list[Any]) -> None:
+def _reject_repeated(work: Rows, parent: NDArray[np.int64], stored: list[str | None], elements: list[Any]) -> None:
     seen: set[tuple[int, Any]] = set()
-    for index, value in enumerate(values):
+    for index, value in enumerate(stored):
         if index in work.unfit:
             continue
         if (int(parent[index]), value) in seen:
-            work.unfit[index] = ("", value, "duplicate_key")
+            work.unfit[index] = ("", elements[index], "duplicate_key")
         seen.add((int(parent[index]), value))
 
 
 def _child_ids(
-    child: Child, parents: _Parents, parent: NDArray[np.int64], ordinal: NDArray[np.int64], keys: list[str], elements: list[Any]
+    child: Child,
+    parents: _Parents,
+    parent: NDArray[np.int64],
+    ordinal: NDArray[np.int64],
+    keys: Sequence[str | None],
+    elements: list[Any],
 ) -> bytes:
     texts = [parents.texts[index] for index in parent]
     if child.kind == "map":
         return identity.child_ids(texts, child.path, "key", [orjson.dumps(key) for key in keys])
     if child.unique_value:
-        # Elements that are no text have no row; any key serves for them.
-        return identity.child_ids(texts, child.path, "value", [orjson.dumps(e if type(e) is str else "") for e in elements])
+        # What became no text has no row; any key serves for it.
+        return identity.child_ids(texts, child.path, "value", [orjson.dumps(key or "") for key in keys])
     by_ordinal = [b"%d" % position for position in ordinal]
     if child.kind == "scalars":
         return identity.child_ids(texts, child.path, "ordinal", by_ordinal)

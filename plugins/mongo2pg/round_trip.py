@@ -249,10 +249,13 @@ def _sampled(
             limit = sorted(ranks)[wanted - 1] if wanted else -1
         names: list[str] = []
         raws: list[bytes] = []
-        size = 0
+        size = first = 0
+        superseded = set(read_json(staging.raw_manifest(chunk))["superseded"])  # their document comes again
         for group in groups:
             content = raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
             chosen = [at for at, name in enumerate(content) if limit is None or zlib.crc32(name.encode()) <= limit]
+            chosen = [at for at in chosen if first + at not in superseded]
+            first += len(content)
             if not chosen:
                 continue
             documents = raw.read_row_group(group, columns=["bson"]).column(0)

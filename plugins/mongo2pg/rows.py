@@ -172,9 +172,8 @@ class Rows:
         for row in filled.originals:
             self._extra[row] = {"value": values[row]}
         self._count_conversions(filled, "", column.name)
-        for row, value in enumerate(values):
-            if value is None:
-                self.unfit[row] = ("", None, "required")
+        for row in np.flatnonzero(np.asarray(filled.array.is_null())).tolist():
+            self.unfit.setdefault(row, ("", None, "required"))
 
     def misfit(self, row: int, path: str, original: Any, reason: str, where: str = "", value: Any = None) -> None:
         """The original goes to `extra` under its path, and the misfit is counted by field path, BSON type and reason."""

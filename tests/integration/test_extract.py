@@ -108,6 +108,17 @@ def test_a_chunk_is_what_lies_between_its_bounds(mongo_database: Database[Any], 
         assert [bson.decode(each)["_id"] for each in raw] == [oid(number) for number in range(chunk * 10, chunk * 10 + 10)]
 
 
+@pytest.mark.parametrize("odd", [[], ["text", "text"]], ids=["ObjectIds", "names of two kinds"])
+def test_documents_that_come_again_are_known_in_whatever_order_they_come(tmp_path: Path, odd: list[str]) -> None:
+    ids = [*(oid(number) for number in range(3_000, 0, -1)), oid(2_000), oid(5_000), oid(2_000), *odd]
+    documents = [document({"_id": value, "n": number}) for number, value in enumerate(ids)]
+    documents += [document({"n": 1})] * len(odd)
+    with ReplayServer({"db": {"things": documents, "once": documents[:3_000]}}) as server, MongoClient[Any](server.uri) as client:
+        # The last of three versions stays; documents without an `_id` are as many as they are.
+        assert extracted(client["db"], tmp_path, "things")[0]["superseded"] == [1_000, 3_000, *([3_003] if odd else [])]
+        assert extracted(client["db"], tmp_path / "once", "once")[0]["superseded"] == []
+
+
 def test_what_a_server_refuses_is_raised_as_by_any_cursor(mongo_database: Database[Any]) -> None:
     mongo_database["things"].insert_one({"_id": 1})
     with pytest.raises(OperationFailure):

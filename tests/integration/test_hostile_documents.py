@@ -851,10 +851,23 @@ def test_an_id_that_was_written_again_as_a_decimal_is_the_same_document_pp_21(ho
     assert moved.column("SELECT name FROM things") == ["decimal"]
 
 
-def test_ids_that_look_alike_as_json_stop_no_collection_pp_21(hostile: Hostile) -> None:
-    alike: list[Any] = [Undefined(), {"$undefined": True}, oid(7), {"$oid": str(oid(7))}, Symbol("s"), {"$symbol": "s"}]
-    moved = hostile.move([{"_id": value, "name": str(number)} for number, value in enumerate(alike)])
-    assert len(moved.by_name("id")) + moved.things["rejected"].get("duplicate_key", 0) == len(alike)
+def test_ids_that_look_alike_as_json_are_told_apart_pp_21(hostile: Hostile) -> None:
+    alike: list[Any] = [
+        *(Undefined(), {"$undefined": True}, oid(7), {"$oid": str(oid(7))}, Symbol("s"), {"$symbol": "s"}),
+        *(Decimal128("5"), {"$numberDecimal": "5"}, {"$numberLong": "5"}, {"$document": [["$numberLong", {"$numberLong": "5"}]]}),
+        *({"a": oid(7)}, {"a": {"$oid": str(oid(7))}}, {"a": 1, "b": 2}, {"b": 2, "a": 1}),
+    ]
+    things = [{"_id": value, "name": str(number)} for number, value in enumerate(alike)]
+    codes = [{"_id": value, "number": number} for number, value in enumerate(alike)]
+    for run in range(2):
+        moved = hostile.move([*things], [*codes])
+        assert sorted(map(int, moved.by_name("id"))) == list(range(len(alike)))
+        assert moved.things["unchanged"] == len(alike) * run
+        # Each lacks its code, and each is a reject of its own, the same one in the second run.
+        assert moved.column("SELECT count(DISTINCT document_id) FROM migration.rejects WHERE state = 'open'") == [len(alike)]
+        assert len(moved.rejected_bytes()) == len(alike)
+    moved = hostile.move([*things], [*codes[1::2]])
+    assert sorted(moved.rejected_bytes()) == sorted(document(code) for code in codes[1::2])
 
 
 # ---------------------------------------------------------------------------------------------------------------- size

@@ -201,7 +201,7 @@ def collections(draw: st.DrawFn) -> Collection:
         children=(
             Child("elements", draw(st.sampled_from(["docs", "s.docs", "s.t.docs"])), "documents", draw(columns("e"))),
             Child("entries", draw(st.sampled_from(["map", "u.map"])), "map", draw(columns("m")), key="name"),
-            Child("tags", "tags", "scalars", (Column("", "text", "tag"),), unique_value=draw(st.booleans())),
+            Child("tags", "tags", "scalars", (draw(column_of("text", "", "tag")),), unique_value=draw(st.booleans())),
             *(Child(f"list{at}", f"u.list{at}", "scalars", (column,)) for at, column in enumerate(values)),
         ),
         unique=(tuple(key),) if key else (),

@@ -44,6 +44,7 @@ NAMES: list[tuple[Any, Any]] = [
     (math.nan, ROW),
     (Decimal128("Infinity"), ROW),
     ({"$numberDecimal": "5"}, ROW),
+    ({"$document": {"$numberDecimal": "5"}}, ROW),
     (Binary(bytes(range(16)), 4), '{"$binary":{"base64":"AAECAwQFBgcICQoLDA0ODw==","subType":"04"}}'),
     (Binary(bytes(range(16)), 3), '{"$binary":{"base64":"AAECAwQFBgcICQoLDA0ODw==","subType":"03"}}'),
     (Binary(bytes(15), 4), ROW),

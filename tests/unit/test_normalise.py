@@ -17,11 +17,13 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
+from mongo2pg import identity
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.normalise import HOLD, RAW_ROW, Batch, Normaliser, Reject
 from mongo2pg.rows import ArrayCount
 from tests.unit.column_text import plain
 from tests.unit.raw_bson import Pairs, document
+from tests.unit.two_readings import agree
 
 POSTS = Collection(
     "posts",
@@ -178,6 +180,23 @@ def test_what_has_no_column_or_does_not_fit_stands_in_extra(content: dict[str, A
 def test_a_document_is_held_if_another_one_may_have_its_uuid(document_id: Any, hold: bool) -> None:
     batch, _ = normalised({"_id": document_id, "slug": "s"})
     assert batch.frames["posts"][HOLD].to_pylist() == [hold]
+
+
+def test_what_a_declaration_makes_of_an_element_is_what_its_row_has_and_what_must_not_come_twice() -> None:
+    tag = Column("", "text", "tag", enum=("red", "none"), aliases=(("rot", "red"),), default="none", nul="remove")
+    collection = Collection("c", "t", "at", (), children=(Child("tags", "tags", "scalars", (tag,), unique_value=True),))
+    raw = document({"_id": oid(1), "tags": ["rot", None, "red", "r\0ed", "none", 5]})
+    batch = Normaliser(collection).normalise(pa.array([raw]), 0)
+    assert batch.frames["tags"]["tag"].to_pylist() == ["red", "none"]
+    assert [(reject.path, reject.bson_type, reject.reason) for reject in batch.rejects] == [
+        ("tags.2", "string", "duplicate_key"),
+        ("tags.3", "string", "duplicate_key"),
+        ("tags.4", "string", "duplicate_key"),
+        ("tags.5", "int", "type_mismatch"),
+    ]
+    want = identity.child_ids([str(identity.uuid_from_objectid(oid(1))).encode()] * 2, "tags", "value", [b'"red"', b'"none"'])
+    assert b"".join(batch.frames["tags"]["id"].to_pylist()) == want
+    agree(collection, [raw])
 
 
 # ------------------------------------------------------------------------------------------------------------ rejects

@@ -75,8 +75,14 @@ def name(value: Any) -> str:
 
 def kept(value: Any) -> Any:
     """What `extra` holds of an `_id`: a document that would read as a number there is marked as one."""
-    is_like_a_number = type(value) is dict and set(value) in ({"$numberDecimal"}, {"$numberDouble"})
-    return {"$document": value} if is_like_a_number else value
+    is_marked = type(value) is dict and list(value) in (["$numberDecimal"], ["$numberDouble"], ["$document"])
+    return {"$document": value} if is_marked else value
+
+
+def unkept(value: Any) -> Any:
+    """The `_id` behind what `extra` holds of it."""
+    is_marked = type(value) is dict and list(value) == ["$document"] and type(value["$document"]) is dict
+    return value["$document"] if is_marked else value
 
 
 def is_own_form(value: Any) -> bool:

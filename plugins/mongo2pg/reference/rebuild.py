@@ -14,6 +14,7 @@ from bson.binary import Binary
 from bson.objectid import ObjectId
 
 from mongo2pg.model import Child, Collection, Column
+from mongo2pg.reference.ids import unkept
 
 
 class Cell(NamedTuple):
@@ -48,7 +49,8 @@ def rebuild_document(collection: Collection, row: Mapping[str, str | None], extr
         _put(node, column.path, Cell(column, row[column.name]))
     for child in collection.children:
         _put(node, child.path, Elements(child))
-    return with_kept(node, extra or {})
+    kept = extra or {}
+    return with_kept(node, kept | {"_id": unkept(kept["_id"])} if "_id" in kept else kept)
 
 
 def rebuild_element(child: Child, row: Mapping[str, str | None], extra: Any) -> Node:
