@@ -70,11 +70,27 @@ def open_session(conn: Connection) -> None:
 
 
 def install(conn: Connection) -> None:
-    """Creates the schema `migration` with its tables and functions where they are missing."""
+    """Creates the schema `migration` with its tables and functions where they are missing, or of another version.
+
+    Where nothing is to be done no table is locked: CREATE INDEX IF NOT EXISTS waits for every load that is under way, even if the
+    index is there.
+    """
+    scripts = [path.read_text() for path in sorted((INCLUDE / "migration").glob("*.sql"))]
+    version = hashlib.sha256("".join(scripts).encode()).hexdigest()
+    if _installed(conn) == version:
+        return
     # CREATE … IF NOT EXISTS of two sessions at once can still collide in the catalog: one at a time.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('mongo2pg install', 0))")
-    for path in sorted((INCLUDE / "migration").glob("*.sql")):
-        conn.execute(path.read_text())
+    if _installed(conn) == version:
+        return
+    for script in scripts:
+        conn.execute(script)
+    conn.execute(sql.SQL("COMMENT ON TABLE migration.runs IS {}").format(version))
+
+
+def _installed(conn: Connection) -> str | None:
+    row = conn.execute("SELECT obj_description(to_regclass('migration.runs'), 'pg_class')").fetchone()
+    return row[0] if row else None
 
 
 def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None) -> None:

@@ -25,7 +25,7 @@ from mongo2pg.errors import DeleteError, PermanentError
 from mongo2pg.identity import objectid_from_uuid, uuids_from_objectids
 from mongo2pg.model import Collection, Domain
 from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
-from mongo2pg.plan import FULL, exists, scope, server_time
+from mongo2pg.plan import DELETES, FULL, exists, scope, server_time, write_pointer
 from mongo2pg.queries import create_incoming, incoming, set_aside, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, write_json
@@ -46,7 +46,10 @@ def plan_deletes(conn: Connection, domain: Domain, staging: RunStaging) -> str:
     for collection in domain.collections:
         if books.phase(conn, run, collection.name)[0] != "complete":
             raise PermanentError(f"{collection.name} has no complete first run: run {domain.name} with mode full first")
-    write_json(staging.folder / "plan.json", {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "lots": []})
+        plan = {"plan_id": plan_id, "collection": collection.name, "scope": DELETES, "bounds": []}
+        write_json(staging.collection(plan_id, collection.name).plan, plan)
+    write_pointer(staging, domain, plan_id, [])
+    books.forget_checks(conn, run)
     return plan_id
 
 
@@ -110,8 +113,7 @@ def take_out(
 
 def _is_asked(conn: Connection, run: RunKey, collection: Collection, staging: RunStaging) -> bool:
     """Whether rows of an earlier load may be there, and this run is not about a part of the collection only."""
-    staged = staging.collection(run.plan_id, collection.name)
-    whole = not staged.plan.exists() or scope(staged) == FULL
+    whole = scope(staging.collection(run.plan_id, collection.name)) in (FULL, DELETES)
     return whole and books.phase(conn, run, collection.name)[0] == "complete"
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mongo2pg.books import Check, RunKey
 from mongo2pg.model import Collection, Domain
-from mongo2pg.plan import FULL, RECONCILE, REJECTS, WINDOW, scope
+from mongo2pg.plan import DELETES, FULL, RECONCILE, REJECTS, WINDOW, scope
 from mongo2pg.references import judged_references
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
 
@@ -45,6 +45,9 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     if how == RECONCILE:
         yield Owed("unexplained_rows", collection.table)
         yield from (Owed("reconcile", table.name, chunk) for table in collection.tables for chunk in range(chunks))
+        return
+    if how == DELETES:
+        yield Owed("deletes", collection.name)
         return
     yield Owed("accounting", collection.name)
     for chunk in range(chunks):

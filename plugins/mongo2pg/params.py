@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import Param, get_current_context
 
 from mongo2pg.errors import PrepareError
 from mongo2pg.model import Domain
-
-if TYPE_CHECKING:
-    from mongo2pg.modes import Request
-
-FULL, WINDOW, INCREMENTAL, REPLAY, DRY_RUN = "full", "window", "incremental", "replay", "dry_run"
-MODES = {
-    INCREMENTAL: "incremental: what changed since the last run; everything, where nothing was moved yet",
-    FULL: "full: every document",
-    WINDOW: "window: what changed between from and to",
-    REPLAY: "replay: the documents of open rejects once more, from the stored bytes",
-    DRY_RUN: "dry run: what would be read and rejected; writes nothing",
-}
+from mongo2pg.modes import FULL, MODES, Request
 
 
 VERIFY_SOURCES = {
@@ -172,17 +161,16 @@ def _given(name: str) -> datetime | None:
 
 def request() -> Request:
     """What this run was asked for: by a person's params, or by the interval of a schedule or a backfill."""
-    from mongo2pg.modes import Request
-
     run: Any = get_current_context()["dag_run"]
     start, end = (_given(name) for name in ("from", "to"))
-    # A run by hand has an interval too, the last whole one before its logical date: nobody asked for that one.
-    timed = str(run.run_type) in ("scheduled", "backfill")
+    # A run by hand has an interval too, the last whole one before its logical date: nobody asked for that one. The type of a
+    # run equals its name, but is written otherwise: `str` of it begins with the name of its class.
+    timed = run.run_type in ("scheduled", "backfill")
     return Request(
         param("mode"),
         start,
         end,
         interval=(run.data_interval_start, run.data_interval_end) if timed else None,
-        backfill=str(run.run_type) == "backfill",
+        backfill=run.run_type == "backfill",
         lookback=timedelta(minutes=param("lookback_minutes")),
     )

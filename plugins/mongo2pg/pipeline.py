@@ -20,7 +20,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from mongo2pg.connections import source, target
 from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
-from mongo2pg.params import DRY_RUN, FULL, REPLAY, domain_params, param, refuse_unknown_params, request
+from mongo2pg.modes import DELETES, DRY_RUN, FULL, REPLAY, refuse
+from mongo2pg.params import domain_params, param, refuse_unknown_params, request
 from mongo2pg.tasks import Patience, audit_task, conclude, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @permanent
         def prepare_run() -> None:
             from mongo2pg import books
-            from mongo2pg.modes import refuse, what_moves
+            from mongo2pg.increments import what_moves
             from mongo2pg.plan import server_time
             from mongo2pg.prepare import check, prepare
 
@@ -74,7 +75,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 if asked.mode == DRY_RUN:
                     check(database, conn, collections, root)
                 else:
-                    scan_limit = None if asked.mode in (FULL, REPLAY) else param("scan_limit_mb") << 20
+                    scan_limit = None if asked.mode in (FULL, REPLAY, DELETES) else param("scan_limit_mb") << 20
                     prepare(database, conn, collections, root, scan_limit)
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
@@ -85,7 +86,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.errors import OwnedError
             from mongo2pg.load import claim
 
-            if param("mode") != DRY_RUN:
+            if param("mode") not in (DRY_RUN, DELETES):
                 with target() as conn:
                     try:
                         claim(conn, _run(domain), _asked(domain), run_is_alive)
@@ -99,14 +100,19 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @permanent
         def plan_run() -> list[Lot]:
             from mongo2pg import books
+            from mongo2pg.deletes import plan_deletes
+            from mongo2pg.increments import passed_over, what_moves
             from mongo2pg.load import claim
-            from mongo2pg.modes import passed_over, what_moves
             from mongo2pg.plan import plan_domain, server_time
             from mongo2pg.rehearsal import rehearse
             from mongo2pg.replay import plan_replay
 
             asked, chunk_bytes, scan_limit = _asked(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
             with _source_if_read() as database, target() as conn:
+                if param("mode") == DELETES:
+                    plan_id = plan_deletes(conn, asked, _staging(domain))
+                    audit_task(log, "plan", domain.name, plan_id=plan_id, lots=0, chunks=0)
+                    return []
                 if database is None:
                     moved, lots = asked, plan_replay(conn, asked, _staging(domain))
                 else:
@@ -175,11 +181,14 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             load_lot(lot=normalise_lot(lot=extract_lot(lot=lot)))  # type: ignore[arg-type]  # XComArgs stand for lots
 
-        @task(task_id="delete")
+        # Of deletes alone there is nothing to move, so that everything before it but the plan is skipped.
+        @task(task_id="delete", trigger_rule=TriggerRule.NONE_FAILED)
         @permanent
         def delete_gone() -> None:
             from mongo2pg.deletes import delete_domain
 
+            if not (_staging(domain).folder / "plan.json").exists():
+                raise AirflowSkipException("nothing was planned, so that there is nothing to delete")
             with _source_if_read() as database, target() as conn:
                 if database is None:
                     log.info("a replay reads nothing, so that it misses nothing")
@@ -197,6 +206,8 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def settle_run() -> None:
             from mongo2pg.settle import settle_domain
 
+            if param("mode") == DELETES:
+                raise AirflowSkipException("nothing was moved, so that there is nothing to settle")
             with target() as conn:
                 for name, outcome in settle_domain(
                     conn, _current_run(domain), _moved(domain), _staging(domain), neighbours

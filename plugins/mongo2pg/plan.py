@@ -52,9 +52,9 @@ SAMPLES_PER_CHUNK = 32
 SIZE_SAMPLES = 200
 
 
-# What a plan reads of a collection: every document, those that changed in a window, those of open rejects; every document, to
-# compare it; documents that differed, by their `_id`s.
-FULL, WINDOW, REJECTS, RECONCILE, REPAIR = "full", "window", "rejects", "reconcile", "repair"
+# What a plan reads of a collection: every document, those that changed in a window, those of open rejects; none, for a run of
+# deletes; every document, to compare it; documents that differed, by their `_id`s.
+FULL, WINDOW, REJECTS, DELETES, RECONCILE, REPAIR = "full", "window", "rejects", "deletes", "reconcile", "repair"
 
 
 # Bounds may be dates beyond Python's calendar.

@@ -12,7 +12,8 @@ from airflow.sdk import DAG, TriggerRule, get_current_context, task
 
 from mongo2pg.lineage import overview
 from mongo2pg.model import Domain
-from mongo2pg.params import FULL, INCREMENTAL, REPLAY, common_params, refuse_unknown_params
+from mongo2pg.modes import FULL, INCREMENTAL, REPLAY
+from mongo2pg.params import common_params, refuse_unknown_params
 from mongo2pg.tasks import audit_task, permanent, task_states
 
 log = logging.getLogger(__name__)

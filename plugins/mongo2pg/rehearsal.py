@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pyarrow as pa
 from pymongo.database import Database
 
 from mongo2pg import schema
@@ -61,15 +62,16 @@ def rehearse(
     return found
 
 
-def _sample(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> list[bytes]:
+def _sample(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> pa.BinaryArray:
     if not exists(database, collection.name):
-        return []
+        return pa.array([], pa.binary())
     query = whole_query(plan)
     steps: list[dict[str, Any]] = [*([{"$match": query}] if query else []), {"$sample": {"size": SAMPLE}}]
-    return [document for batch in database[collection.name].aggregate_raw_batches(steps) for document in split(batch)]
+    batches = database[collection.name].aggregate_raw_batches(steps)
+    return pa.array([document for batch in batches for document in split(batch)], pa.binary())
 
 
-def _normalised(collection: Collection, documents: list[bytes]) -> dict[str, Any]:
+def _normalised(collection: Collection, documents: pa.BinaryArray) -> dict[str, Any]:
     """The sample as the normaliser sees it."""
     normaliser = Normaliser(collection)
     normaliser.normalise(documents, first_row=0)

@@ -13,10 +13,11 @@ from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain, plan_deletes
 from mongo2pg.extract import extract_chunk
+from mongo2pg.increments import passed_over, what_moves
 from mongo2pg.live import compare_source
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
-from mongo2pg.modes import Request, passed_over, what_moves
+from mongo2pg.modes import Request
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time

@@ -16,6 +16,8 @@ from mongo2pg.errors import CheckError, NothingToDoError, PermanentError
 if TYPE_CHECKING:
     from mongo2pg.books import Check
 
+log = logging.getLogger(__name__)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -72,7 +74,11 @@ def permanent(stage: Callable[P, R]) -> Callable[P, R]:
         try:
             return stage(*args, **kwargs)
         except NothingToDoError as error:
+            log.info("%s", error)  # Airflow says that a task is skipped, and not why
             raise AirflowSkipException(str(error)) from error
+        except AirflowSkipException as error:
+            log.info("%s", error)
+            raise
         except PermanentError as error:
             raise AirflowFailException(str(error)) from error
 

@@ -184,6 +184,9 @@ def test_rejects_and_stale_marks_of_vanished_documents_are_closed(mover: Mover) 
     mover.database.users.delete_many({"_id": {"$in": [BOB, CLEO]}})
     run = mover.run("alone")
     run.delete_alone()
+    report = run.report()
+    assert report["passed"] is True
+    assert {(check["check"], check["verdict"]) for check in report["checks"]} == {("deletes", "passed")}
     assert mover.rejects() == set()
     assert mover.column("SELECT count(*) FROM migration.stale") == [0]
     assert ids(mover, "users") == [uuid_of(1)]
