@@ -16,7 +16,7 @@ SEND_BUFFER = 4 << 20
 
 @dataclass
 class Faults:
-    """What goes wrong on purpose. All but `delay` strike once and are None then."""
+    """What goes wrong on purpose. All but `delay` and what is said to stay strike once and are None then."""
 
     # Batches after which all cursors are gone, as after a fail-over.
     kill_cursors_after: int | None = None
@@ -24,6 +24,8 @@ class Faults:
     close_after: int | None = None
     # Seconds before each batch.
     delay: float = 0
+    # Whether a moment that a reading names is forgotten, as after mongod's minSnapshotHistoryWindowInSeconds. Stays.
+    snapshots_are_gone: bool = False
     # Seconds after which a cursor is gone that nobody asked for a batch, as after mongod's cursorTimeoutMillis.
     cursor_seconds: float | None = None
 

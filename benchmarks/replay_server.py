@@ -35,6 +35,7 @@ MAX_WIRE_VERSION = 21  # of that version
 
 # Error codes of mongod: src/mongo/base/error_codes.yml.
 BAD_VALUE, FAILED_TO_PARSE, UNAUTHORIZED, COMMAND_NOT_FOUND, INVALID_OPTIONS = 2, 9, 13, 59, 72
+SNAPSHOT_TOO_OLD = 239
 
 # Arguments that change nothing of what a read-only server answers.
 _WITHOUT_EFFECT = frozenset(
@@ -69,6 +70,8 @@ class ReplayServer:
         self.databases = {name: {each: _collection(given) for each, given in held.items()} for name, held in databases.items()}
         self.replica_set = replica_set
         self.faults = Faults()
+        # The moments at which something was found, in the order of the requests. Nothing changes here, so that all are the same.
+        self.snapshots: list[bson.Timestamp] = []
         self._cursors = Cursors(self.faults)
         self._chance = random.Random(0)
         self._listener = Listener(self._answer, self.faults, port)
@@ -128,6 +131,10 @@ class ReplayServer:
             request, b"find", b"filter", b"sort", b"projection", b"skip", b"limit", b"batchSize", b"singleBatch", b"min", b"max"
         )
         database, name, collection = self._at(request)
+        if (moment := plain(arguments.get(b"readConcern"), {}).get("atClusterTime")) is not None:
+            if self.faults.snapshots_are_gone:
+                raise CommandError(SNAPSHOT_TOO_OLD, "SnapshotTooOld", f"the snapshot {moment} is too old")
+            self.snapshots.append(moment)
         bounds = {end: _bound(arguments.get(end)) for end in (b"min", b"max")}
         found = select(
             collection,
@@ -210,6 +217,7 @@ class ReplayServer:
         if self.replica_set:
             me = f"127.0.0.1:{self.port}"
             primary |= {"setName": self.replica_set, "setVersion": 1, "hosts": [me], "primary": me, "me": me, "secondary": False}
+            primary["operationTime"] = bson.Timestamp(int(time.time()), 1)
         return _document(
             request,
             **primary,

@@ -153,7 +153,7 @@ def compare_documents(
 
     def judge() -> None:
         _leave_out(conn, collection)
-        comparison.own_rejects += judge_rejects(conn, collection, references)
+        comparison.own_rejects += judge_rejects(conn, collection, references, booked)
         _clear_dangling_options(conn, references)
         _name_ids(conn, domain.name, collection)
         sums = {table.name: _compare(conn, table) for table in collection.tables}

@@ -23,6 +23,7 @@ from mongo2pg.jsontexts import fixed_texts, object_id_texts, octets_of
 from mongo2pg.plan import Reading, reading, server_time
 from mongo2pg.progress import Progress
 from mongo2pg.raw_batches import ArrayCursor
+from mongo2pg.snapshot import LOCAL, as_planned
 from mongo2pg.staging import CollectionStaging, open_parquet, parquet_writer, read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -35,22 +36,26 @@ ROW_GROUP_BYTES = 4 << 20
 SMALLEST = 5
 
 
-def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: int) -> dict[str, Any]:
+def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: int, *, latest: bool = False) -> dict[str, Any]:
     """Writes the chunk's raw file and its commit mark, and returns what the mark says; a chunk that has one is left alone.
 
-    A cursor that dies raises: a chunk is never short without an error.
+    A cursor that dies raises: a chunk is never short without an error. `latest`: as the documents are now, although the plan
+    has a snapshot.
     """
     mark = staging.raw_manifest(chunk)
     if mark.exists():
         return read_json(mark)
     plan = read_json(staging.plan)
     started = time.monotonic()
-    read_time = server_time(database)
     documents = size = 0
     progress = Progress(log, f"extract {staging.collection} {chunk}", plan["source_before"] // len(plan["bounds"]))
     names = Names()
-    with parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file):
-        for table in ahead(_row_groups(_batches(database, staging.collection, reading(staging, chunk)))):
+    with (
+        as_planned(database, {} if latest else plan) as (seen, snapshot_time),
+        parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file),
+    ):
+        read_time = snapshot_time or server_time(database)
+        for table in ahead(_row_groups(_batches(seen, staging.collection, reading(staging, chunk)))):
             writer.write_table(table, row_group_size=table.num_rows)
             names.add(table["_id"].chunk(0))
             documents += table.num_rows
@@ -63,9 +68,9 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
         "chunk": chunk,
         "bounds": plan["bounds"][chunk],
         "query": plan["query"],
-        "read_concern": plan["read_concern"],
+        "read_concern": LOCAL if latest else plan["read_concern"],
         "read_time": read_time,
-        "read_until": server_time(database),
+        "read_until": snapshot_time or server_time(database),
         "documents": documents,
         "bytes": size,
         "superseded": names.superseded(staging, chunk, file.sha256),

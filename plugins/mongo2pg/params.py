@@ -12,7 +12,6 @@ from mongo2pg.errors import PrepareError
 from mongo2pg.model import Domain
 from mongo2pg.modes import FULL, MODES, Request
 
-
 VERIFY_SOURCES = {
     "auto": "auto: live where a collection of up to 1 GB is read in full, else staged",
     "live": "live: the documents as MongoDB has them now",
@@ -126,6 +125,13 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             description="A larger collection without an index on its change key is not scanned for a window",
         ),
         **common,
+        "read_concern": Param(
+            "local",
+            type="string",
+            enum=["local", "snapshot"],
+            title="Read concern",
+            description="snapshot: all documents as they are at one moment; needs a replica set that remembers it for long enough",
+        ),
     }
 
 

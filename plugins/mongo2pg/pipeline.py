@@ -120,7 +120,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     if param("mode") == DRY_RUN:
                         audit_task(log, "dry_run", domain.name, **rehearse(database, conn, moved, chunk_bytes, windows, scan_limit))
                         return []
-                    lots = plan_domain(database, moved, _staging(domain), chunk_bytes, windows, scan_limit)
+                    lots = plan_domain(database, moved, _staging(domain), chunk_bytes, windows, scan_limit, param("read_concern"))
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
                 books.write_checks(conn, run, passed_over(asked, moved))

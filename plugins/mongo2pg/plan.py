@@ -22,6 +22,7 @@ from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
+from mongo2pg import snapshot
 from mongo2pg.decode import OPTIONS, split
 from mongo2pg.model import Collection, Domain
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
@@ -85,15 +86,17 @@ def plan_domain(
     chunk_bytes: int = CHUNK_BYTES,
     windows: Mapping[str, Window] | None = None,
     scan_limit: int = SCAN_LIMIT,
+    read_concern: str = snapshot.LOCAL,
 ) -> list[Lot]:
     """Writes each collection's plan, then makes the new plan the run's present one; returns the lots.
 
     A collection that `windows` does not name is read in full. Reads of the source, for each collection: a count over an
-    index, its statistics, and a bounded sample.
+    index, its statistics, and a bounded sample. With the read concern `snapshot` all of them are read as they are now.
     """
     plan_id = uuid.uuid4().hex[:12]
     moved = windows or {}
-    plans = (make_plan(database, c, plan_id, chunk_bytes, moved.get(c.name), scan_limit) for c in domain.collections)
+    now = snapshot.take(database) if read_concern == snapshot.SNAPSHOT else {}
+    plans = ({**make_plan(database, c, plan_id, chunk_bytes, moved.get(c.name), scan_limit), **now} for c in domain.collections)
     return write_plans(staging, domain, plan_id, plans, chunk_bytes)
 
 
@@ -259,7 +262,7 @@ def make_lots(plan_id: str, sizes: list[tuple[str, int, int]], lot_bytes: int) -
     groups: list[list[tuple[str, int]]] = []
     room = 0
     for collection, chunk, size in sizes:
-        if size > room:
+        if not groups or size > room:
             groups.append([])
             room = lot_bytes
         groups[-1].append((collection, chunk))

@@ -29,16 +29,21 @@ SETTLED = ("orphan", "duplicate_key")
 
 
 class Booked(NamedTuple):
-    """Which rejects of the books are held against the documents; `whole`: all of these belong to the documents at hand."""
+    """Which rejects of the books are held against the documents; `whole`: all of these belong to the documents at hand.
+
+    `partial`: they come from a run that read a part of its collection. To such a one a row of a document that it did not read
+    keeps its key, whatever its `_id`: the next full run judges both.
+    """
 
     where: sql.Composable
     whole: bool
+    partial: bool = False
 
 
-def of_chunk(run: RunKey, collection: str, chunk: int) -> Booked:
+def of_chunk(run: RunKey, collection: str, chunk: int, *, partial: bool) -> Booked:
     """The open rejects that a run booked for a chunk."""
     key = sql.SQL(", ").join(map(sql.Literal, (*run, collection, chunk)))
-    return Booked(sql.SQL("(domain, run_id, plan_id, collection, chunk) = ({})").format(key), whole=True)
+    return Booked(sql.SQL("(domain, run_id, plan_id, collection, chunk) = ({})").format(key), whole=True, partial=partial)
 
 
 def of_collection(domain: str, collection: str) -> Booked:
@@ -73,7 +78,7 @@ def count_booked(conn: Connection) -> int:
     return _count(conn, sql.SQL("pg_temp.mongo2pg_booked"))
 
 
-def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]]) -> int:
+def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked) -> int:
     """Holds the booked rejects of a portion's documents against the reference's and the target; returns how many are its own.
 
     Faults go to `mongo2pg_differences`; the rows of documents and elements that are rejected for cause leave the expected.
@@ -82,7 +87,7 @@ def judge_rejects(conn: Connection, collection: Collection, references: Sequence
     _find_unbooked(conn, collection)
     _find_settled(conn, collection)
     _confirm_orphans(conn, references)
-    _confirm_duplicates(conn, collection)
+    _confirm_duplicates(conn, collection, partial=booked.partial)
     _find_uncaused(conn, collection)
     for table in collection.tables:
         conn.execute(
@@ -190,14 +195,19 @@ def _path_of(child: Child | None, column: Column) -> sql.Composable:
     )
 
 
-def _confirm_duplicates(conn: Connection, collection: Collection) -> None:
+def _confirm_duplicates(conn: Connection, collection: Collection, *, partial: bool) -> None:
     root = collection.tables[0]
-    confirmed = [number for number, loser, holder in _claims(conn, root) if _sorted(holder) < _sorted(loser)]
+    confirmed = [
+        number
+        for number, loser, holder, read in _claims(conn, root)
+        if _sorted(holder) < _sorted(loser) or (partial and not read and holder != loser)
+    ]
     conn.execute("UPDATE pg_temp.mongo2pg_settled SET confirmed = true WHERE document = ANY(%s)", (confirmed,))
 
 
-def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str]]:
-    """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id) of each reject as duplicate."""
+def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str, bool]]:
+    """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id, whether that one is among the
+    documents at hand) of each reject as duplicate."""
     # Whose row an id is, two names tell; which of two documents is smaller, what their rows keep of their `_id`s.
     names = sql.SQL("s.document_id::text, migration.document_id(t.id, t.extra)::text")
     kept = sql.SQL(
@@ -213,7 +223,7 @@ def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str]]:
             yield from cursor.execute(
                 sql.SQL(
                     """
-                    SELECT s.document, {ids}
+                    SELECT s.document, {ids}, EXISTS (SELECT FROM {expected} y WHERE y.id = t.id)
                     FROM pg_temp.mongo2pg_settled s JOIN {expected} x ON x.{document} = s.document JOIN {target} t ON {same}
                     WHERE s.reason = 'duplicate_key' AND NOT s.element AND s.path = %s
                     """

@@ -28,6 +28,7 @@ from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
 from mongo2pg.replay import extract_rejects, plan_replay
 from mongo2pg.round_trip import SAMPLE, round_trip_chunk
 from mongo2pg.settle import settle_domain
+from mongo2pg.snapshot import LOCAL
 from mongo2pg.staging import RunStaging
 from mongo2pg.uniqueness import check_uniqueness
 from mongo2pg.verify import verify_chunk
@@ -69,8 +70,8 @@ class Run:
         prepare(self.database, self.conn, self.domain, self.staging.root)
         books.start_run(self.conn, self.key, "full", {"mode": "full"}, None)
 
-    def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None) -> None:
-        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, moved)
+    def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
+        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, moved, read_concern=read_concern)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         books.forget_checks(self.conn, self.key)
         claim(self.conn, self.key, self.domain, self.alive)

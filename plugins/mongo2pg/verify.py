@@ -14,6 +14,7 @@ from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.compare import Comparison, compare_documents
 from mongo2pg.differences import describe
 from mongo2pg.model import Collection, Domain
+from mongo2pg.plan import FULL, scope
 from mongo2pg.progress import Progress
 from mongo2pg.reject_causes import of_chunk
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
@@ -34,7 +35,7 @@ def verify_chunk(
         books.forget_differences(conn, run, "checksums", chunk, [table.name for table in collection.tables])
         name_newer(conn, run, collection, staging, manifest)
         documents = _staged(staging, chunk, manifest, collection)
-        booked = of_chunk(run, collection.name, chunk)
+        booked = of_chunk(run, collection.name, chunk, partial=scope(staging) != FULL)
         again = _comes_again(staging, chunk, manifest)
         with compare_documents(conn, domain, collection, documents, booked, apart=NEWER, at_once=again) as comparison:
             checks = _checks(comparison, collection, chunk)

@@ -70,7 +70,7 @@ def read_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[s
 def read_again(database: Database[Any], collection: Collection, staging: CollectionStaging, chunk: int) -> None:
     """Puts the chunk's documents as they are now in the place of what was staged of it."""
     _forget(staging, chunk)
-    extract_chunk(database, staging, chunk)
+    extract_chunk(database, staging, chunk, latest=True)
     normalise_chunk(collection, staging, chunk)
 
 

@@ -257,7 +257,7 @@ def test_the_report_has_the_shape_that_was_agreed(empty, green: Ran) -> None:
     assert [table["table"] for table in found["tables"]] == [t.name for t in AUTH.tables]
 
 
-def test_the_report_says_what_became_of_every_document(empty, green: Ran) -> None:
+def test_the_report_says_what_became_of_every_document_pp_42(empty, green: Ran) -> None:
     found = report(empty, green)
     users, trees, *_ = found["collections"]
     assert {key: users[key] for key in ("source_before", "source_after", "read", "inserted", "updated", "unchanged")} == {

@@ -74,7 +74,14 @@ PARAMS = {
 }
 OF_A_RECONCILE = {"domain": "auth", "repair": False, "max_repair_ratio": 0.01, "chunk_mb": 64}
 # What a domain can be asked for besides; `collections` are its own.
-OF_A_DOMAIN = {"mode": "incremental", "from": None, "to": None, "lookback_minutes": 10, "scan_limit_mb": 1024}
+OF_A_DOMAIN = {
+    "mode": "incremental",
+    "from": None,
+    "to": None,
+    "lookback_minutes": 10,
+    "scan_limit_mb": 1024,
+    "read_concern": "local",
+}
 MODES = {"incremental", "full", "window", "replay", "deletes", "dry_run"}
 
 

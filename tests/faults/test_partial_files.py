@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deepiri.notification import NOTIFICATION
 from mongo2pg.errors import StagingError
 from mongo2pg.run import MOVE
 from mongo2pg.staging import read_json
@@ -38,10 +40,10 @@ def planned(mover: Mover) -> Any:
 
 def test_a_manifest_takes_its_name_after_all_files_that_it_names(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
     named: list[Path] = []
-    replace = os.replace
+    rename = os.replace
 
     def noted(source: Any, name: Any) -> None:
-        replace(source, name)
+        rename(source, name)
         named.append(Path(name))
 
     monkeypatch.setattr(os, "replace", noted)
@@ -87,6 +89,25 @@ def test_a_file_that_is_not_what_its_manifest_says_is_never_loaded(mover: Mover,
     run.plan()
     run.carry()
     assert counts(run)["users"]["inserted"] == 4
+
+
+def test_a_collection_that_failed_turns_its_domain_red_and_no_check_of_it_passes_pp_41(mover: Mover) -> None:
+    run = planned(mover)
+    run.extract()
+    run.normalise()
+    run.staging.collection(run.key.plan_id, "skilltrees").frame("skills", 0).unlink()
+    with pytest.raises(StagingError, match="skilltrees"):
+        run.carry("load")
+    report = run.report()
+    assert report["passed"] is False
+    assert {check["verdict"] for check in report["checks"]} == {"not_run"}
+    assert {"check": "accounting", "table": "skilltrees", "verdict": "not_run"} in report["checks"]
+    # Nothing of it touches another domain of the same target.
+    for name in ("notifications", "pushsubscriptions"):
+        mover.database.create_collection(name)
+    mover.database.notifications.insert_one({"_id": oid(31), "userId": oid(1), "type": "badge", "title": "You have won"})
+    other = replace(mover, domain=NOTIFICATION)
+    assert other.passed("run")["notifications"]["inserted"] == 1
 
 
 @pytest.mark.parametrize("done", ["extract", "normalise", "load", "settle"])

@@ -251,7 +251,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize(("before", "after"), [case[1:] for case in ARRAYS], ids=[case[0] for case in ARRAYS])
-def test_an_array_of_texts_that_changes_is_the_new_one(mover: Mover, before: Any, after: Any) -> None:
+def test_an_array_of_texts_that_changes_is_the_new_one_pp_39(mover: Mover, before: Any, after: Any) -> None:
     fill(mover.database, users=[user(1, roles=before), user(2)])
     mover.passed("first")
     others = mover.rows("SELECT xmin::text, xmax::text, r::text FROM user_roles r WHERE user_id = %s", uuid_of(2))
@@ -282,7 +282,7 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize(("before", "after"), [case[1:] for case in DOCUMENTS], ids=[case[0] for case in DOCUMENTS])
-def test_an_array_of_documents_that_changes_is_the_new_one(mover: Mover, before: list[Any], after: list[Any]) -> None:
+def test_an_array_of_documents_that_changes_is_the_new_one_pp_39(mover: Mover, before: list[Any], after: list[Any]) -> None:
     fill(mover.database, users=[user(1, refreshTokens=before)])
     mover.passed("first")
     fill(mover.database, users=[user(1, refreshTokens=after)])

@@ -466,3 +466,11 @@ def test_a_connection_that_is_lost_during_a_run_may_be_tried_again(outside: Outs
 
     with pytest.raises(TransientError, match="PostgreSQL: "):
         lose_it()
+
+
+def test_it_waits_for_no_load_that_is_under_way(outside: Outside) -> None:
+    outside.passes()
+    with outside.login.connect() as load, connections.source() as database, connections.target() as conn:
+        load.execute("LOCK TABLE migration.passes, migration.rejects, migration.held, migration.differences IN ROW EXCLUSIVE MODE")
+        conn.execute("SET lock_timeout = '1s'")
+        prepare(database, conn, AUTH, outside.staging)

@@ -148,7 +148,7 @@ def test_the_order_of_keys_inside_jsonb_is_no_difference(loaded: Run, conn: psyc
     assert verify(loaded)[1:] == ([], set())
 
 
-def test_values_that_change_places_do_not_cancel_out(loaded: Run, conn: psycopg.Connection[Any]) -> None:
+def test_values_that_change_places_do_not_cancel_out_pp_37(loaded: Run, conn: psycopg.Connection[Any]) -> None:
     conn.execute(
         "UPDATE users SET bio = CASE id WHEN %(a)s THEN %(b_bio)s ELSE %(a_bio)s END WHERE id IN (%(a)s, %(b)s)",
         {"a": uuid_of(1), "b": uuid_of(2), "a_bio": "Bio of 1", "b_bio": "Bio of 2"},
@@ -239,7 +239,7 @@ def test_a_lost_child_row_is_missing(loaded: Run, conn: psycopg.Connection[Any])
     assert failed == {("checksums", "skills"), ("row_counts", "skills")}
 
 
-def test_a_child_row_that_is_there_twice_is_extra(loaded: Run, conn: psycopg.Connection[Any]) -> None:
+def test_a_child_row_that_is_there_twice_is_extra_pp_37(loaded: Run, conn: psycopg.Connection[Any]) -> None:
     copy = row_id(
         conn,
         f"""

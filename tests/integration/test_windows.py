@@ -17,7 +17,7 @@ from deepiri.auth import AUTH
 from mongo2pg.model import Domain
 from mongo2pg.staging import read_json
 from mongo2pg.window import Window
-from tests.documents import NOON, fill, oid, user, uuid_of
+from tests.documents import NOON, fill, oid, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
 
 MS = timedelta(milliseconds=1)
@@ -105,6 +105,32 @@ def test_a_late_writer_is_caught_by_the_lookback_pp_28(mover: Mover) -> None:
     fill(mover.database, users=[user(1, updatedAt=NOON - 5 * MS), user(2, updatedAt=NOON - 6 * MS)])
     assert outcome(window(mover, NOON, NOON + HOUR))[0] == 0
     assert outcome(window(mover, NOON, NOON + HOUR, lookback=5 * MS))[:2] == (1, 1)
+
+
+def test_an_orphan_whose_parent_comes_with_a_window_is_loaded_by_a_replay(mover: Mover) -> None:
+    mover.domain = Domain("auth", (AUTH.collection("users"), AUTH.collection("skilltrees")))
+    fill(mover.database, users=[user(1)], skilltrees=[skill_tree(11, oid(2))])
+    mover.passed("full")
+    mover.database.users.insert_one(user(2, updatedAt=NOON + 24 * HOUR))
+    run = mover.run("window")
+    run.move(window=Window(NOON + 23 * HOUR, NOON + 25 * HOUR))
+    assert outcome(counts(run)["users"])[:2] == (1, 1)
+    assert mover.rejects() == {("skilltrees", str(oid(11)), "userId", "orphan")}
+    replay = mover.run("replay")
+    replay.replay()
+    assert outcome(counts(replay)["skilltrees"])[:2] == (1, 1)
+    assert mover.rejects() == set()
+    assert mover.column("SELECT user_id::text FROM skill_trees") == [uuid_of(2)]
+
+
+def test_of_two_windows_that_claim_one_slot_the_first_one_keeps_it_until_a_full_run(mover: Mover) -> None:
+    mover.passed("empty")
+    fill(mover.database, users=[user(1, email="a@x", updatedAt=NOON), user(2, email="a@x", updatedAt=NOON + HOUR)])
+    window(mover, NOON + HOUR, NOON + 2 * HOUR)
+    window(mover, NOON, NOON + HOUR)
+    assert (names(mover), mover.rejects()) == (["User 2"], {("users", str(oid(1)), "email", "duplicate_key")})
+    mover.passed("full")
+    assert (names(mover), mover.rejects()) == (["User 1"], {("users", str(oid(2)), "email", "duplicate_key")})
 
 
 OTHER_TYPES: list[Any] = [
