@@ -83,6 +83,8 @@ This page is made by `docs/types_page.py` from the code that converts; a test ho
 every other value that may be an `_id`, by the rule of [identity.md](identity.md). Sub-documents that are mapped field by field,
 arrays and maps that are child tables: where something else stands in their place, that is a misfit `type_mismatch` of the path.
 A document that breaks the BSON specification, or in which a key occurs twice, is rejected `malformed` with its bytes.
+The texts of a UNIQUE key (of a map's key and of a value that is unique in its array, too) may have 2,600 bytes together, because an
+entry of PostgreSQL's indexes holds no more; several texts in one key have equal shares of it.
 
 ## In a column
 

@@ -96,6 +96,15 @@ def test_an_array_of_scalars_becomes_rows_with_parent_ordinal_and_value() -> Non
     assert child.unique == (("post_id", "ordinal"),)
 
 
+def test_the_texts_of_a_unique_key_share_what_an_index_holds() -> None:
+    slug, place = Column("slug", "text", required=True), Column("place", "integer", required=True)
+    made = collection(EMAIL, slug, place, TITLE, unique=(("email",), ("slug", "email"), ("slug", "place")))
+    assert {column.name: column.longest for column in made.columns} == {"email": 1300, "slug": 1300, "place": None, "title": None}
+    assert collection(EMAIL, unique=(("email",),)).columns[0].longest == 2600
+    _, tags = collection(TITLE, children=(Child("post_roles", "roles", "scalars", (ROLE,), unique_value=True),)).tables
+    assert {column.name: column.longest for column in tags.columns if column.longest} == {"role": 2600}
+
+
 def test_a_value_that_occurs_once_per_parent_adds_a_unique_key() -> None:
     _, child = collection(TITLE, children=(Child("post_roles", "roles", "scalars", (ROLE,), unique_value=True),)).tables
     assert child.unique == (("post_id", "ordinal"), ("post_id", "role"))
@@ -294,6 +303,10 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "an expiry of what is no date": (
         lambda: collection(TITLE, deletes="ignore", expires=("title", 60)),
         "collection posts: no date at 'title'. Name the field that the TTL index counts from.",
+    ),
+    "a unique key on values that no index holds": (
+        lambda: collection(Column("tags", "text[]", required=True), unique=(("tags",),)),
+        "collection posts: unique key on the column 'tags' of type text[]. No index holds all its values: leave it out.",
     ),
     "marks beside a unique key": (
         lambda: collection(EMAIL, unique=(("email",),), deletes="mark"),
