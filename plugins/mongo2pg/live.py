@@ -12,9 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
+from bson.objectid import ObjectId
 from pymongo.database import Database
 
 from mongo2pg import books, lookup
@@ -72,25 +73,24 @@ def compare_source(
     since = datetime.fromisoformat(manifest["read_time"]) - LOOKBACK
     left = {digest(document) for _, document in _staged(staging, manifest)}
     counts = Counter(same=0, changed=0, new=0, gone=0, untold=0)
-    others: dict[str, bool | None] = {}
+    others: dict[str, Times] = {}
     for document in read_chunk(database, collection.name, reading(staging, chunk)):
         if (found := digest(document)) in left:
             left.remove(found)
             counts["same"] += 1
         else:
-            others[of_bytes(document)] = _is_new(document, collection, since)
+            others[of_bytes(document)] = _times(document, collection, since)
     faults: dict[str, str] = {}
-    differing = [document_id for document_id, document in _staged(staging, manifest) if digest(document) in left]
+    differing = [name for name, document in _staged(staging, manifest) if digest(document) in left] if left else []
     unseen = [document_id for document_id in differing if document_id not in others]
     elsewhere = dict(_look_up(database, collection, unseen, since))
     for document_id in differing:
-        if document_id in elsewhere or document_id in others:
-            told = others.pop(document_id, None) if document_id in others else elsewhere[document_id]
-            _count(counts, faults, "changed", document_id, told)
+        if times := others.pop(document_id, None) or elsewhere.get(document_id):
+            _count(counts, faults, "changed", document_id, times)
         else:
             counts["gone"] += 1
-    for document_id, told in others.items():
-        _count(counts, faults, "new", document_id, told)
+    for document_id, times in others.items():
+        _count(counts, faults, "new", document_id, times)
     detail = "; ".join(islice(faults.values(), SHOWN)) or None
     check = Check(
         "live", collection.name, "failed" if faults else "passed", {"documents": manifest["documents"]}, dict(counts), detail, chunk
@@ -105,32 +105,41 @@ _FAULTS = {
 }
 
 
-def _count(counts: Counter[str], faults: dict[str, str], kind: str, document_id: str, told: bool | None) -> None:
+def _count(counts: Counter[str], faults: dict[str, str], kind: str, document_id: str, times: Times) -> None:
     counts[kind] += 1
-    if told is None:
-        counts["untold"] += 1
-    elif not told:
+    if times.later:
+        return
+    if times.dated or (kind == "new" and times.made):
         faults[document_id] = _FAULTS[kind].format(document_id)
+    else:
+        counts["untold"] += 1
 
 
-def _is_new(document: bytes, collection: Collection, since: datetime) -> bool | None:
-    """Whether the document was made or written after that time, by its change key or its `_id`; None where neither can tell."""
+class Times(NamedTuple):
+    """What a document tells of its times: whether one of them is `later` than a moment, whether its change key is a date, and
+    whether its `_id` says when it was made."""
+
+    later: bool
+    dated: bool
+    made: bool
+
+
+def _times(document: bytes, collection: Collection, since: datetime) -> Times:
     (content,) = decode_batch([document])
     if isinstance(content, MalformedError):
-        return None
+        return Times(later=False, dated=False, made=False)
     document_id, key = content.get("_id"), content.get(collection.change_key)
-    if is_later(document_id, since) or is_later(key, since):
-        return True
-    return False if collection.change_key != "_id" and isinstance(key, DatetimeMS) else None
+    later = is_later(document_id, since) or is_later(key, since)
+    return Times(later, isinstance(key, DatetimeMS), isinstance(document_id, ObjectId))
 
 
 def _look_up(
     database: Database[Any], collection: Collection, document_ids: Iterable[str], since: datetime
-) -> Iterator[tuple[str, bool | None]]:
+) -> Iterator[tuple[str, Times]]:
     """Those of these documents that are there, although the chunk's reading did not meet them: they left their window."""
     there = lookup.find_ids(database, collection.name, [each for each in document_ids if not each.startswith(MALFORMED)])
     for document in lookup.read_documents(database, collection.name, [value for values in there.values() for value in values]):
-        yield of_bytes(document), _is_new(document, collection, since)
+        yield of_bytes(document), _times(document, collection, since)
 
 
 def _staged(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:

@@ -205,7 +205,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 def by_ids(ids: list[Any]) -> dict[str, Any]:
     """The bounds of a chunk that is just the documents of these `_id`s."""
-    return _part(Part({"_id": {"$in": ids}}, "_id_"))
+    return _part(Part({"_id": {"$in": ids}}, None))
 
 
 def is_plannable(document_id: Any) -> bool:

@@ -46,12 +46,17 @@ def test_documents_written_after_they_were_read_are_counted_by_what_their_change
     assert live(run)["users"] == ("passed", {"same": 3, "changed": 2, "untold": 1, "gone": 1, "new": 1})
     users.update_one({"_id": DAN}, {"$set": {"name": "Dan"}})
     users.insert_one(user(8))
+    users.insert_one(user(9, updatedAt=...))
+    users.insert_one(user(10, _id="ten", updatedAt=...))
     mover.database.progresspoints.insert_one(point(32, ANN, timestamp=LONG_AGO))
     (check, *_) = run.live()
     assert (check.check, check.subject, check.verdict) == ("live", "users", "failed")
     assert check.detail is not None
     assert f'{{"$oid":"{DAN}"}} has other bytes than those that were read' in check.detail
-    assert f'{{"$oid":"{oid(8)}"}} was not read' in check.detail
+    for number in (8, 9):
+        assert f'{{"$oid":"{oid(number)}"}} was not read' in check.detail
+    assert '"ten"' not in check.detail
+    assert check.actual == {"same": 2, "changed": 3, "new": 4, "gone": 1, "untold": 2}
     assert run.live()[3].verdict == "failed"
 
 
