@@ -15,11 +15,11 @@ from typing import Any
 import bson
 from pymongo.database import Database
 
-from mongo2pg.decode import OPTIONS, MalformedError, decode_batch
+from mongo2pg.decode import OPTIONS
 from mongo2pg.differences import SHOWN
 from mongo2pg.document_ids import MALFORMED, document_id
 from mongo2pg.model import Child, Collection
-from mongo2pg.outline import own_id
+from mongo2pg.outline import count_elements, own_id
 from mongo2pg.plan import counted, whole_query
 from mongo2pg.staging import CollectionStaging, open_parquet
 
@@ -99,16 +99,16 @@ class SourceCount:
         found = Explanation()
         lengths = _lengths(self.collection)
         steps = [{"$match": whole_query(self.plan)}, {"$project": {"_id": 1, **lengths}}]
-        there = {document_id(row["_id"]): [row[name] for name in lengths] for row in self._source().aggregate(steps)}
+        rows = self._source().aggregate(steps)
+        there = {document_id(row["_id"]): [row[name] for name in lengths] for row in rows if "_id" in row}
         for text, content in self._read(["_id", "bson"]):
-            (document,) = decode_batch([content])
             now = there.get(text)
-            if now is None or isinstance(document, MalformedError):
+            if now is None:
                 continue  # gone, or it left the window: `explain_documents` judges it
-            then = [_length_of(document, child) for child in self.collection.children]
+            then = [count_elements(content, child) for child in self.collection.children]
             if now == then:
                 continue
-            if self._raw(document["_id"]) != content:
+            if self._raw(own_id(content)) != content:
                 found.explained += 1
             else:
                 found.unexplained[text] = f"{text}: the server counts {now} elements, {then} were read"
@@ -163,10 +163,3 @@ def _length(child: Child) -> dict[str, Any]:
         conditions.append({"$isArray": whole})
         size = {"$size": whole}
     return {"$cond": [{"$and": conditions}, size, 0]}
-
-
-def _length_of(document: Any, child: Child) -> int:
-    value = document
-    for key in child.path.split("."):
-        value = value.get(key) if isinstance(value, dict) else None
-    return len(value) if isinstance(value, dict if child.kind == "map" else list) else 0

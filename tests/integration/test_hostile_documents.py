@@ -175,12 +175,37 @@ def test_a_document_that_repeats_a_key_is_rejected_with_both_values(hostile: Hos
     assert sound_is_there(moved)
 
 
-def test_the_arrays_of_a_document_that_repeats_a_key_are_accounted_for(hostile: Hostile) -> None:
-    # A real server keeps repeated keys, and counts the elements of such a document's arrays.
-    raw = document(Pairs((("_id", oid(2)), ("parts", [{"label": "one"}, {"label": "two"}]), ("name", "a"), ("name", "b"))))
-    moved = hostile.move([document(SOUND), raw])
-    (parts,) = (each for each in moved.things["arrays"] if each["path"] == "parts")
-    assert parts == {"path": "parts", "elements": 2, "rows": 0, "rejected": 0, "of_parents_not_loaded": 2}
+def test_the_arrays_of_malformed_documents_are_accounted_for(hostile: Hostile) -> None:
+    # A real server keeps such documents, and counts the elements of their arrays.
+    two = [{"label": "one"}, {"label": "two"}]
+    no_text = Raw(0x02, (3).to_bytes(4, "little") + b"\xff\xfe\0")
+    broken = Raw(0x02, (999).to_bytes(4, "little") + b"abc\0")
+    raws = [
+        document(Pairs((("_id", oid(2)), ("parts", two), ("name", "a"), ("name", "b")))),
+        document(Pairs((("_id", oid(3)), ("parts", two), ("parts", [{"label": "three"}])))),
+        document(
+            Pairs((("_id", oid(4)), ("parts", [*two, {"label": no_text}]), ("scores", [1.5]), ("labels", {"a": {}, "b": {}})))
+        ),
+        document(Pairs((("_id", oid(5)), ("parts", Raw(0x04, document(Pairs((("0", {}), ("1", broken), ("2", {}))))))))),
+        document(Pairs((("_id", oid(6)), ("scores", [1.5, 2.5]), ("name", broken), ("parts", two)))),
+        document(Pairs((("parts", two), ("scores", [0.5])))),
+        document(Pairs((("_id", no_text), ("parts", two)))),
+    ]
+    moved = hostile.move([document(SOUND), document(thing(7, parts=two, labels={"c": {}})), *raws])
+    assert moved.things["rejected"] == {"malformed": len(raws)}
+    counted = {each.pop("path"): each for each in moved.things["arrays"]}
+    assert counted == {
+        "parts": {"elements": 14, "rows": 2, "rejected": 0, "of_parents_not_loaded": 12},
+        "scores": {"elements": 4, "rows": 0, "rejected": 0, "of_parents_not_loaded": 4},
+        "labels": {"elements": 3, "rows": 1, "rejected": 0, "of_parents_not_loaded": 2},
+    }
+    on_server = moved.rows(
+        """
+        SELECT split_part(subject, '.', 2), (expected -> 'server')::int FROM migration.checks
+        WHERE check_name = 'accounting' AND starts_with(subject, 'things.')
+        """
+    )
+    assert dict(on_server) == {path: counts["elements"] for path, counts in counted.items()}
 
 
 @pytest.mark.parametrize("chunk_bytes", [64 << 20, EACH], ids=["one chunk", "many chunks"])
