@@ -116,13 +116,16 @@ def test_no_password_is_in_its_output_or_files(surroundings: Surroundings, first
 def test_a_check_that_fails_ends_with_another_status(surroundings: Surroundings, first: subprocess.CompletedProcess[str]) -> None:
     assert first.returncode == 0
     with surroundings.target.connect(autocommit=True) as conn:
-        conn.execute("INSERT INTO users (id, email) VALUES (%s, 'nobody@example.com')", (uuid_of(99),))
-        # The run would take it out, for no document is behind it.
-        conn.execute("CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
-        conn.execute("CREATE TRIGGER stay BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION stay()")
+        # Nothing that a run mends: the constraint is there by its name.
+        conn.execute("ALTER TABLE progress_points DROP CONSTRAINT progress_points_user_id_fkey")
+        conn.execute(
+            "ALTER TABLE progress_points ADD CONSTRAINT progress_points_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id)"
+            " ON DELETE CASCADE NOT VALID"
+        )
     second = surroundings.airflow("dags", "test", "auth", "-c", '{"mode": "full"}')
     assert second.returncode != 0
-    assert f"users {uuid_of(99)}: PostgreSQL has a row that no document explains" in second.stdout
+    assert "the foreign key of user_id to users is not valid" in second.stdout
+    assert "references of progress_points: failed" in second.stdout
     assert [report["passed"] for report in surroundings.reports()] == [True, False]
 
 
