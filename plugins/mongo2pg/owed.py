@@ -38,6 +38,9 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     planned = staging if staging and staging.plan.exists() else None
     chunks = len(read_json(planned.plan)["bounds"]) if planned else 1
     how = scope(planned) if planned else FULL
+    if how == DELETES:
+        yield Owed("deletes", collection.name)
+        return
     for table in collection.tables:
         yield Owed("uniqueness", table.name)
         if judged_references(table):
@@ -45,9 +48,6 @@ def _of_collection(collection: Collection, staging: CollectionStaging | None) ->
     if how == RECONCILE:
         yield Owed("unexplained_rows", collection.table)
         yield from (Owed("reconcile", table.name, chunk) for table in collection.tables for chunk in range(chunks))
-        return
-    if how == DELETES:
-        yield Owed("deletes", collection.name)
         return
     yield Owed("accounting", collection.name)
     for chunk in range(chunks):

@@ -1,34 +1,48 @@
 """What the tests' Airflow does to every task: it fails when a file asks for it, and it fails once.
 
-The file `AIRFLOW_HOME/fail/<task id>` asks; it is looked for when the task is about to run. Copied to AIRFLOW_HOME/config.
+The file `AIRFLOW_HOME/fail/<task id>` asks; it is looked for when the task is about to run. The file
+`AIRFLOW_HOME/kill/<DAG id>/<task id>` asks for a kill -9 once the work is done and before Airflow hears of it; tasks of the DAG
+MORTAL are then tried again, as they are everywhere but in tests. Copied to AIRFLOW_HOME/config.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+MORTAL = "external_bridge"
+
 
 def task_policy(task: Any) -> None:
     """Called by Airflow for each task of a DAG file that it reads, by workers just before they run one."""
+    changes = {"retry_delay": timedelta(0)} if task.dag_id == MORTAL else {"retries": 0}
     if hasattr(task, "partial_kwargs"):
-        task.partial_kwargs["retries"] = 0
+        task.partial_kwargs.update(changes)
     else:
-        task.retries = 0
+        for name, value in changes.items():
+            setattr(task, name, value)
     if hasattr(task, "python_callable"):
-        task.python_callable = _breakable(task.task_id, task.python_callable)
+        task.python_callable = _breakable(task, task.python_callable)
     elif hasattr(task, "ask"):
-        task.ask = _breakable(task.task_id, task.ask)
+        task.ask = _breakable(task, task.ask)
 
 
-def _breakable(task_id: str, body: Callable[..., Any]) -> Callable[..., Any]:
+def _breakable(task: Any, body: Callable[..., Any]) -> Callable[..., Any]:
+    home, dag_id, task_id = Path(os.environ["AIRFLOW_HOME"]), task.dag_id, task.task_id
+
     @wraps(body)
     def either(*arguments: Any, **named: Any) -> Any:
-        if (Path(os.environ["AIRFLOW_HOME"]) / "fail" / task_id).exists():
+        if (home / "fail" / task_id).exists():
             raise RuntimeError(f"told to fail: {task_id}")
-        return body(*arguments, **named)
+        result = body(*arguments, **named)
+        if (kill := home / "kill" / dag_id / task_id).exists():
+            kill.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
 
     return either
