@@ -498,6 +498,17 @@ def forget_checks(conn: Connection, run: RunKey) -> None:
     conn.execute("DELETE FROM migration.differences WHERE domain = %s AND run_id = %s", (run.domain, run.run_id))
 
 
+def forget_verdicts(conn: Connection, run: RunKey, checks: Sequence[str], subjects: Sequence[str], chunk: int = -1) -> None:
+    """Before checks are made again, and not in their transaction: whoever is killed meanwhile leaves no earlier verdict."""
+    conn.execute(
+        """
+        DELETE FROM migration.checks
+        WHERE (domain, run_id, chunk) = (%s, %s, %s) AND check_name = ANY(%s) AND subject = ANY(%s)
+        """,
+        (run.domain, run.run_id, chunk, list(checks), list(subjects)),
+    )
+
+
 def forget_differences(conn: Connection, run: RunKey, check: str, chunk: int, tables: Sequence[str]) -> None:
     """Before a check is made again: the differences that it found the last time."""
     conn.execute(

@@ -55,8 +55,12 @@ def count_domain(
     Without a `database` (a replay reads none, and some documents only) just the sums of the books are checked.
     """
     checks: list[Check] = []
+    tables = [table.name for table in domain.tables]
+    arrays = [f"{collection.name}.{child.path}" for collection in domain.collections for child in collection.children]
+    subjects = [*tables, *arrays, *(collection.name for collection in domain.collections)]
+    books.forget_verdicts(conn, run, ["accounting", "limits", "row_counts", "progress"], subjects)
     with conn.transaction():
-        books.forget_differences(conn, run, "row_counts", -1, [table.name for table in domain.tables])
+        books.forget_differences(conn, run, "row_counts", -1, tables)
         for collection in domain.collections:
             checks += _count_collection(database, conn, run, collection, staging.collection(run.plan_id, collection.name))
             if database is not None:

@@ -58,10 +58,12 @@ def round_trip_chunk(
 ) -> list[Check]:
     """The check `round_trip` of each table for a sample of the chunk's documents, always the same; 1 is all of them."""
     started = time.monotonic()
+    tables = [table.name for table in collection.tables]
+    books.forget_verdicts(conn, run, ["round_trip"], tables, chunk)
     manifest = read_json(staging.manifest(chunk))
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        books.forget_differences(conn, run, "round_trip", chunk, [table.name for table in collection.tables])
+        books.forget_differences(conn, run, "round_trip", chunk, tables)
         name_newer(conn, run, collection, staging, manifest)
         trip = _Trip(conn, run, collection, chunk)
         for names, raws in _sampled(staging, chunk, manifest, sample):

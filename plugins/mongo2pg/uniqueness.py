@@ -30,8 +30,10 @@ def check_uniqueness(conn: Connection, run: RunKey, domain: Domain, staging: Run
     that is missing or guards nothing fails the check even where the rows are right.
     """
     checks: list[Check] = []
+    tables = [table.name for table in domain.tables]
+    books.forget_verdicts(conn, run, ["uniqueness"], tables)
     with conn.transaction():
-        books.forget_differences(conn, run, "uniqueness", -1, [table.name for table in domain.tables])
+        books.forget_differences(conn, run, "uniqueness", -1, tables)
         for collection in domain.collections:
             full = is_read_in_full(conn, run, collection, staging.collection(run.plan_id, collection.name))
             for table in collection.tables:

@@ -28,11 +28,13 @@ def verify_chunk(
 ) -> list[Check]:
     """The chunk's `checksums` and `rejects` checks, written to the books with every difference found."""
     started = time.monotonic()
+    tables = [table.name for table in collection.tables]
+    books.forget_verdicts(conn, run, ["checksums", "rejects"], [*tables, collection.name], chunk)
     manifest = read_json(staging.manifest(chunk))
     with conn.transaction():
         # One view of the target for rows, rejects and what other runs loaded: they may go on meanwhile.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        books.forget_differences(conn, run, "checksums", chunk, [table.name for table in collection.tables])
+        books.forget_differences(conn, run, "checksums", chunk, tables)
         name_newer(conn, run, collection, staging, manifest)
         documents = _staged(staging, chunk, manifest, collection)
         booked = of_chunk(run, collection.name, chunk, partial=scope(staging) != FULL)

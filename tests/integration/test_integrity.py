@@ -11,6 +11,7 @@ import pytest
 
 from deepiri.auth import AUTH
 from deepiri.engagement import ENGAGEMENT
+from mongo2pg import books
 from mongo2pg.books import Check
 from mongo2pg.owed import owed_checks
 from mongo2pg.run import Run
@@ -293,3 +294,30 @@ def test_what_no_task_checked_is_booked_as_not_run_and_the_run_is_red(loaded: Ru
     loaded.uniqueness()
     verdicts = conn.execute("SELECT DISTINCT verdict FROM migration.checks WHERE check_name = 'uniqueness'").fetchall()
     assert verdicts == [("passed",)], "a check that runs later takes the place of what was booked"
+
+
+CHECKED = {
+    "row_counts": {"accounting", "limits", "row_counts"},
+    "checksums": {"checksums", "rejects"},
+    "references": {"references"},
+    "uniqueness": {"uniqueness"},
+    "round_trip": {"round_trip"},
+}
+
+
+@pytest.mark.parametrize("stage", CHECKED)
+def test_a_task_that_dies_leaves_no_verdict_of_an_earlier_time(loaded: Run, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
+    assert loaded.verify()["passed"] is True
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(books, "forget_differences", die)
+        with pytest.raises(KeyboardInterrupt):
+            getattr(loaded, stage)()
+    report = loaded.report()
+    assert report["passed"] is False
+    assert {check["check"] for check in report["checks"] if check["verdict"] == "not_run"} == CHECKED[stage]
+    getattr(loaded, stage)()
+    assert loaded.report()["passed"] is True
