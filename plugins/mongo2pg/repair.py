@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from psycopg import IntegrityError
+from psycopg import IntegrityError, sql
 from pymongo.database import Database
 
 from mongo2pg import lookup, schema
@@ -25,9 +25,10 @@ from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import REPAIR, by_ids, is_plannable, server_time
+from mongo2pg.queries import create_incoming, incoming, target
 from mongo2pg.reconcile import Reconciler, check_constraints, find_left, unexplained_ids
 from mongo2pg.settle import settle_domain
-from mongo2pg.staging import RunStaging, read_json, write_json
+from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
 from mongo2pg.versions import read_again
 
 log = logging.getLogger(__name__)
@@ -102,10 +103,9 @@ def _repair(
 ) -> None:
     for collection in domain.collections:
         staged = staging.collection(run.plan_id, collection.name)
-        for chunk in range(len(read_json(staged.plan)["bounds"])):
-            extract_chunk(database, staged, chunk)
-            normalise_chunk(collection, staged, chunk)
-            load_chunk(conn, run, collection, staged, chunk, partial(read_again, database, collection, staged, chunk))
+        _move(database, conn, run, collection, staged)
+        if holders := _holders(conn, run, collection):
+            _move(database, conn, run, collection, staged, _add(database, staged, holders))
     create_gone(conn)
     for name, each in found.items():
         conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
@@ -114,14 +114,72 @@ def _repair(
     settle_domain(conn, run, domain, staging, everyone)
 
 
+def _move(
+    database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, first: int = 0
+) -> None:
+    """The plan's chunks from the first one on, from documents to rows."""
+    for chunk in range(first, len(read_json(staging.plan)["bounds"])):
+        extract_chunk(database, staging, chunk)
+        normalise_chunk(collection, staging, chunk)
+        load_chunk(conn, run, collection, staging, chunk, partial(read_again, database, collection, staging, chunk))
+
+
+def _holders(conn: Connection, run: RunKey, collection: Collection) -> dict[str, str | None]:
+    """The documents of rows that have a unique key, or the id, that a held document claims, and what the rows keep of their `_id`s.
+
+    Who of them has it is judged between documents that were read: a row of another one would keep it.
+    """
+    root = collection.tables[0]
+    claims: list[sql.Composable] = [sql.SQL("t.id = i.id AND migration.document_id(t.id, t.extra) <> h.document_id")]
+    for key in root.unique:
+        same = [sql.SQL("t.{0} = i.{0}").format(sql.Identifier(name)) for name in key]
+        claims.append(sql.SQL(" AND ").join([sql.SQL("t.id <> i.id"), *same]))
+    holders: dict[str, str | None] = {}
+    for claim_of in claims:
+        with conn.transaction():
+            conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(root.name)))
+            conn.execute(create_incoming(root))
+            rows = conn.execute(
+                sql.SQL(
+                    """
+                    SELECT migration.document_id(t.id, t.extra)::text, (t.extra -> '_id')::text
+                    FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).*) AS i, {target} t
+                    WHERE (h.plan_id, h.table_name) = (%s, %s) AND {claim}
+                    """
+                ).format(incoming=incoming(root.name), target=target(root.name), claim=claim_of),
+                (run.plan_id, root.name),
+            )
+            holders |= dict(rows.fetchall())
+    return holders
+
+
+def _add(database: Database[Any], staging: CollectionStaging, documents: dict[str, str | None]) -> int:
+    """Adds chunks of these documents to the plan; returns the number of the first one."""
+    plan = read_json(staging.plan)
+    first = len(plan["bounds"])
+    kept = {name: text for name, text in documents.items() if text is not None}
+    added = _ids(database, staging.collection, list(documents), kept)
+    plan |= {"source_before": plan["source_before"] + len(added), "bounds": plan["bounds"] + _chunks(added)}
+    write_json(staging.plan, plan)
+    return first
+
+
+def _ids(database: Database[Any], name: str, documents: Sequence[str], kept: dict[str, str]) -> list[Any]:
+    """The `_id`s of those documents that are there."""
+    there = lookup.find_ids(database, name, documents, kept)
+    return [value for values in there.values() for value in values if is_plannable(value)]
+
+
+def _chunks(ids: list[Any]) -> list[dict[str, Any]]:
+    return [by_ids(ids[first : first + lookup.AT_ONCE]) for first in range(0, len(ids), lookup.AT_ONCE)]
+
+
 def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:
     """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's."""
     key = run._replace(plan_id=uuid.uuid4().hex[:12])
     for collection in domain.collections:
         each = found[collection.name]
-        there = lookup.find_ids(database, collection.name, each.differing, each.kept)
-        ids = [value for values in there.values() for value in values if is_plannable(value)]
-        slices = [ids[first : first + lookup.AT_ONCE] for first in range(0, len(ids), lookup.AT_ONCE)]
+        ids = _ids(database, collection.name, each.differing, each.kept)
         plan = {
             "plan_id": key.plan_id,
             "collection": collection.name,
@@ -132,7 +190,7 @@ def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: R
             "planned_at": server_time(database),
             "source_before": len(ids),
             "estimated_bytes": 0,
-            "bounds": [by_ids(some) for some in slices],
+            "bounds": _chunks(ids),
         }
         write_json(staging.collection(key.plan_id, collection.name).plan, plan)
         log.info("%s: %s documents are moved again", collection.name, f"{len(ids):,}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from benchmarks.replay_server import ReplayServer
 from demo.postgres import PostgresLogin
 from mongo2pg import lookup, schema
 from mongo2pg.errors import PermanentError, RepairError
-from tests.documents import fill, oid, point, skill_tree, user, uuid_of
+from mongo2pg.window import Window
+from tests.documents import NOON, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, as_bytes, connect_mover, framed, write_sql
 from tests.mover import Mover
 from tests.score.corruptions import (
@@ -194,6 +195,24 @@ def test_more_than_a_share_is_not_repaired_but_counted(mover: Mover) -> None:
     assert mover.column("SELECT count(*) FROM users WHERE name = 'the same'") == [20]
 
 
+def test_a_key_that_a_window_left_to_the_later_document_goes_to_the_smaller_id(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(5, email="a@x")], skilltrees=[skill_tree(11, EVE)])
+    mover.passed("first")
+    mover.database.users.insert_one(user(3, email="a@x"))
+    hour = Window(NOON + timedelta(hours=3), NOON + timedelta(hours=4))
+    mover.run("window").move(window=hour)
+    assert mover.rejects() == {("users", str(CLEO), "email", "duplicate_key")}, "to a window the first one keeps it"
+    assert failed(mover.run("look").reconcile()) == {("reconcile", "users")}
+    report = mover.run("repair").reconcile(repair=True)
+    assert report["failures"] == []
+    assert mover.column("SELECT id::text FROM users WHERE email = 'a@x'") == [uuid_of(3)]
+    assert mover.rejects() == {
+        ("users", str(EVE), "email", "duplicate_key"),
+        ("skilltrees", str(oid(11)), "userId", "orphan"),
+    }
+    assert mover.run("again").reconcile()["passed"] is True
+
+
 def test_rows_behind_dropped_constraints_are_found_and_the_constraint_comes_back_with_the_last_of_them(mover: Mover) -> None:
     fill(mover.database, users=[user(1), user(2), user(3)])
     mover.passed("first")
@@ -286,6 +305,17 @@ def test_a_row_that_lost_the_id_of_its_document_is_given_back_to_it(mover: Mover
     assert contents(mover) == good
     assert before["skill_trees"] == versions(mover)["skill_trees"], "what hangs on the row is not touched"
     assert mover.rejects() == set()
+
+
+def test_of_two_documents_that_share_an_id_the_smaller_one_gets_the_row_though_only_the_other_was_loaded(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(2)])
+    mover.passed("first")
+    mover.database.users.insert_one(user(9, _id=str(ANN)))  # a string sorts before an ObjectId
+    assert ("reconcile", "users") in failed(mover.run("look").reconcile())
+    assert mover.run("repair").reconcile(repair=True)["failures"] == []
+    assert mover.rows("SELECT name, extra FROM users WHERE id = %s", uuid_of(1)) == [("User 9", {"_id": str(ANN)})]
+    assert mover.rejects() == {("users", str(ANN), "_id", "duplicate_key")}
+    assert mover.run("again").reconcile()["passed"] is True
 
 
 def test_a_document_that_breaks_the_specification_is_moved_by_its_id_and_without_one_by_a_full_run(
