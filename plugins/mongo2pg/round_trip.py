@@ -14,8 +14,11 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from psycopg import sql
 
 from mongo2pg import books
@@ -241,28 +244,18 @@ def _sampled(
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
         groups = range(raw.num_row_groups)
         wanted = min(manifest["documents"], max(math.ceil(manifest["documents"] * sample), AT_LEAST))
-        limit = None
-        if wanted < manifest["documents"]:
-            ranks = [
-                zlib.crc32(name.encode())
-                for group in groups
-                for name in raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
-            ]
-            limit = sorted(ranks)[wanted - 1] if wanted else -1
+        ranks = [list(map(zlib.crc32, _names(raw, group).cast(pa.binary()).to_pylist())) for group in groups]
+        limit = sorted(chain.from_iterable(ranks))[wanted - 1] if wanted else -1
         names: list[str] = []
         raws: list[bytes] = []
-        size = first = 0
-        superseded = set(read_json(staging.raw_manifest(chunk))["superseded"])  # their document comes again
+        size = 0
         for group in groups:
-            content = raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
-            chosen = [at for at, name in enumerate(content) if limit is None or zlib.crc32(name.encode()) <= limit]
-            chosen = [at for at in chosen if first + at not in superseded]
-            first += len(content)
+            chosen = [at for at, rank in enumerate(ranks[group]) if rank <= limit]
             if not chosen:
                 continue
-            documents = raw.read_row_group(group, columns=["bson"]).column(0)
+            content, documents = _names(raw, group), raw.read_row_group(group, columns=["bson"]).column(0)
             for at in chosen:
-                names.append(content[at])
+                names.append(content[at].as_py())
                 raws.append(documents[at].as_py())
                 size += len(raws[-1])
                 if len(raws) >= BATCH or size >= BATCH_BYTES:
@@ -270,6 +263,10 @@ def _sampled(
                     names, raws, size = [], [], 0
         if raws:
             yield names, raws
+
+
+def _names(raw: pq.ParquetFile, group: int) -> pa.ChunkedArray:
+    return raw.read_row_group(group, columns=["_id"]).column(0)
 
 
 def _as_text(column: Column) -> sql.Composable:
