@@ -69,6 +69,7 @@ def compare_source(
     A document that was written, made or deleted since it was read is counted, not a fault, if its change key says so or cannot
     say; one that has other bytes though it was not changed since, by its change key, or that was there and not read, is one.
     """
+    books.forget_verdicts(conn, run, ["live"], [collection.name], chunk)
     manifest = read_json(staging.manifest(chunk))
     since = datetime.fromisoformat(manifest["read_time"]) - LOOKBACK
     left = {digest(document) for _, document in _staged(staging, manifest)}

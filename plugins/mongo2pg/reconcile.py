@@ -180,7 +180,9 @@ class Reconciler:
     # --- the books ---
 
     def _forget(self, check: str, chunk: int) -> None:
-        books.forget_differences(self.conn, self.run, check, chunk, [table.name for table in self.collection.tables])
+        tables = [table.name for table in self.collection.tables]
+        books.forget_verdicts(self.conn, self.run, [CHECK], tables, chunk)
+        books.forget_differences(self.conn, self.run, check, chunk, tables)
 
     def _checks(self, judged: Judgement, check: str, chunk: int, remark: str | None = None) -> list[Check]:
         checks = []
@@ -241,7 +243,8 @@ def check_constraints(conn: Connection, run: RunKey, domain: Domain, staging: Ru
 
 def find_unexplained(database: Database[Any], conn: Connection, run: RunKey, domain: Domain) -> list[Check]:
     """Rows whose document is gone and that no declared expiry explains: each in the books, a check for each root table."""
-    checks = []
+    checks: list[Check] = []
+    books.forget_verdicts(conn, run, [ROWS], [collection.table for collection in domain.collections])
     for collection in domain.collections:
         create_gone(conn)
         gone, rows = find_gone(database, conn, collection)
