@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 from deepiri.auth import AUTH
 from deepiri.engagement import ENGAGEMENT
 from mongo2pg import books
+from mongo2pg.across import settle_across
 from mongo2pg.books import Check
+from mongo2pg.model import Domain
 from mongo2pg.owed import owed_checks
 from mongo2pg.run import Run
+from mongo2pg.staging import RunStaging
 from mongo2pg.window import Window
 from tests.conftest import PostgresWithMover
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
@@ -237,6 +241,23 @@ def test_references_into_a_domain_that_is_not_loaded_wait_for_it(engagement: Mov
     assert checks["momentum"].actual["columns"] == {
         "user_id": {"foreign_key": "the table that it refers to is not loaded yet"},
     }
+
+
+@pytest.mark.parametrize("neighbours", [(), (ENGAGEMENT,)], ids=["nobody judged them", "the other domain's settling judged them"])
+def test_references_that_waited_are_judged_once_both_domains_are_there(engagement: Mover, neighbours: tuple[Domain, ...]) -> None:
+    engagement.move("alone").verify()
+    users = Run(engagement.database, engagement.conn, AUTH, engagement.staging, "users", neighbours)
+    users.move()
+    assert users.verify()["failures"] == []
+    settle_across(engagement.database, engagement.conn, [AUTH, ENGAGEMENT], engagement.staging)
+    ((verdict, columns),) = engagement.rows(
+        "SELECT verdict, actual -> 'columns' FROM migration.checks"
+        " WHERE (run_id, check_name, subject) = ('alone', 'references', 'objectives')"
+    )
+    assert verdict == "passed"
+    assert columns["user_id"] == {"orphans": 0, "foreign_key": "enforced", "rejected": 1}
+    report = RunStaging(engagement.staging, "engagement", "alone").folder / "report.json"
+    assert json.loads(report.read_text())["passed"] is True
 
 
 def test_optional_references_that_lead_nowhere_are_counted_and_one_that_was_cleared_in_vain_is_named(engagement: Mover) -> None:
