@@ -17,7 +17,7 @@ from mongo2pg.increments import passed_over, what_moves
 from mongo2pg.live import compare_source
 from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
-from mongo2pg.modes import Request
+from mongo2pg.modes import DELETES, FULL, REPLAY, Request
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
@@ -68,7 +68,7 @@ class Run:
     def prepare(self) -> None:
         books.open_session(self.conn)
         prepare(self.database, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, "full", {"mode": "full"}, None)
+        books.start_run(self.conn, self.key, FULL, {"mode": FULL}, None)
 
     def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
         self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, moved, read_concern=read_concern)
@@ -93,7 +93,7 @@ class Run:
         """The first half of a replay: the documents of open rejects as frames."""
         books.open_session(self.conn)
         prepare(None, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, "replay", {"mode": "replay"}, None)
+        books.start_run(self.conn, self.key, REPLAY, {"mode": REPLAY}, None)
         self.lots = plan_replay(self.conn, self.domain, self.staging)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         claim(self.conn, self.key, self.domain, self.alive)
@@ -130,7 +130,7 @@ class Run:
         """A run that moves nothing and takes out what is gone."""
         books.open_session(self.conn)
         prepare(self.database, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, "deletes", {"mode": "deletes"}, None)
+        books.start_run(self.conn, self.key, DELETES, {"mode": DELETES}, None)
         self.key = self.key._replace(plan_id=plan_deletes(self.conn, self.domain, self.staging))
         return self.delete(max_delete_ratio)
 
