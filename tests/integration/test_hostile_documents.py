@@ -1084,6 +1084,7 @@ def test_reasons_are_those_of_the_documented_list(hostile: Hostile) -> None:
         {"_id": oid(6), "code": 5, "at": DatetimeMS(0)},
         {"_id": oid(7), "code": "same", "at": DatetimeMS(0), "words": ["a", "a"]},
         {"_id": oid(8), "code": "same", "at": DatetimeMS(0)},
+        {"_id": oid(9), "code": "x" * (LONGEST_KEY + 1), "at": DatetimeMS(0)},
     ]
     moved = hostile.move(documents, codes)
     assert Counter(reason for _, _, reason in moved.rejects()) == {
@@ -1094,4 +1095,5 @@ def test_reasons_are_those_of_the_documented_list(hostile: Hostile) -> None:
         "nul_character": 1,
         "out_of_range": 1,
         "duplicate_key": 2,
+        "too_long": 1,
     }
