@@ -18,7 +18,7 @@ from mongo2pg.reference.ids import name
 from tests.unit.raw_bson import Pairs, Raw, document
 
 OID = ObjectId("64b7f0a1c2d3e4f5a6b7c8d9")
-ROW = object()  # named by the id of its row
+ROW = ...  # named by the id of its row
 
 NAMES: list[tuple[Any, Any]] = [
     (OID, '{"$oid":"64b7f0a1c2d3e4f5a6b7c8d9"}'),
