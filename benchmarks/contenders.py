@@ -65,7 +65,13 @@ class Command(NamedTuple):
 def ours_verified(place: Place) -> Command:
     """All stages and all checks."""
     command = ours_unverified(place)
-    return command._replace(words=[*command.words, "--verify"])
+    return command._replace(words=[*command.words, "--verify", "staged"])
+
+
+def ours_live(place: Place) -> Command:
+    """The same, and the source read a second time."""
+    command = ours_unverified(place)
+    return command._replace(words=[*command.words, "--verify", "live"])
 
 
 def ours_unverified(place: Place) -> Command:
@@ -140,6 +146,7 @@ def _peer(place: Place, program: Path, *words: str, **env: str) -> Command:
 
 CONTENDERS: dict[str, Callable[[Place], Command]] = {
     "ours": ours_verified,
+    "ours_live": ours_live,
     "ours_unverified": ours_unverified,
     "limit": limit,
     "ingestr": ingestr,

@@ -19,7 +19,7 @@ from pymongo import MongoClient
 
 from benchmarks.data import DATA_SETS
 from benchmarks.measure import cpu_seconds
-from mongo2pg.run import MOVE, STAGES, Run
+from mongo2pg.run import MOVE, VERIFY, Run
 
 
 class Stages:
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("data_set", choices=DATA_SETS)
     parser.add_argument("--uri", required=True, help="of the database to read")
     parser.add_argument("--staging", type=Path, required=True)
-    parser.add_argument("--verify", action="store_true")
+    parser.add_argument("--verify", choices=["staged", "live"], help="also check everything, live against a second reading, too")
     parser.add_argument("--started", type=float, required=True, help="when this process was started, on the monotonic clock")
     parser.add_argument("--server", action="append", default=[], metavar="NAME=PID", help="whose CPU to report, too")
     parser.add_argument("--costs", type=Path, required=True, help="the file to write")
@@ -57,7 +57,8 @@ def main() -> None:
         domain = DATA_SETS[given.data_set].domain
     with MongoClient[Any](given.uri) as client, psycopg.connect(os.environ["TARGET"]) as conn:
         run = Run(client.get_default_database(), conn, domain, given.staging, "bench")
-        for name in STAGES if given.verify else ("prepare", "plan", *MOVE):
+        checks = {"staged": VERIFY, "live": (*VERIFY, "live")}
+        for name in ("prepare", "plan", *MOVE, *([*checks[given.verify], "report"] if given.verify else [])):
             with stages.stage(name):
                 outcome = getattr(run, name)()
         if given.verify and not outcome["passed"]:

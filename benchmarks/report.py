@@ -8,9 +8,10 @@ from typing import Any
 
 from benchmarks.measure import Measured
 from demo.console import table
+from mongo2pg.run import VERIFY
 
 # What the checks of a run cost is compared with what these stages cost.
-MOVING, CHECKING = ("extract", "normalise", "load"), ("row_counts", "checksums", "references", "uniqueness", "round_trip", "report")
+MOVING, CHECKING = ("extract", "normalise", "load"), (*VERIFY, "report")
 
 
 def summary(documents: int, rows: int, runs: list[Measured]) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def checking_percent(stages: Iterable[Mapping[str, Any]]) -> float | None:
     seconds = {stage["stage"]: stage["seconds"] for stage in stages}
     if not set(CHECKING) <= seconds.keys():
         return None
-    return round(100 * sum(seconds[name] for name in CHECKING) / sum(seconds[name] for name in MOVING), 1)
+    checking = sum(seconds[name] for name in CHECKING) + seconds.get("live", 0)
+    return round(100 * checking / sum(seconds[name] for name in MOVING), 1)
 
 
 def merge_summary(found: Mapping[str, Any]) -> dict[str, Any]:

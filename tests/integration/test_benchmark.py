@@ -26,17 +26,17 @@ def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_ours_and_the_limit_are_measured_side_by_side(tmp_path: Path) -> None:
     data = ("--data", "webhooks=20", "--data", "merge=300")
-    done = bench(tmp_path, *data, "--contenders", "ours,ours_unverified,limit", "--runs", "1")
+    done = bench(tmp_path, *data, "--contenders", "ours,ours_live,ours_unverified,limit", "--runs", "1")
 
     assert done.returncode == 0, done.stderr
     latest = json.loads((tmp_path / "results" / "latest.json").read_text())
     found = json.loads((tmp_path / "results" / "details.json").read_text())["data_sets"]["webhooks"]
     assert {name: set(each) for name, each in latest.items()} == {
-        "webhooks": {"ours", "ours_unverified", "limit", "rows", "peak_rss_mb"},
+        "webhooks": {"ours", "ours_live", "ours_unverified", "limit", "rows", "peak_rss_mb"},
         "merge": {"ours", "limit", "rows", "peak_rss_mb", "wal_mb"},
     }
     assert latest["merge"]["rows"] == 3
-    assert set(latest["webhooks"]["peak_rss_mb"]) == {"ours", "ours_unverified", "limit"}
+    assert set(latest["webhooks"]["peak_rss_mb"]) == {"ours", "ours_live", "ours_unverified", "limit"}
     # A row for each webhook and each of its logs, whoever wrote them.
     assert {latest["webhooks"]["rows"]} == {each["rows"] for each in found["contenders"].values()} == {225}
     assert [stage["stage"] for stage in found["profile"]["ours"]] == [
