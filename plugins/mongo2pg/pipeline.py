@@ -103,6 +103,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.deletes import plan_deletes
             from mongo2pg.increments import passed_over, what_moves
             from mongo2pg.load import claim
+            from mongo2pg.orphans import adoptable
             from mongo2pg.plan import plan_domain, server_time
             from mongo2pg.rehearsal import rehearse
             from mongo2pg.replay import plan_replay
@@ -120,7 +121,10 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     if param("mode") == DRY_RUN:
                         audit_task(log, "dry_run", domain.name, **rehearse(database, conn, moved, chunk_bytes, windows, scan_limit))
                         return []
-                    lots = plan_domain(database, moved, _staging(domain), chunk_bytes, windows, scan_limit, param("read_concern"))
+                    again = adoptable(conn, moved)
+                    lots = plan_domain(
+                        database, moved, _staging(domain), chunk_bytes, windows, scan_limit, param("read_concern"), again
+                    )
                 run = _run(domain, lots[0]["plan_id"])
                 books.forget_checks(conn, run)
                 books.write_checks(conn, run, passed_over(asked, moved))

@@ -19,6 +19,7 @@ from mongo2pg.load import claim, load_chunk
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, FULL, REPLAY, Request
 from mongo2pg.normalise import normalise_chunk
+from mongo2pg.orphans import adoptable
 from mongo2pg.places import Deletion
 from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
 from mongo2pg.prepare import prepare
@@ -71,7 +72,10 @@ class Run:
         books.start_run(self.conn, self.key, FULL, {"mode": FULL}, None)
 
     def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
-        self.lots = plan_domain(self.database, self.domain, self.staging, chunk_bytes, moved, read_concern=read_concern)
+        orphans = adoptable(self.conn, self.domain)
+        self.lots = plan_domain(
+            self.database, self.domain, self.staging, chunk_bytes, moved, read_concern=read_concern, orphans=orphans
+        )
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         books.forget_checks(self.conn, self.key)
         claim(self.conn, self.key, self.domain, self.alive)

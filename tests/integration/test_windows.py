@@ -107,20 +107,51 @@ def test_a_late_writer_is_caught_by_the_lookback_pp_28(mover: Mover) -> None:
     assert outcome(window(mover, NOON, NOON + HOUR, lookback=5 * MS))[:2] == (1, 1)
 
 
-def test_an_orphan_whose_parent_comes_with_a_window_is_loaded_by_a_replay(mover: Mover) -> None:
+@pytest.fixture
+def family(mover: Mover) -> Mover:
+    """A skill tree whose owner comes a day later, with a window."""
     mover.domain = Domain("auth", (AUTH.collection("users"), AUTH.collection("skilltrees")))
-    fill(mover.database, users=[user(1)], skilltrees=[skill_tree(11, oid(2))])
+    fill(mover.database, users=[user(1)], skilltrees=[skill_tree(11, oid(2)), skill_tree(12, oid(3))])
     mover.passed("full")
     mover.database.users.insert_one(user(2, updatedAt=NOON + 24 * HOUR))
     run = mover.run("window")
     run.move(window=Window(NOON + 23 * HOUR, NOON + 25 * HOUR))
     assert outcome(counts(run)["users"])[:2] == (1, 1)
-    assert mover.rejects() == {("skilltrees", str(oid(11)), "userId", "orphan")}
-    replay = mover.run("replay")
+    assert mover.rejects() == {("skilltrees", str(oid(11)), "userId", "orphan"), ("skilltrees", str(oid(12)), "userId", "orphan")}
+    return mover
+
+
+def test_an_orphan_whose_parent_comes_with_a_window_is_loaded_by_a_replay(family: Mover) -> None:
+    replay = family.run("replay")
     replay.replay()
-    assert outcome(counts(replay)["skilltrees"])[:2] == (1, 1)
-    assert mover.rejects() == set()
-    assert mover.column("SELECT user_id::text FROM skill_trees") == [uuid_of(2)]
+    assert outcome(counts(replay)["skilltrees"])[:2] == (2, 1)
+    assert family.rejects() == {("skilltrees", str(oid(12)), "userId", "orphan")}
+    assert family.column("SELECT user_id::text FROM skill_trees") == [uuid_of(2)]
+
+
+def test_an_orphan_whose_parent_has_come_is_loaded_by_the_next_window_as_it_is_then(family: Mover) -> None:
+    family.database.skilltrees.update_one({"_id": oid(11)}, {"$set": {"skillPoints": 77}})
+    run = family.run("next window")
+    run.move(window=Window(NOON + 25 * HOUR, NOON + 26 * HOUR))
+    assert outcome(counts(run)["skilltrees"]) == (1, 1, 0, 0, {})
+    assert family.rejects() == {("skilltrees", str(oid(12)), "userId", "orphan")}
+    assert family.column("SELECT skill_points FROM skill_trees") == [77]
+
+
+def test_an_orphan_that_lies_in_the_window_is_read_once(family: Mover) -> None:
+    family.database.skilltrees.update_one({"_id": oid(11)}, {"$set": {"updatedAt": NOON + 26 * HOUR}})
+    run = family.run("next window")
+    run.move(window=Window(NOON + 25 * HOUR, NOON + 27 * HOUR))
+    assert outcome(counts(run)["skilltrees"]) == (1, 1, 0, 0, {})
+
+
+def test_an_orphan_that_is_gone_from_the_source_waits_for_a_full_run(family: Mover) -> None:
+    family.database.skilltrees.delete_one({"_id": oid(11)})
+    run = family.run("next window")
+    run.move(window=Window(NOON + 25 * HOUR, NOON + 26 * HOUR))
+    assert outcome(counts(run)["skilltrees"]) == (0, 0, 0, 0, {})
+    family.passed("full again")
+    assert family.rejects() == {("skilltrees", str(oid(12)), "userId", "orphan")}
 
 
 def test_of_two_windows_that_claim_one_slot_the_first_one_keeps_it_until_a_full_run(mover: Mover) -> None:

@@ -1,0 +1,85 @@
+"""Rejected orphans whose parent has come since: a window reads their documents again, as they are now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from psycopg import sql
+
+from mongo2pg import schema
+from mongo2pg.books import Connection
+from mongo2pg.identity import id_from_value
+from mongo2pg.model import Collection, Column, Domain
+from mongo2pg.plan import is_plannable
+from mongo2pg.queries import target
+from mongo2pg.rejects import value_at
+
+# Documents that a window reads besides its own, one query by their `_id`s; the others follow with the next windows.
+MOST = 1_000
+
+
+class _Orphan(NamedTuple):
+    document_id: Any
+    parent: str
+
+
+def adoptable(conn: Connection, domain: Domain) -> dict[str, list[Any]]:
+    """The `_id`s, by collection, of up to `MOST` documents with an open reject `orphan` whose parent's row is there now."""
+    return {collection.name: found for collection in domain.collections if (found := _of(conn, domain, collection))}
+
+
+def _of(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
+    found: dict[str, Any] = {}
+    for column, prefix in _references(collection):
+        if len(found) >= MOST or not schema.is_complete(conn, column.references):
+            continue
+        for some in _portions(_orphans(conn, domain, collection, column, prefix)):
+            present = _present(conn, column.references, [each.parent for each in some])
+            found |= {repr(each.document_id): each.document_id for each in some if each.parent in present}
+            if len(found) >= MOST:
+                break
+    return list(found.values())[:MOST]
+
+
+def _references(collection: Collection) -> Iterator[tuple[Column, str]]:
+    """The required references, each with the path of the array that it stands in: only they make orphans."""
+    for table in collection.tables:
+        for column in table.references:
+            if column.required:
+                yield column, table.child.path if table.child else ""
+
+
+def _orphans(conn: Connection, domain: Domain, collection: Collection, column: Column, prefix: str) -> Iterator[_Orphan]:
+    """In the order of the books; those whose `_id` a plan cannot hold are left to full runs and replays."""
+    with conn.transaction(), conn.cursor("mongo2pg_orphans") as cursor:
+        cursor.execute(
+            """
+            SELECT r.path, d.bson FROM migration.rejects r JOIN migration.reject_documents d ON d.sha256 = r.document
+            WHERE r.state = 'open' AND r.reason = 'orphan' AND (r.domain, r.collection) = (%s, %s) AND r.element = %s
+              AND starts_with(r.path, %s) AND right(r.path, length(%s)) = %s
+            ORDER BY r.document_id
+            """,
+            (domain.name, collection.name, bool(prefix), f"{prefix}." if prefix else "", column.path, column.path),
+        )
+        for path, bson in cursor:
+            content = bytes(bson)
+            document_id, parent = value_at(content, "_id"), value_at(content, path)
+            if parent is not None and is_plannable(document_id):
+                yield _Orphan(document_id, str(id_from_value(parent)))
+
+
+def _present(conn: Connection, table: str, ids: Sequence[str]) -> set[str]:
+    rows = conn.execute(sql.SQL("SELECT id::text FROM {} WHERE id = ANY(%s::uuid[])").format(target(table)), (list(ids),))
+    return {row[0] for row in rows}
+
+
+def _portions(orphans: Iterator[_Orphan]) -> Iterator[list[_Orphan]]:
+    some: list[_Orphan] = []
+    for orphan in orphans:
+        some.append(orphan)
+        if len(some) == MOST:
+            yield some
+            some = []
+    if some:
+        yield some
