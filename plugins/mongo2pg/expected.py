@@ -29,8 +29,8 @@ BATCH_BYTES = 512 << 10
 PORTION_BYTES = 4 << 20
 # Lines that become one COPY: an array of a large document becomes rows in parts of this size.
 COPY_BYTES = 8 << 20
-# Lines that wait while PostgreSQL judges.
-QUEUE_BYTES = 24 << 20
+# Lines that wait while PostgreSQL judges: about two portions.
+QUEUE_BYTES = 8 << 20
 
 # The number of a row's document, first column of each table here. No declared column has a capital letter.
 DOCUMENT = sql.Identifier("Document")
