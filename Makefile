@@ -39,7 +39,7 @@ test: $(VENV)/.installed $(MOTO)/.installed ## run every test, against real serv
 bench: $(VENV)/.installed $(PEER_STAMPS) ## measure speed and memory against the limit and against other tools, about 25 minutes
 	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)
 
-faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the tests know, not only some of each: about an hour
+faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the tests know, not only some of each: about 20 minutes
 	@# These tests do not use Hypothesis; its plugin would import it all when the session ends.
 	@MONGO2PG_FAULTS=all exec $(BIN)/python -m pytest -p no:hypothesispytest tests/faults $(ARGS)
 
