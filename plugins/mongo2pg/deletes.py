@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 # Ids compared at once: some 20 MB of them, and ranges long enough that the source's index is read in few queries.
 PAGE = 100_000
-# Rows that may always go: of a small collection a few are soon a large share.
+# Rows that may always go, or be repaired: of a small collection a few are soon a large share.
 TOLERATED = 20
 MAX_DELETE_RATIO = 0.10
 
@@ -197,8 +197,7 @@ def absent(database: Database[Any], conn: Connection, collection: Collection, id
 
 
 def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ratio: float) -> None:
-    beyond = {name: share for name, share in shares.items() if share[0] > TOLERATED and share[0] > ratio * share[1]}
-    if beyond:
+    if beyond := too_many(shares, ratio):
         books.write_checks(
             conn,
             run,
@@ -208,6 +207,11 @@ def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ra
             ],
         )
         raise DeleteError(beyond, ratio)
+
+
+def too_many(shares: dict[str, tuple[int, int]], ratio: float) -> dict[str, tuple[int, int]]:
+    """The collections of which more than this share, and more than a few, would be written: how many, and of how many."""
+    return {name: (part, whole) for name, (part, whole) in shares.items() if part > TOLERATED and part > ratio * whole}
 
 
 # --- under the locks -------------------------------------------------------------------------------------------------

@@ -6,18 +6,22 @@ triggers are disabled looks at none, and an index that could not be built to its
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from psycopg import sql
 
-from mongo2pg.books import Connection, RunKey
+from mongo2pg import books
+from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.count import name_read
-from mongo2pg.model import Collection, Table
+from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.plan import FULL, RECONCILE, scope
 from mongo2pg.queries import TARGET
-from mongo2pg.staging import CollectionStaging
+from mongo2pg.staging import CollectionStaging, RunStaging
+
+log = logging.getLogger(__name__)
 
 ENFORCED, MISSING = "enforced", "missing"
 
@@ -80,8 +84,35 @@ def rows_to_check(table: Table, *, whole: bool) -> sql.Composed:
     return sql.SQL("x.{} IN (SELECT id FROM pg_temp.mongo2pg_read)").format(sql.Identifier(table.parent_key or "id"))
 
 
-def is_read_in_full(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging) -> bool:
-    """Whether the run read, or compared, the whole collection; if not, the ids of what it read stand in `mongo2pg_read`."""
+def judge_tables(
+    conn: Connection,
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    name: str,
+    judge: Callable[[Collection, Table, bool], Check | None],
+) -> list[Check]:
+    """The check of this name for every table, in one transaction, in the books and in the log; an earlier verdict goes first.
+
+    `judge` is told whether all rows are to be looked at, as after a full reading. If not, the ids of the documents that were
+    read stand in `mongo2pg_read`.
+    """
+    tables = [table.name for table in domain.tables]
+    books.forget_verdicts(conn, run, [name], tables)
+    checks: list[Check] = []
+    with conn.transaction():
+        books.forget_differences(conn, run, name, -1, tables)
+        for collection in domain.collections:
+            full = _is_read_in_full(conn, staging.collection(run.plan_id, collection.name))
+            checks += [check for table in collection.tables if (check := judge(collection, table, full))]
+        books.write_checks(conn, run, checks)
+    for check in checks:
+        level = logging.INFO if check.verdict == "passed" else logging.ERROR
+        log.log(level, "%s %s of %s: %s %s", check.verdict, name, check.subject, check.actual, check.detail or "")
+    return checks
+
+
+def _is_read_in_full(conn: Connection, staging: CollectionStaging) -> bool:
     if scope(staging) in (FULL, RECONCILE):
         return True
     name_read(conn, staging, [])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import sql
@@ -24,9 +25,12 @@ class _Orphan(NamedTuple):
     parent: str
 
 
-def adoptable(conn: Connection, domain: Domain) -> dict[str, list[Any]]:
-    """The `_id`s, by collection, of up to `MOST` documents with an open reject `orphan` whose parent's row is there now."""
-    return {collection.name: found for collection in domain.collections if (found := _of(conn, domain, collection))}
+def adoptable(conn: Connection, domain: Domain, windows: Iterable[str]) -> dict[str, list[Any]]:
+    """The `_id`s of up to `MOST` documents with an open reject `orphan` whose parent's row is there now.
+
+    By collection, of those of which a window is read: a full reading meets its orphans anyway.
+    """
+    return {name: found for name in windows if (found := _of(conn, domain, domain.collection(name)))}
 
 
 def _of(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
@@ -34,7 +38,8 @@ def _of(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
     for column, prefix in _references(collection):
         if len(found) >= MOST or not schema.is_complete(conn, column.references):
             continue
-        for some in _portions(_orphans(conn, domain, collection, column, prefix)):
+        orphans = _orphans(conn, domain, collection, column, prefix)
+        while some := list(islice(orphans, MOST)):
             present = _present(conn, column.references, [each.parent for each in some])
             found |= {repr(each.document_id): each.document_id for each in some if each.parent in present}
             if len(found) >= MOST:
@@ -72,14 +77,3 @@ def _orphans(conn: Connection, domain: Domain, collection: Collection, column: C
 def _present(conn: Connection, table: str, ids: Sequence[str]) -> set[str]:
     rows = conn.execute(sql.SQL("SELECT id::text FROM {} WHERE id = ANY(%s::uuid[])").format(target(table)), (list(ids),))
     return {row[0] for row in rows}
-
-
-def _portions(orphans: Iterator[_Orphan]) -> Iterator[list[_Orphan]]:
-    some: list[_Orphan] = []
-    for orphan in orphans:
-        some.append(orphan)
-        if len(some) == MOST:
-            yield some
-            some = []
-    if some:
-        yield some

@@ -121,7 +121,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     if param("mode") == DRY_RUN:
                         audit_task(log, "dry_run", domain.name, **rehearse(database, conn, moved, chunk_bytes, windows, scan_limit))
                         return []
-                    again = adoptable(conn, moved)
+                    again = adoptable(conn, moved, windows)
                     lots = plan_domain(
                         database, moved, _staging(domain), chunk_bytes, windows, scan_limit, param("read_concern"), again
                     )

@@ -6,20 +6,17 @@ references are NULL because what they refer to is not there.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from psycopg import sql
 
-from mongo2pg import books, schema
+from mongo2pg import schema
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.differences import describe, first_differences
-from mongo2pg.guards import ENFORCED, guards, is_read_in_full, reading_tables, rows_to_check, state_of
+from mongo2pg.guards import ENFORCED, guards, judge_tables, reading_tables, rows_to_check, state_of
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.queries import target
 from mongo2pg.staging import RunStaging
-
-log = logging.getLogger(__name__)
 
 # Of a reference into another domain whose first load is still to come: nobody can judge it yet.
 WAITS = "the table that it refers to is not loaded yet"
@@ -36,21 +33,12 @@ def check_references(conn: Connection, run: RunKey, domain: Domain, staging: Run
     All rows after a full reading, else those of the documents that were read and what no foreign key vouches for. A foreign key
     that is missing or guards nothing fails the check even where the rows are right.
     """
-    checks: list[Check] = []
-    tables = [table.name for table in domain.tables]
-    books.forget_verdicts(conn, run, ["references"], tables)
-    with conn.transaction():
-        books.forget_differences(conn, run, "references", -1, tables)
-        for collection in domain.collections:
-            full = is_read_in_full(conn, run, collection, staging.collection(run.plan_id, collection.name))
-            for table in collection.tables:
-                if columns := judged_references(table):
-                    checks.append(_check_table(conn, run, domain, collection, table, columns, full))
-        books.write_checks(conn, run, checks)
-    for check in checks:
-        level = logging.INFO if check.verdict == "passed" else logging.ERROR
-        log.log(level, "%s references of %s: %s %s", check.verdict, check.subject, check.actual, check.detail or "")
-    return checks
+
+    def judge(collection: Collection, table: Table, full: bool) -> Check | None:
+        columns = judged_references(table)
+        return _check_table(conn, run, domain, collection, table, columns, full) if columns else None
+
+    return judge_tables(conn, run, domain, staging, "references", judge)
 
 
 def waited(conn: Connection, run: RunKey) -> bool:

@@ -18,7 +18,7 @@ from pymongo.database import Database
 from mongo2pg import lookup, schema
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.count import count_domain
-from mongo2pg.deletes import create_gone, take_out
+from mongo2pg.deletes import create_gone, take_out, too_many
 from mongo2pg.errors import PermanentError, RepairError
 from mongo2pg.extract import extract_chunk
 from mongo2pg.load import claim, load_chunk
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 # A collection of which more differs was not damaged here and there: somebody shall look before it is written over.
 MAX_REPAIR_RATIO = 0.01
-# What may always be repaired: of a small collection a few documents are soon a large share.
-TOLERATED = 20
 
 
 class Found(NamedTuple):
@@ -208,6 +206,5 @@ def _found(conn: Connection, run: RunKey, collection: Collection, staging: RunSt
 
 def _brake(found: dict[str, Found], ratio: float) -> None:
     counted = {name: (len(each.differing) + len(each.gone), each.documents) for name, each in found.items()}
-    beyond = {name: share for name, share in counted.items() if share[0] > TOLERATED and share[0] > ratio * share[1]}
-    if beyond:
+    if beyond := too_many(counted, ratio):
         raise RepairError(beyond, ratio)

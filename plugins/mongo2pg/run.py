@@ -72,7 +72,7 @@ class Run:
         books.start_run(self.conn, self.key, FULL, {"mode": FULL}, None)
 
     def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
-        orphans = adoptable(self.conn, self.domain)
+        orphans = adoptable(self.conn, self.domain, moved or ())
         self.lots = plan_domain(
             self.database, self.domain, self.staging, chunk_bytes, moved, read_concern=read_concern, orphans=orphans
         )

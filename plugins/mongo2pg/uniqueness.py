@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from psycopg import sql
 
-from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.differences import describe, first_differences
-from mongo2pg.guards import ENFORCED, Guard, guards, is_read_in_full, reading_tables, rows_to_check, state_of
-from mongo2pg.model import Domain, Table
+from mongo2pg.guards import ENFORCED, Guard, guards, judge_tables, reading_tables, rows_to_check, state_of
+from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.queries import target
 from mongo2pg.staging import RunStaging
-
-log = logging.getLogger(__name__)
 
 
 def keys(table: Table) -> list[tuple[str, ...]]:
@@ -29,21 +25,11 @@ def check_uniqueness(conn: Connection, run: RunKey, domain: Domain, staging: Run
     All rows after a full reading, else those of the documents that were read and what no constraint vouches for. A constraint
     that is missing or guards nothing fails the check even where the rows are right.
     """
-    checks: list[Check] = []
-    tables = [table.name for table in domain.tables]
-    books.forget_verdicts(conn, run, ["uniqueness"], tables)
-    with conn.transaction():
-        books.forget_differences(conn, run, "uniqueness", -1, tables)
-        for collection in domain.collections:
-            full = is_read_in_full(conn, run, collection, staging.collection(run.plan_id, collection.name))
-            for table in collection.tables:
-                found = guards(conn, table.name)
-                checks.append(_check_table(conn, run, table, found, full=full))
-        books.write_checks(conn, run, checks)
-    for check in checks:
-        level = logging.INFO if check.verdict == "passed" else logging.ERROR
-        log.log(level, "%s uniqueness of %s: %s %s", check.verdict, check.subject, check.actual, check.detail or "")
-    return checks
+
+    def judge(_collection: Collection, table: Table, full: bool) -> Check:
+        return _check_table(conn, run, table, guards(conn, table.name), full=full)
+
+    return judge_tables(conn, run, domain, staging, "uniqueness", judge)
 
 
 def _check_table(conn: Connection, run: RunKey, table: Table, found: list[Guard], *, full: bool) -> Check:
