@@ -92,6 +92,8 @@ def limit(place: Place) -> Command:
 
 def _own_program(module: str, *words: str, target: PostgresLogin) -> Command:
     env = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", "TARGET": target.conninfo}
+    # The peers find their modules compiled from the second run on; so do we, whatever this shell says.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     return Command([sys.executable, "-m", module, *words], env)
 
 

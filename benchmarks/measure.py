@@ -8,9 +8,10 @@ import select
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from demo.processes import Children
+if TYPE_CHECKING:
+    from demo.processes import Children
 
 # Between two looks at the memory: a look costs a fraction of a millisecond, and the kernel keeps each process's peak.
 LOOK_SECONDS = 0.05

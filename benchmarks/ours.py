@@ -68,3 +68,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    # As Airflow ends the processes of its tasks: everything is committed and closed, and pymongo would have us wait for its
+    # threads, which look twice a second whether they shall end.
+    os._exit(0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 import sys
 
 import structlog
@@ -21,7 +22,8 @@ from airflow.sdk.log import mask_logs
 structlog.configure(processors=[*processors, mask_logs, render])
 # Airflow puts this folder on the path, but later.
 sys.path.append(os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"])
-for name in ("airflow.providers.mongo.hooks.mongo", "airflow.providers.postgres.hooks.postgres", "mongo2pg.run"):
+engine = [module.name for module in pkgutil.iter_modules(importlib.import_module("mongo2pg").__path__, "mongo2pg.")]
+for name in ("airflow.providers.mongo.hooks.mongo", "airflow.providers.postgres.hooks.postgres", *engine):
     importlib.import_module(name)
 sys.argv = ["airflow", "scheduler", *sys.argv[1:]]
 main()
