@@ -385,6 +385,18 @@ def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+def rejected_documents(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents that are rejects as a whole, whoever read them, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        """
+        SELECT document_id::text FROM migration.rejects
+        WHERE state = 'open' AND NOT element AND domain = %s AND collection = %s
+        """,
+        (run.domain, collection),
+    )
+    return [row[0] for row in rows]
+
+
 def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
     """Closes the open rejects of documents that have been read anew."""
     conn.execute(

@@ -7,9 +7,8 @@ after a full reading only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import sql
 from pymongo.database import Database
@@ -17,13 +16,13 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, Load, RunKey
 from mongo2pg.differences import SHOWN, Difference, describe, write_differences
+from mongo2pg.document_ids import compact
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.plan import FULL, WINDOW, server_time
 from mongo2pg.queries import set_aside, target
-from mongo2pg.reference.documents import read_all
-from mongo2pg.reference.ids import identify, uuid_of_hex
+from mongo2pg.root_ids import COPY_BEGIN, COPY_END, copied, hash_sum, root_ids
 from mongo2pg.source_count import Explanation, SourceCount
-from mongo2pg.staging import CollectionStaging, RunStaging, open_parquet, read_json
+from mongo2pg.staging import CollectionStaging, RunStaging, read_json
 from mongo2pg.suspicion import check_progress
 from mongo2pg.versions import ids_among
 
@@ -105,14 +104,7 @@ def _count_collection(
     if plan["scope"] == WINDOW:
         checks.append(check_progress(database, conn, run, collection, staging, plan, manifests, booked))
     if plan["scope"] == FULL:
-        loaded = booked["read"] - booked["repeated"] - sum(booked["rejected"].values())
-        others = books.later_loads(conn, run, collection.name, plan["planned_at"])
-        deleted = books.deleted_since(conn, run, collection.name, plan["planned_at"])
-        name_read(conn, staging, others)
-        _set_aside(source.database, conn, run, collection)
-        for table in collection.tables:
-            rows = loaded if table.child is None else booked["arrays"].get(table.child.path, {}).get("rows", 0)
-            checks.append(_count_table(conn, run, collection, table, rows, len(others) + len(deleted)))
+        checks += _count_tables(source, conn, run, booked)
     return checks
 
 
@@ -181,85 +173,121 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
 # --- the target ------------------------------------------------------------------------------------------------------
 
 
-def _set_aside(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> None:
-    """Notes the root rows that no count includes: stale ones, and those that outlive their document by declaration."""
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_aside")
-    conn.execute("CREATE TEMP TABLE mongo2pg_aside (id uuid PRIMARY KEY, reason text) ON COMMIT DROP")
-    conn.execute(
-        "INSERT INTO pg_temp.mongo2pg_aside SELECT unnest(%s::uuid[]), 'stale'", (books.stale_ids(conn, run, collection.name),)
+class Found(NamedTuple):
+    """Rows of a table: those that documents must explain, and what is set aside; of the former the sum of their ids' hashes."""
+
+    rows: int
+    stale: int
+    kept: int
+    ids: int
+
+
+def _count_tables(source: SourceCount, conn: Connection, run: RunKey, booked: dict[str, Any]) -> list[Check]:
+    collection, planned_at = source.collection, source.plan["planned_at"]
+    loaded = booked["read"] - booked["repeated"] - sum(booked["rejected"].values())
+    others = books.later_loads(conn, run, collection.name, planned_at)
+    changes = len(others) + len(books.deleted_since(conn, run, collection.name, planned_at))
+    root, *children = collection.tables
+    aside = _stale(run, collection)
+    found = _count(conn, root, aside)
+    extra: list[Difference] = []
+    # Looked for even where the count is right: a row too many and one too few cancel out.
+    if found.ids != _hashes_of_rows(source, conn, run):
+        name_read(conn, source.staging, others)
+        aside = _with_kept(aside, source.database, collection)
+        found = _count(conn, root, aside)
+        extra = _extra_rows(conn, collection, aside)
+        write_differences(conn, run, "row_counts", -1, extra)
+    checks = [_check_count(collection, root, loaded, found, changes, extra)]
+    for table in children:
+        rows = booked["arrays"].get(table.child.path, {}).get("rows", 0) if table.child else 0
+        checks.append(_check_count(collection, table, rows, _count(conn, table, aside), changes, []))
+    return checks
+
+
+def _check_count(
+    collection: Collection, table: Table, rows: int, found: Found, others: int, differences: list[Difference]
+) -> Check:
+    actual: dict[str, Any] = {"rows": found.rows, "stale": found.stale}
+    actual |= {"kept": found.kept} if collection.deletes != "delete" else {}
+    if others and found.rows != rows:
+        # Child rows cannot be without their parents, and those of this run's documents are compared one by one.
+        actual["changes_of_other_runs"] = others
+    detail = "; ".join(describe(difference) for difference in differences[:SHOWN]) or None
+    passed = (found.rows == rows or others > 0) and not differences
+    return _check("row_counts", table.name, passed, {"rows": rows}, actual, detail)
+
+
+def _stale(run: RunKey, collection: Collection) -> sql.Composed:
+    """A query for the root rows that no count includes, and why: the newer versions of their documents are rejects."""
+    return sql.SQL("SELECT root_id AS id, 'stale' AS reason FROM migration.stale WHERE (domain, collection) = ({}, {})").format(
+        run.domain, collection.name
     )
-    if collection.deletes != "delete":
-        conn.execute(
-            sql.SQL(
-                """
-                INSERT INTO pg_temp.mongo2pg_aside SELECT t.id, 'kept' FROM {target} t
-                WHERE {aside} AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id)
-                ON CONFLICT DO NOTHING
-                """
-            ).format(target=target(collection.table), aside=set_aside(collection, "t", server_time(database)))
-        )
 
 
-def _count_table(conn: Connection, run: RunKey, collection: Collection, table: Table, rows: int, others: int) -> Check:
-    count, stale, kept = conn.execute(
+def _with_kept(stale: sql.Composed, database: Database[Any], collection: Collection) -> sql.Composed:
+    """The same query with those besides that outlive their document by declaration."""
+    if collection.deletes == "delete":
+        return stale
+    return sql.SQL(
+        """
+        {stale} UNION ALL SELECT t.id, 'kept' FROM {target} t
+        WHERE {aside} AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id)
+          AND NOT EXISTS (SELECT FROM ({stale}) AS s WHERE s.id = t.id)
+        """
+    ).format(stale=stale, target=target(collection.table), aside=set_aside(collection, "t", server_time(database)))
+
+
+def _count(conn: Connection, table: Table, aside: sql.Composable) -> Found:
+    counted = conn.execute(
         sql.SQL(
             """
             SELECT count(*) FILTER (WHERE a.id IS NULL), count(*) FILTER (WHERE a.reason = 'stale'),
-                   count(*) FILTER (WHERE a.reason = 'kept')
-            FROM {target} t LEFT JOIN pg_temp.mongo2pg_aside a ON a.id = t.{owner}
+                   count(*) FILTER (WHERE a.reason = 'kept'), {ids}
+            FROM {target} t LEFT JOIN ({aside}) AS a ON a.id = t.{owner}
             """
-        ).format(target=target(table.name), owner=sql.Identifier(table.parent_key or "id"))
-    ).fetchone() or (0, 0, 0)
-    # Looked for even where the count is right: a row too many and one too few cancel out.
-    differences = _extra_rows(conn, collection) if table.child is None else []
-    write_differences(conn, run, "row_counts", -1, differences)
-    found: dict[str, Any] = {"rows": count, "stale": stale} | ({"kept": kept} if collection.deletes != "delete" else {})
-    if others and count != rows:
-        # Child rows cannot be without their parents, and those of this run's documents are compared one by one.
-        found["changes_of_other_runs"] = others
-    detail = "; ".join(describe(difference) for difference in differences[:SHOWN]) or None
-    passed = (count == rows or others > 0) and not differences
-    return _check("row_counts", table.name, passed, {"rows": rows}, found, detail)
+        ).format(
+            target=target(table.name),
+            aside=aside,
+            owner=sql.Identifier(table.parent_key or "id"),
+            ids=sql.SQL("0" if table.child else "coalesce(sum(uuid_hash_extended(t.id, 0)) FILTER (WHERE a.id IS NULL), 0)"),
+        )
+    ).fetchone()
+    rows, stale, kept, ids = counted or (0, 0, 0, 0)
+    return Found(rows, stale, kept, int(ids) % 2**64)
 
 
-def _extra_rows(conn: Connection, collection: Collection) -> list[Difference]:
+def _hashes_of_rows(source: SourceCount, conn: Connection, run: RunKey) -> int:
+    """The sum of hashes that the root table must have: of all documents that were read and not rejected."""
+    rejected = list(map(compact, books.rejected_documents(conn, run, source.collection.name)))
+    ids = (ids for manifest in source.manifests for ids in root_ids(source.staging, manifest, rejected))
+    return sum(map(hash_sum, ids)) % 2**64
+
+
+def _extra_rows(conn: Connection, collection: Collection, aside: sql.Composable) -> list[Difference]:
     """Root rows that no document of this run explains, nor of the others that came meanwhile, by the ids of all that was read."""
     rows = conn.execute(
         sql.SQL(
             """
             SELECT id::text FROM {} t
             WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_read r WHERE r.id = t.id)
-              AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_aside a WHERE a.id = t.id)
+              AND NOT EXISTS (SELECT FROM ({}) AS a WHERE a.id = t.id)
             ORDER BY 1
             """
-        ).format(target(collection.table))
+        ).format(target(collection.table), aside)
     ).fetchall()
     return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
 
 
 def name_read(conn: Connection, staging: CollectionStaging, others: list[Load]) -> None:
     """The ids of all documents that this run and those others read, in a temporary table."""
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_read")
-    conn.execute("CREATE TEMP TABLE mongo2pg_read (id uuid) ON COMMIT DROP")
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_read; CREATE TEMP TABLE mongo2pg_read (id uuid) ON COMMIT DROP")
     own = [(staging, chunk) for chunk in range(len(read_json(staging.plan)["bounds"]))]
     theirs = [(staging.of_run(load.run_id, load.plan_id), load.chunk) for load in others]
-    with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_read FROM STDIN") as copy:
+    with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_read FROM STDIN (FORMAT binary)") as copy:
+        copy.write(COPY_BEGIN)
         for staged, chunk in own + theirs:
-            for ids in _root_ids(staged, read_json(staged.manifest(chunk))):
-                copy.write("".join(f"{root_id}\n" for root_id in ids))
+            for ids in root_ids(staged, read_json(staged.manifest(chunk))):
+                copy.write(copied(ids))
+        copy.write(COPY_END)
     conn.execute("ANALYZE pg_temp.mongo2pg_read")
-
-
-_OBJECT_ID = '{"$oid":"'
-
-
-def _root_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterator[list[str]]:
-    """The ids of the rows that a chunk's documents must become, as the reference reads them."""
-    with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
-        for group in range(raw.num_row_groups):
-            names = raw.read_row_group(group, columns=["_id"]).column(0).to_pylist()
-            if all(name.startswith(_OBJECT_ID) and len(name) == 35 for name in names):  # nearly always
-                yield [uuid_of_hex(name[len(_OBJECT_ID) : -2]) for name in names]
-            else:
-                documents = read_all(raw.read_row_group(group, columns=["bson"]).column(0).to_pylist())
-                yield [identify(document["_id"]) for document in documents if document and "_id" in document]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from bson import ObjectId
 from deepiri.auth import AUTH
 from mongo2pg import books, identity, schema
 from mongo2pg.document_ids import compact, document_id
+from mongo2pg.root_ids import hash_sum
 from mongo2pg.values import extended_json
 from tests.unit.test_document_ids import NAMES
 
@@ -115,6 +117,14 @@ def test_the_functions_may_stand_in_an_index_and_in_a_parallel_plan(connection: 
     ).fetchall()
     assert sorted(got) == [("objectid_from_uuid", "i", "s"), ("uuid_from_objectid", "i", "s")]
     connection.execute("CREATE INDEX ON public.users (migration.objectid_from_uuid(id))")
+
+
+def test_sums_of_hashes_are_those_of_postgresql(connection: psycopg.Connection[Any]) -> None:
+    packed = RANDOM.randbytes(16 * 1_000) + bytes(16) + b"\xff" * 16
+    ids = [str(uuid.UUID(bytes=packed[at : at + 16])) for at in range(0, len(packed), 16)]
+    row = connection.execute("SELECT sum(uuid_hash_extended(id, 0)) FROM unnest(%s::uuid[]) AS id", (ids,)).fetchone()
+    assert row
+    assert hash_sum(np.frombuffer(packed, np.uint8).reshape(-1, 16)) == int(row[0]) % 2**64
 
 
 # ---------------------------------------------------------------------------------------------------- the document

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg import expected
+from mongo2pg import count, expected
 from mongo2pg.books import Check
 from mongo2pg.differences import SHOWN
 from mongo2pg.run import Run
@@ -193,6 +193,16 @@ def test_a_row_under_another_id_is_a_missing_and_an_extra_row_although_the_count
         Named("row_counts", "progress_points", uuid_of(777), None, "extra"),
     ]
     assert failed == {("checksums", "progress_points"), ("row_counts", "progress_points")}
+
+
+def test_where_the_root_rows_are_those_of_the_documents_their_ids_are_not_sent_to_postgresql(
+    loaded: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(count, "name_read", refuse)
+    assert {check.verdict for check in loaded.row_counts()} == {"passed"}, "although documents are rejected"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,95 @@
+"""The ids of the rows that documents must become, as the reference reads them: many at once, 16 bytes each."""
+
+from __future__ import annotations
+
+import binascii
+import uuid
+from collections.abc import Collection, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mongo2pg.jsontexts import octets_of
+from mongo2pg.reference.documents import read_all
+from mongo2pg.reference.ids import identify
+from mongo2pg.staging import CollectionStaging, open_parquet
+
+Ids: TypeAlias = NDArray[np.uint8]
+
+
+def root_ids(staging: CollectionStaging, manifest: dict[str, Any], without: Collection[str] = ()) -> Iterator[Ids]:
+    """The ids of a chunk's documents, but for those of these names; n × 16 bytes for each row group."""
+    left_out = pa.array(without, pa.string())
+    with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
+        for group in range(raw.num_row_groups):
+            names = raw.read_row_group(group, columns=["_id"]).column(0).combine_chunks()
+            wanted = pc.invert(pc.is_in(names, left_out)) if without else None
+            object_ids = _object_ids(names if wanted is None else names.filter(wanted))
+            if object_ids is not None:  # nearly always
+                yield _carrying(object_ids)
+            else:
+                documents = raw.read_row_group(group, columns=["bson"]).column(0)
+                raws = (documents if wanted is None else documents.filter(wanted)).to_pylist()
+                found = [identify(document["_id"]) for document in read_all(raws) if document and "_id" in document]
+                yield np.frombuffer(b"".join(uuid.UUID(text).bytes for text in found), np.uint8).reshape(-1, 16)
+
+
+def _object_ids(names: pa.Array) -> NDArray[np.uint8] | None:
+    """The ObjectIds that these names spell, n × 12 bytes; None where one of them spells another value."""
+    bounds, texts = octets_of(names)
+    if not (np.diff(bounds) == len(_NAME)).all():
+        return None
+    spelt = texts.reshape(-1, len(_NAME))
+    if not (spelt[:, _AROUND] == _NAME[_AROUND]).all():
+        return None
+    return np.frombuffer(binascii.unhexlify(spelt[:, ~_AROUND].tobytes()), np.uint8).reshape(-1, 12)
+
+
+_NAME = np.frombuffer(b'{"$oid":"' + bytes(24) + b'"}', np.uint8)
+_AROUND = _NAME > 0
+
+
+def _carrying(object_ids: NDArray[np.uint8]) -> Ids:
+    """The UUIDs that carry these ObjectIds (docs/identity.md)."""
+    ids = np.zeros((len(object_ids), 16), np.uint8)
+    ids[:, :6] = object_ids[:, :6]
+    ids[:, 6] = 0x80 | object_ids[:, 6] >> 4
+    ids[:, 7] = object_ids[:, 6] << 4 | object_ids[:, 7] >> 4
+    ids[:, 8] = 0x80 | object_ids[:, 7] & 0x0F
+    ids[:, 9:13] = object_ids[:, 8:]
+    return ids
+
+
+def copied(ids: Ids) -> bytes:
+    """The ids as the rows of a binary COPY; in front of the first and behind the last come `COPY_BEGIN` and `COPY_END`."""
+    rows = np.empty((len(ids), 22), np.uint8)
+    rows[:, :6] = np.frombuffer(b"\0\1\0\0\0\x10", np.uint8)  # one column, of 16 bytes
+    rows[:, 6:] = ids
+    return rows.tobytes()
+
+
+COPY_BEGIN, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+
+
+def hash_sum(ids: Ids) -> int:
+    """The sum of PostgreSQL's `uuid_hash_extended(id, 0)` over the ids, modulo 2^64.
+
+    It is the function by which PostgreSQL assigns rows to hash partitions, so it stays what it is: lookup3 by Bob Jenkins
+    (src/common/hashfn.c), here with 16 bytes and no seed.
+    """
+    words = np.ascontiguousarray(ids).view("<u4")
+    start = np.uint32((0x9E3779B9 + 16 + 3923095) & 0xFFFFFFFF)
+    x, y, z = (words[:, at] + start for at in range(3))
+    for bits in (4, 6, 8, 16, 19, 4):
+        x, y, z = y, z + y, (x - z) ^ _turned(z, bits)
+    x, y, z = z, x + words[:, 3], y
+    for bits in (14, 11, 25, 16, 4, 14, 24):
+        x, y, z = y, z, (x ^ z) - _turned(z, bits)
+    return int((y.astype(np.uint64) << np.uint64(32) | z).sum())
+
+
+def _turned(words: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
+    return words << np.uint32(bits) | words >> np.uint32(32 - bits)

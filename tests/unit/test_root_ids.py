@@ -1,0 +1,59 @@
+"""The ids of a chunk's documents, many at once, are those that the reference finds one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bson
+import pyarrow as pa
+import pytest
+from bson import Binary, ObjectId
+
+from mongo2pg.document_ids import document_id
+from mongo2pg.extract import RAW_SCHEMA
+from mongo2pg.reference.ids import identify
+from mongo2pg.root_ids import root_ids
+from mongo2pg.staging import CollectionStaging, parquet_writer
+
+ANN, BOB, CLEO = ObjectId("0123456789abcdef01234567"), ObjectId("f" * 24), ObjectId("0" * 24)
+GROUPS: dict[str, list[list[Any]]] = {
+    "ObjectIds": [[ANN, BOB], [CLEO]],
+    "other values among them": [[ANN, "ann", 5, Binary(bytes(range(16)), 4)], [BOB, {"$oid": str(ANN)}, None]],
+    "a text as long as an ObjectId's name": [["x" * 33], [ANN]],
+    "none": [[]],
+}
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_every_id_is_the_references(groups: list[list[Any]], tmp_path: Path) -> None:
+    staging, manifest = staged(groups, tmp_path)
+    got = [row.tobytes().hex() for ids in root_ids(staging, manifest) for row in ids]
+    assert got == [identify(value).replace("-", "") for group in groups for value in group]
+
+
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+def test_documents_that_are_named_are_left_out(groups: list[list[Any]], tmp_path: Path) -> None:
+    staging, manifest = staged(groups, tmp_path)
+    values = [value for group in groups for value in group]
+    for gone in values:
+        got = [row.tobytes().hex() for ids in root_ids(staging, manifest, [document_id(gone)]) for row in ids]
+        assert got == [identify(value).replace("-", "") for value in values if value is not gone]
+
+
+def test_a_document_without_a_readable_id_has_none(tmp_path: Path) -> None:
+    staging, manifest = staged([[ANN]], tmp_path, [('{"$malformed":"00"}', b"\5\0\0\0\0")])
+    (ids,) = root_ids(staging, manifest)
+    assert len(ids) == 1
+
+
+def staged(
+    groups: list[list[Any]], folder: Path, more: list[tuple[str, bytes]] | None = None
+) -> tuple[CollectionStaging, dict[str, Any]]:
+    """A raw file of documents with these `_id`s, a row group for each list, and its manifest."""
+    staging = CollectionStaging(folder, "things", "plan")
+    with parquet_writer(staging.raw(0), RAW_SCHEMA) as (writer, file):
+        for values in groups:
+            rows = [(document_id(value), bson.encode({"_id": value})) for value in values] + (more or [])
+            writer.write_table(pa.table([[row[0] for row in rows], [row[1] for row in rows]], schema=RAW_SCHEMA))
+    return staging, {"chunk": 0, "raw": {"sha256": file.sha256}}
