@@ -2,27 +2,31 @@
 
 What `checksums` compares are the staged bytes. `compare_source` adds that these bytes are what MongoDB has: then the rows
 are what MongoDB's documents must become, and nothing rests on the first reading. The two readings have nothing in common but
-the bounds in the plan: here pymongo's own cursor reads, and whole documents are compared by their digests.
+the bounds in the plan: here pymongo's own cursor reads, and whole documents are compared, byte for byte.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from bson.datetime_ms import DatetimeMS
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
 from mongo2pg import books, lookup
+from mongo2pg.ahead import ahead
+from mongo2pg.apart import Pair, apart
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
 from mongo2pg.differences import SHOWN
 from mongo2pg.document_ids import MALFORMED, of_bytes
+from mongo2pg.jsontexts import octets_of
 from mongo2pg.model import Collection
 from mongo2pg.modes import LOOKBACK
 from mongo2pg.plan import FULL, REJECTS, Reading, exists, reading
@@ -31,6 +35,8 @@ from mongo2pg.staging import CollectionStaging, open_parquet, read_json
 
 # A second reading of this much costs a minute or two; of more, somebody shall ask for it.
 LIVE_UP_TO = 1 << 30
+# Documents in a reply, which has one or two MB if they are small: pymongo makes an object of each.
+BATCH = 5_000
 STAGED, LIVE, AUTO = "staged", "live", "auto"
 
 
@@ -47,13 +53,16 @@ def read_chunk(database: Database[Any], name: str, how: Reading) -> Iterator[byt
 
     A cursor that dies raises; a collection that is not there has no documents.
     """
+    for batch in _batches(database, name, how):
+        yield from split(batch)
+
+
+def _batches(database: Database[Any], name: str, how: Reading) -> Generator[bytes]:
     if not exists(database, name):
         return
     source = database[name].with_options(codec_options=OPTIONS)
-    with source.find_raw_batches(how.query, min=how.low, max=how.high, hint=how.hint) as cursor:
-        batch: Any
-        for batch in cursor:
-            yield from split(batch)
+    with source.find_raw_batches(how.query, min=how.low, max=how.high, hint=how.hint, batch_size=BATCH) as cursor:
+        yield from cursor
 
 
 def digest(document: bytes) -> bytes:
@@ -72,20 +81,16 @@ def compare_source(
     books.forget_verdicts(conn, run, ["live"], [collection.name], chunk)
     manifest = read_json(staging.manifest(chunk))
     since = datetime.fromisoformat(manifest["read_time"]) - LOOKBACK
-    left = {digest(document) for _, document in _staged(staging, manifest)}
     counts = Counter(same=0, changed=0, new=0, gone=0, untold=0)
-    others: dict[str, Times] = {}
-    for document in read_chunk(database, collection.name, reading(staging, chunk)):
-        if (found := digest(document)) in left:
-            left.remove(found)
-            counts["same"] += 1
-        else:
-            others[of_bytes(document)] = _times(document, collection, since)
+    again = map(pa.py_buffer, ahead(_batches(database, collection.name, reading(staging, chunk))))
+    left, others = _unmatched(apart(_staged(staging, manifest), again), collection, since)
+    elsewhere: dict[str, Times] = {}
+    for document in _look_up(database, collection, [name for name in left.values() if name not in others]):
+        if left.pop(digest(document), None) is None:
+            elsewhere[of_bytes(document)] = _times(document, collection, since)
+    counts["same"] = manifest["documents"] - len(left)
     faults: dict[str, str] = {}
-    differing = [name for name, document in _staged(staging, manifest) if digest(document) in left] if left else []
-    unseen = [document_id for document_id in differing if document_id not in others]
-    elsewhere = dict(_look_up(database, collection, unseen, since))
-    for document_id in differing:
+    for document_id in left.values():
         if times := others.pop(document_id, None) or elsewhere.get(document_id):
             _count(counts, faults, "changed", document_id, times)
         else:
@@ -98,6 +103,18 @@ def compare_source(
     )
     books.write_checks(conn, run, [check])
     return check
+
+
+def _unmatched(pairs: Iterable[Pair], collection: Collection, since: datetime) -> tuple[dict[bytes, str], dict[str, Times]]:
+    """The documents that no document of the other reading is like: names of what was read by digest, and what was not, by name."""
+    left: dict[bytes, str] = {}
+    others: dict[bytes, tuple[str, Times]] = {}
+    for staged, present in pairs:
+        if staged is not None and others.pop(digest(staged), None) is None:
+            left[digest(staged)] = of_bytes(staged)
+        if present is not None and left.pop(digest(present), None) is None:
+            others[digest(present)] = of_bytes(present), _times(present, collection, since)
+    return left, dict(others.values())
 
 
 _FAULTS = {
@@ -134,18 +151,15 @@ def _times(document: bytes, collection: Collection, since: datetime) -> Times:
     return Times(later, isinstance(key, DatetimeMS), isinstance(document_id, ObjectId))
 
 
-def _look_up(
-    database: Database[Any], collection: Collection, document_ids: Iterable[str], since: datetime
-) -> Iterator[tuple[str, Times]]:
+def _look_up(database: Database[Any], collection: Collection, document_ids: Iterable[str]) -> Iterator[bytes]:
     """Those of these documents that are there, although the chunk's reading did not meet them: they left their window."""
     there = lookup.find_ids(database, collection.name, [each for each in document_ids if not each.startswith(MALFORMED)])
-    for document in lookup.read_documents(database, collection.name, [value for values in there.values() for value in values]):
-        yield of_bytes(document), _times(document, collection, since)
+    yield from lookup.read_documents(database, collection.name, [value for values in there.values() for value in values])
 
 
-def _staged(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each document that the run read."""
+def _staged(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterator[pa.Buffer]:
+    """The bytes of the documents that the run read, one behind the other."""
     with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
         for group in range(raw.num_row_groups):
-            table = raw.read_row_group(group, columns=["_id", "bson"])
-            yield from zip(table["_id"].to_pylist(), table["bson"].to_pylist(), strict=True)
+            for documents in raw.read_row_group(group, columns=["bson"]).column(0).chunks:
+                yield pa.py_buffer(octets_of(documents)[1])

@@ -13,6 +13,8 @@ from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
 from mongo2pg import extract
+from mongo2pg import live as second
+from mongo2pg.decode import split
 from mongo2pg.live import is_live
 from mongo2pg.run import Run
 from mongo2pg.staging import read_json, write_json
@@ -74,6 +76,23 @@ def test_a_reading_that_lost_or_changed_a_document_is_found_by_the_second_one(
     run = mover.move("first")
     assert {check.verdict for check in run.checksums()} == {"passed"}, "the rows are those of what was staged"
     assert live(run)["users"] == ("failed", {"same": 3, "changed": 1})
+
+
+def test_a_document_that_the_second_reading_does_not_meet_is_asked_for(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(mover.database, users=[user(number) for number in range(1, 5)])
+    run = mover.move("first")
+    batches = second._batches
+
+    def without_two(*args: Any) -> Iterator[bytes]:
+        for batch in batches(*args):
+            yield b"".join(each for each in split(batch) if ANN.binary not in each and BOB.binary not in each)
+
+    monkeypatch.setattr(second, "_batches", without_two)
+    assert live(run)["users"] == ("passed", {"same": 4})
+    mover.database.users.delete_one({"_id": ANN})
+    assert live(run)["users"] == ("passed", {"same": 3, "gone": 1})
+    mover.database.users.update_one({"_id": BOB}, {"$set": {"name": "Bob"}})
+    assert live(run)["users"] == ("failed", {"same": 2, "gone": 1, "changed": 1})
 
 
 def test_the_source_is_read_again_where_that_was_asked_for_or_costs_little(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
