@@ -7,7 +7,7 @@ triggers are disabled looks at none, and an index that could not be built to its
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -35,11 +35,11 @@ class Guard(NamedTuple):
     state: str
 
 
-def guards(conn: Connection, table: str) -> list[Guard]:
-    """The keys and foreign keys of a table of the target; each `enforced`, or what it is instead."""
+def guards(conn: Connection, tables: Sequence[str]) -> dict[str, list[Guard]]:
+    """The keys and foreign keys of these tables of the target, by table; each `enforced`, or what it is instead."""
     rows = conn.execute(
         """
-        SELECT c.contype::text,
+        SELECT t.name, c.contype::text,
                ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)),
                CASE WHEN f.relnamespace = to_regnamespace(%(schema)s) THEN f.relname::text ELSE f.oid::regclass::text END,
                CASE WHEN NOT c.convalidated THEN 'not valid'
@@ -49,13 +49,17 @@ def guards(conn: Connection, table: str) -> list[Guard]:
                     WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgconstraint = c.oid AND t.tgenabled NOT IN ('O', 'A'))
                         THEN 'disabled'
                     ELSE %(enforced)s END
-        FROM pg_constraint c LEFT JOIN pg_class f ON f.oid = c.confrelid
+        FROM unnest(%(tables)s::text[]) AS t (name)
+        JOIN pg_constraint c ON c.contype IN ('p', 'u', 'f') AND c.conrelid = to_regclass(%(schema)s || '.' || t.name)
+        LEFT JOIN pg_class f ON f.oid = c.confrelid
         LEFT JOIN pg_index i ON i.indexrelid = c.conindid AND c.contype IN ('p', 'u')
-        WHERE c.contype IN ('p', 'u', 'f') AND c.conrelid = to_regclass(%(table)s)
         """,
-        {"schema": TARGET, "table": f"{TARGET}.{table}", "enforced": ENFORCED},
+        {"schema": TARGET, "tables": list(tables), "enforced": ENFORCED},
     )
-    return [Guard(kind, frozenset(columns), references, state) for kind, columns, references, state in rows]
+    found: dict[str, list[Guard]] = {table: [] for table in tables}
+    for table, kind, columns, references, state in rows:
+        found[table].append(Guard(kind, frozenset(columns), references, state))
+    return found
 
 
 def state_of(found: Sequence[Guard], kinds: str, columns: Sequence[str], references: str | None = None) -> str:
@@ -64,17 +68,24 @@ def state_of(found: Sequence[Guard], kinds: str, columns: Sequence[str], referen
     return ENFORCED if ENFORCED in states else states[0] if states else MISSING
 
 
+# How PostgreSQL is to read: tables and no indexes, and a key of 200,000 rows is grouped in memory, not on disk.
+_READING = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off", "work_mem": "64MB"}
+
+
 @contextmanager
 def reading_tables(conn: Connection) -> Iterator[None]:
     """Inside, PostgreSQL reads tables and no indexes: a broken index would vouch for itself."""
-    # A key of 200,000 rows is grouped in memory, not on disk.
-    settings = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off", "work_mem": "64MB"}
-    before = {name: conn.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in settings}
-    for name, value in settings.items():
-        conn.execute("SELECT set_config(%s, %s, true)", (name, value))
+    before = conn.execute("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", (list(_READING),)).fetchall()
+    _set(conn, _READING)
     yield
-    for name, row in before.items():
-        conn.execute("SELECT set_config(%s, %s, true)", (name, row and row[0]))
+    _set(conn, dict(before))
+
+
+def _set(conn: Connection, settings: Mapping[str, str]) -> None:
+    conn.execute(
+        "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
+        (list(settings), list(settings.values())),
+    )
 
 
 def rows_to_check(table: Table, *, whole: bool) -> sql.Composed:
@@ -90,21 +101,22 @@ def judge_tables(
     domain: Domain,
     staging: RunStaging,
     name: str,
-    judge: Callable[[Collection, Table, bool], Check | None],
+    judge: Callable[[Collection, Table, list[Guard], bool], Check | None],
 ) -> list[Check]:
     """The check of this name for every table, in one transaction, in the books and in the log; an earlier verdict goes first.
 
-    `judge` is told whether all rows are to be looked at, as after a full reading. If not, the ids of the documents that were
-    read stand in `mongo2pg_read`.
+    `judge` is told what guards the table, and whether all rows are to be looked at, as after a full reading. If not, the ids of
+    the documents that were read stand in `mongo2pg_read`.
     """
     tables = [table.name for table in domain.tables]
     books.forget_verdicts(conn, run, [name], tables)
     checks: list[Check] = []
     with conn.transaction():
         books.forget_differences(conn, run, name, -1, tables)
+        found = guards(conn, tables)
         for collection in domain.collections:
             full = _is_read_in_full(conn, staging.collection(run.plan_id, collection.name))
-            checks += [check for table in collection.tables if (check := judge(collection, table, full))]
+            checks += [check for table in collection.tables if (check := judge(collection, table, found[table.name], full))]
         books.write_checks(conn, run, checks)
     for check in checks:
         level = logging.INFO if check.verdict == "passed" else logging.ERROR

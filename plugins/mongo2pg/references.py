@@ -13,7 +13,7 @@ from psycopg import sql
 from mongo2pg import schema
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.differences import describe, first_differences
-from mongo2pg.guards import ENFORCED, guards, judge_tables, reading_tables, rows_to_check, state_of
+from mongo2pg.guards import ENFORCED, Guard, judge_tables, reading_tables, rows_to_check, state_of
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.queries import target
 from mongo2pg.staging import RunStaging
@@ -34,9 +34,8 @@ def check_references(conn: Connection, run: RunKey, domain: Domain, staging: Run
     that is missing or guards nothing fails the check even where the rows are right.
     """
 
-    def judge(collection: Collection, table: Table, full: bool) -> Check | None:
-        columns = judged_references(table)
-        return _check_table(conn, run, domain, collection, table, columns, full) if columns else None
+    def judge(collection: Collection, table: Table, found: list[Guard], full: bool) -> Check | None:
+        return _check_table(conn, run, domain, collection, table, found, full) if judged_references(table) else None
 
     return judge_tables(conn, run, domain, staging, "references", judge)
 
@@ -54,14 +53,13 @@ def waited(conn: Connection, run: RunKey) -> bool:
 
 
 def _check_table(
-    conn: Connection, run: RunKey, domain: Domain, collection: Collection, table: Table, columns: list[Column], full: bool
+    conn: Connection, run: RunKey, domain: Domain, collection: Collection, table: Table, found: list[Guard], full: bool
 ) -> Check:
     own = {each.name for each in domain.tables}
-    found = guards(conn, table.name)
     facts: dict[str, Any] = {}
     faults: list[str] = []
     orphans = 0
-    for column in columns:
+    for column in judged_references(table):
         if column.references not in own and not schema.is_complete(conn, column.references):
             facts[column.name] = {"foreign_key": WAITS}
             continue
@@ -79,8 +77,9 @@ def _check_table(
                 facts[column.name] |= {"cleared_in_vain": in_vain}
                 if full and column.references in own:
                     faults.append(f"{in_vain} references of {column.name} were cleared although their row is there")
-    detail = "; ".join([*faults, *map(describe, first_differences(conn, run, "references", table.name))]) or None
     passed = not faults and not orphans
+    named = [] if passed else first_differences(conn, run, "references", table.name)
+    detail = "; ".join([*faults, *map(describe, named)]) or None
     return Check(
         "references", table.name, "passed" if passed else "failed", {"orphans": 0}, {"orphans": orphans, "columns": facts}, detail
     )
