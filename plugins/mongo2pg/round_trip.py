@@ -14,11 +14,12 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from psycopg import sql
 
 from mongo2pg import books
@@ -67,11 +68,12 @@ def round_trip_chunk(
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         books.forget_differences(conn, run, "round_trip", chunk, tables)
-        name_newer(conn, run, collection, staging, manifest)
         trip = _Trip(conn, run, collection, chunk)
-        for names, raws in _sampled(staging, chunk, manifest, sample):
-            trip.take(names, raws)
-        trip.write()
+        if manifest["documents"]:
+            name_newer(conn, run, collection, staging, manifest)
+            for names, raws in _sampled(staging, chunk, manifest, sample):
+                trip.take(names, raws)
+            trip.write()
         checks = trip.checks()
         books.write_checks(conn, run, checks)
     took = time.monotonic() - started
@@ -213,6 +215,8 @@ class _Trip:
 
     def write(self) -> None:
         """Puts the differences so far into the books."""
+        if not self.waiting:
+            return
         write_differences(self.conn, self.run, "round_trip", self.chunk, self.waiting)
         self.waiting.clear()
         self.waiting_size = 0
@@ -244,13 +248,13 @@ def _sampled(
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
         groups = range(raw.num_row_groups)
         wanted = min(manifest["documents"], max(math.ceil(manifest["documents"] * sample), AT_LEAST))
-        ranks = [list(map(zlib.crc32, _names(raw, group).cast(pa.binary()).to_pylist())) for group in groups]
-        limit = sorted(chain.from_iterable(ranks))[wanted - 1] if wanted else -1
+        ranks = [_ranks(_names(raw, group)) for group in groups]
+        limit = np.partition(np.concatenate(ranks), wanted - 1)[wanted - 1]
         names: list[str] = []
         raws: list[bytes] = []
         size = 0
         for group in groups:
-            chosen = [at for at, rank in enumerate(ranks[group]) if rank <= limit]
+            chosen = np.flatnonzero(ranks[group] <= limit).tolist()
             if not chosen:
                 continue
             content, documents = _names(raw, group), raw.read_row_group(group, columns=["bson"]).column(0)
@@ -267,6 +271,10 @@ def _sampled(
 
 def _names(raw: pq.ParquetFile, group: int) -> pa.ChunkedArray:
     return raw.read_row_group(group, columns=["_id"]).column(0)
+
+
+def _ranks(names: pa.ChunkedArray) -> NDArray[np.uint32]:
+    return np.fromiter(map(zlib.crc32, names.cast(pa.binary()).to_pylist()), np.uint32, len(names))
 
 
 def _as_text(column: Column) -> sql.Composable:

@@ -54,10 +54,10 @@ class Likeness:
 
     def compare_value(self, original: Any, node: Node, path: str) -> None:
         """One field, whatever it was and whatever became of it."""
-        if isinstance(node, Elements):
-            self._compare_holder(original, node)
-        elif isinstance(node, Cell):
+        if isinstance(node, Cell):
             self._compare_cell(original, node, path)
+        elif isinstance(node, Elements):
+            self._compare_holder(original, node)
         elif isinstance(node, Kept):
             if isinstance(original, dict) and isinstance(node.over, dict) and isinstance(node.json, dict):
                 self.compare(original, with_kept(node.over, node.json), f"{path}.")
@@ -131,6 +131,8 @@ class Likeness:
         self.used["number_type"] += type(value) is not _TYPES[kind]
         if isinstance(value, float) and not math.isfinite(value):
             return float(text) == value or (value != value and text == "NaN")
+        if kind in ("integer", "bigint") and not isinstance(value, float):
+            return bool(int(text) == value)
         if kind == "double precision":
             return float(text) == value and math.copysign(1, float(text)) == math.copysign(1, value)
         if is_negative_zero(value):

@@ -79,11 +79,11 @@ def with_kept(node: Mapping[str, Node], extra: Mapping[str, Any]) -> dict[str, N
 
 
 def _put(node: dict[str, Node], path: str, value: Node) -> None:
-    *above, last = path.split(".")
-    for key in above:
+    while "." in path:
+        key, path = path.split(".", 1)
         inner = node.setdefault(key, {})
         node = inner if isinstance(inner, dict) else {}  # a declaration gives no path below another
-    node[last] = value
+    node[path] = value
 
 
 def is_wrapper(value: Mapping[str, Any]) -> bool:
