@@ -61,14 +61,17 @@ class Field(NamedTuple):
 
 
 class Content:
-    """The bytes of a batch, read at many positions at once; positions beyond the end read something, but fail nothing."""
+    """The bytes of a batch, one part behind the other, read at many positions at once.
 
-    def __init__(self, joined: pa.Buffer | bytes) -> None:
-        self.buffer = pa.py_buffer(joined)
-        self.size = self.buffer.size
+    Positions beyond the end read something, but fail nothing.
+    """
+
+    def __init__(self, *parts: pa.Buffer | bytes | memoryview) -> None:
+        octets = [np.frombuffer(part, np.uint8) for part in parts]
+        self.size = sum(map(len, octets))
         # Eight bytes are read from anywhere; zeros, because a search for one ends there.
-        self._octets = np.zeros(self.size + 16, np.uint8)
-        self._octets[: self.size] = np.frombuffer(self.buffer, np.uint8)
+        self._octets = np.concatenate([*octets, np.zeros(16, np.uint8)])
+        self.buffer = pa.py_buffer(self._octets).slice(0, self.size)
         # One number for each byte, overlapping: nothing in BSON is aligned.
         self._words: NDArray[np.uint64] = np.ndarray(self.size + 8, "<u8", self._octets, 0, (1,))
         self._int32s: NDArray[np.int32] = np.ndarray(self.size + 8, "<i4", self._octets, 0, (1,))
@@ -283,11 +286,11 @@ def _one_by_one(
 _INT32 = struct.Struct("<i").unpack_from
 
 
-def end_of(raw: bytes, kind: int, at: int) -> int:
+def end_of(raw: bytes | memoryview, kind: int, at: int) -> int:
     """As `ends`, for one value; 0 where it breaks the specification."""
     fixed = _FIXED.get(kind)
     if fixed is not None:
-        return 0 if kind == BOOLEAN and raw[at : at + 1] > b"\1" else at + fixed
+        return 0 if kind == BOOLEAN and at < len(raw) and raw[at] > 1 else at + fixed
     if kind not in (STRING, DOCUMENT, ARRAY, BINARY) or at + 5 > len(raw):
         return 0
     size: int = _INT32(raw, at)[0]

@@ -6,7 +6,7 @@ import logging
 import operator
 import struct
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -83,17 +83,17 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     return manifest
 
 
-def _batches(database: Database[Any], name: str, how: Reading) -> Iterator[bytes]:
+def _batches(database: Database[Any], name: str, how: Reading) -> Generator[memoryview]:
     """The documents of the chunk as BSON arrays, one for each reply of the server."""
     collection = database[name].with_options(codec_options=OPTIONS)
     with ArrayCursor(collection, how.query, min=how.low, max=how.high, hint=how.hint) as cursor:
         yield from cursor
 
 
-def _row_groups(batches: Iterable[bytes]) -> Generator[pa.Table]:
-    """Raw tables, each up to the size of a row group or one document larger."""
-    waiting: list[bytes] = []
-    for batch in batches:
+def _row_groups(batches: Generator[memoryview]) -> Generator[pa.Table]:
+    """Raw tables, each up to the size of a row group or one document larger. The next reply is read meanwhile."""
+    waiting: list[memoryview] = []
+    for batch in ahead(batches):
         waiting.append(batch)
         if sum(map(len, waiting)) >= ROW_GROUP_BYTES:
             yield from _tables(waiting)
@@ -102,9 +102,9 @@ def _row_groups(batches: Iterable[bytes]) -> Generator[pa.Table]:
         yield from _tables(waiting)
 
 
-def _tables(arrays: list[bytes]) -> Iterator[pa.Table]:
+def _tables(arrays: list[memoryview]) -> Iterator[pa.Table]:
     starts, stops = document_bounds(arrays)
-    content = Content(b"".join(arrays))
+    content = Content(*arrays)
     # A batch of few large documents is a multiple of a row group: 16 MB hold two with 100,000 elements each.
     sizes = np.cumsum(stops - starts)
     parts = -(-int(sizes[-1]) // ROW_GROUP_BYTES)
@@ -113,7 +113,7 @@ def _tables(arrays: list[bytes]) -> Iterator[pa.Table]:
         yield _raw_table(content, starts[first:beyond], stops[first:beyond])
 
 
-def document_bounds(arrays: list[bytes]) -> tuple[Positions, Positions]:
+def document_bounds(arrays: Sequence[memoryview | bytes]) -> tuple[Positions, Positions]:
     """Where the documents of these arrays begin and end when the arrays lie one behind the other.
 
     Raises InvalidBSON where a document does not end where it says: nobody can tell any more what is whose. What is wrong
@@ -122,7 +122,7 @@ def document_bounds(arrays: list[bytes]) -> tuple[Positions, Positions]:
     found: list[tuple[Positions, Positions]] = []
     base = 0
     for array in arrays:
-        starts, sizes = _hop(array)
+        starts, sizes = _hop(bytes(array))
         found.append((base + starts, base + starts + sizes))
         base += len(array)
     begin, end = zip(*found, strict=True) if found else ([_NONE], [_NONE])

@@ -12,13 +12,15 @@ from pymongo.synchronous.cursor import RawBatchCursor
 from mongo2pg.elements import ARRAY, DOCUMENT, end_of
 
 _EMPTY = b"\5\0\0\0\0"
+# No name in a server's reply is longer.
+_NAME = 64
 
 
 class ArrayCursor(RawBatchCursor[dict[str, Any]]):
     """Yields the batch of each reply as the BSON array that it is.
 
     pymongo's own raw batches cost as much as decoded ones: it makes an object of each document, only to join their bytes.
-    Here it gets to see the replies without their documents.
+    Here it gets to see the replies without their documents, and these stay where the socket put them.
     """
 
     def _unpack_response(
@@ -29,13 +31,13 @@ class ArrayCursor(RawBatchCursor[dict[str, Any]]):
         user_fields: Mapping[str, Any] | None = None,
         legacy_response: bool = False,
     ) -> list[Any]:
-        reply = bytes(response.raw_command_response())
+        reply = memoryview(response.raw_command_response())
         holder = _find(reply, 0, b"cursor", DOCUMENT)
         for name in ("firstBatch", "nextBatch"):
             batch = _find(reply, holder[0], name.encode(), ARRAY) if holder else None
             if holder and batch:
                 start, end = batch
-                rest = bytearray(reply[:start] + _EMPTY + reply[end:])
+                rest = bytearray(b"".join((reply[:start], _EMPTY, reply[end:])))
                 for document in (0, holder[0]):
                     (size,) = struct.unpack_from("<i", rest, document)
                     struct.pack_into("<i", rest, document, size - (end - start) + len(_EMPTY))
@@ -45,15 +47,16 @@ class ArrayCursor(RawBatchCursor[dict[str, Any]]):
         return super()._unpack_response(response, cursor_id, codec_options, user_fields, legacy_response)
 
 
-def _find(raw: bytes, start: int, name: bytes, kind: int) -> tuple[int, int] | None:
+def _find(raw: memoryview, start: int, name: bytes, kind: int) -> tuple[int, int] | None:
     """Where the value of this name and type lies in the document; None where there is none before a value of a rare type."""
     position, last = start + 4, start + struct.unpack_from("<i", raw, start)[0] - 1
     while position < last:
-        at = raw.index(b"\0", position + 1) + 1
-        end = end_of(raw, raw[position], at)
+        found, zero, _ = bytes(raw[position + 1 : position + 1 + _NAME]).partition(b"\0")
+        at = position + 1 + len(found) + 1
+        end = end_of(raw, raw[position], at) if zero else 0
         if not end:
             return None
-        if (raw[position], raw[position + 1 : at - 1]) == (kind, name):
+        if (raw[position], found) == (kind, name):
             return at, end
         position = end
     return None
