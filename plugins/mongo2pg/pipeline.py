@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule, get_current_context, task, task_group
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.connections import source, target
@@ -22,7 +23,7 @@ from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
 from mongo2pg.modes import DELETES, DRY_RUN, FULL, REPLAY, refuse
 from mongo2pg.params import domain_params, param, refuse_unknown_params, request
-from mongo2pg.tasks import Patience, audit_task, conclude, permanent, run_is_alive, started_by, task_states
+from mongo2pg.tasks import audit_task, conclude, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A first load takes hours where it is worth waiting for: how often a run asks whether the other one has ended.
-SECONDS_BETWEEN_TURNS = 15
 # Runs of one domain side by side: a long full run, hourly windows, and somebody who replays rejects.
 RUNS_AT_ONCE = 4
 
@@ -42,7 +41,7 @@ RUNS_AT_ONCE = 4
 def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
     """The DAG that moves one domain.
 
-    prepare → claim → plan → (extract → normalise → load) per lot → delete → settle → checks → gate
+    prepare → plan → (extract → normalise → load) per lot → delete → settle → checks → gate
 
     Its schedule is that of `schedule_of`; what a schedule asks for is the window of its interval. A green run emits the domain's
     asset, with watermark and counts as its extra. `neighbours` are the domains of the same target: rows of theirs may refer to
@@ -56,7 +55,6 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         catchup=False,
         max_active_runs=RUNS_AT_ONCE,
         tags=["mongo2pg", domain.name],
-        params=domain_params(domain),
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
     ) as dag:
 
@@ -82,20 +80,6 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     books.start_run(conn, _run(domain), asked.mode, dict(get_current_context()["params"]), started_by())
             audit_task(log, "prepare", domain.name)
 
-        def claim_first_load() -> bool:
-            from mongo2pg.errors import OwnedError
-            from mongo2pg.load import claim
-
-            if param("mode") not in (DRY_RUN, DELETES):
-                with target() as conn:
-                    try:
-                        claim(conn, _run(domain), _asked(domain), run_is_alive)
-                    except OwnedError as error:
-                        log.info("%s", error)
-                        return False
-            audit_task(log, "claim", domain.name)
-            return True
-
         @task(task_id="plan")
         @permanent
         def plan_run() -> list[Lot]:
@@ -110,6 +94,8 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             asked, chunk_bytes, scan_limit = _asked(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
             with _source_if_read() as database, target() as conn:
+                if param("mode") not in (DRY_RUN, DELETES):  # a run that waits for its turn plans nothing before
+                    claim(conn, _run(domain), asked, run_is_alive)
                 if param("mode") == DELETES:
                     plan_id = plan_deletes(conn, asked, _staging(domain))
                     audit_task(log, "plan", domain.name, plan_id=plan_id, lots=0, chunks=0)
@@ -291,11 +277,12 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
         lots = plan_run()
         settled = settle_run()
-        claimed = Patience(task_id="claim", ask=claim_first_load, poke_interval=SECONDS_BETWEEN_TURNS)
-        prepare_run() >> claimed >> lots
+        prepare_run() >> lots
         move.expand(lot=lots) >> delete_gone() >> settled
         checks = [count_rows(), compare_lot.expand(lot=lots), judge_references(), judge_keys(), rebuild_lot.expand(lot=lots)]
         settled >> checks >> judge_run()
+    # Only now: each task would get a copy of its own, which Airflow validates whenever it parses or serialises the DAG.
+    dag.params = ParamsDict(domain_params(domain))
     return dag
 
 

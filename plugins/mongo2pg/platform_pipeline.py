@@ -9,6 +9,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, TriggerRule, get_current_context, task
+from airflow.sdk.definitions.param import ParamsDict
 
 from mongo2pg.lineage import overview
 from mongo2pg.model import Domain
@@ -35,7 +36,6 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["mongo2pg"],
-        params=common_params(*MODES),
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
     ) as dag:
 
@@ -84,6 +84,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         lead = _run_domain(first)
         rest = [_run_domain(domain) for domain in others]
         check_unpaused() >> lead >> rest >> settle_references() >> judge_platform()
+    dag.params = ParamsDict(common_params(*MODES))  # only now, as in `domain_dag`
     return dag
 
 

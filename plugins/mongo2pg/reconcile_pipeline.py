@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, TriggerRule, get_current_context, task
+from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.connections import source, target
@@ -49,7 +50,6 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         catchup=False,
         max_active_runs=len(domains),
         tags=["mongo2pg"],
-        params=reconcile_params(domains),
         default_args={"retries": 2, "retry_delay": timedelta(seconds=10), "owner": "data-platform"},
     ) as dag:
 
@@ -122,6 +122,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         repaired = repair_differences()
         prepare_run() >> lots
         lots >> [compare_lot.expand(lot=lots), find_rows()] >> repaired >> judge_run()
+    dag.params = ParamsDict(reconcile_params(domains))  # only now, as in `domain_dag`
     return dag
 
 

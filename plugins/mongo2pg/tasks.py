@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from airflow.sdk import BaseSensorOperator, Context, get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
 from mongo2pg.audit import audit
-from mongo2pg.errors import CheckError, NothingToDoError, PermanentError
+from mongo2pg.errors import CheckError, NothingToDoError, OwnedError, PermanentError
 
 if TYPE_CHECKING:
     from mongo2pg.books import Check
 
 log = logging.getLogger(__name__)
+
+# A first load takes hours where it is worth waiting for: how often a run asks whether the other one has ended.
+BETWEEN_TURNS = timedelta(seconds=15)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,19 +59,11 @@ def conclude(log: logging.Logger, stage: str, domain: str, checks: Sequence[Chec
         raise CheckError(stage, failed)
 
 
-class Patience(BaseSensorOperator):
-    """Asks until the answer is yes; between two questions no worker waits."""
-
-    def __init__(self, *, ask: Callable[[], bool], **options: Any) -> None:
-        super().__init__(mode="reschedule", **options)
-        self.ask = permanent(ask)
-
-    def poke(self, context: Context) -> bool:
-        return self.ask()
-
-
 def permanent(stage: Callable[P, R]) -> Callable[P, R]:
-    """A failure that a retry cannot cure fails the task at once; where there is nothing to do it is skipped."""
+    """A failure that a retry cannot cure fails the task at once; where there is nothing to do it is skipped.
+
+    Where another run is in the way it is tried again until that has ended, and meanwhile no worker waits.
+    """
 
     @wraps(stage)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -79,6 +75,9 @@ def permanent(stage: Callable[P, R]) -> Callable[P, R]:
         except AirflowSkipException as error:
             log.info("%s", error)
             raise
+        except OwnedError as error:
+            log.info("%s", error)
+            raise AirflowRescheduleException(datetime.now(UTC) + BETWEEN_TURNS) from error  # type: ignore[no-untyped-call]
         except PermanentError as error:
             raise AirflowFailException(str(error)) from error
 

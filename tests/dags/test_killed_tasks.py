@@ -9,7 +9,7 @@ from tests.documents import NOON, oid
 
 DAG = "external_bridge"
 TASKS = (
-    *("prepare", "claim", "plan", "move.extract", "move.normalise", "move.load", "delete", "settle"),
+    *("prepare", "plan", "move.extract", "move.normalise", "move.load", "delete", "settle"),
     *("row_counts", "checksums", "references", "uniqueness", "round_trip", "gate"),
 )
 WEBHOOKS = 20

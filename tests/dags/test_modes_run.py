@@ -200,9 +200,9 @@ def test_deletes_alone_take_out_what_is_gone_and_move_nothing(asleep, backfilled
     passed(asleep, deletes)
     assert rows(asleep, "SELECT count(*) FROM notifications") == [(before - 1,)]
     found = states(asleep, deletes, DAG)
-    assert {task for task, state in found.items() if state == {"success"}} == {"prepare", "claim", "plan", "delete", "gate"}
+    assert {task for task, state in found.items() if state == {"success"}} == {"prepare", "plan", "delete", "gate"}
     assert {task for task, state in found.items() if state == {"skipped"}} == found.keys() - {
-        *("prepare", "claim", "plan", "delete", "gate")
+        *("prepare", "plan", "delete", "gate")
     }
 
 

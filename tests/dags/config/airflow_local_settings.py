@@ -28,8 +28,6 @@ def task_policy(task: Any) -> None:
             setattr(task, name, value)
     if hasattr(task, "python_callable"):
         task.python_callable = _breakable(task, task.python_callable)
-    elif hasattr(task, "ask"):
-        task.ask = _breakable(task, task.ask)
 
 
 def _breakable(task: Any, body: Callable[..., Any]) -> Callable[..., Any]:
