@@ -29,11 +29,13 @@ COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 ROLES = {"admin": "admin", "engineer": "user", "auditor": "viewer"}
 
 # Measured on two cores: with the default of 32 the tasks fight for them and one was marked failed after its work was done; the
-# scheduler's default of a second between two looks costs a second for every task of a chain; a failed task waits for a heartbeat.
+# scheduler's default of a second between two looks costs a second for every task of a chain; a failed task waits for a heartbeat;
+# parsing all DAG files again every 30 s takes CPU from the tasks (a file that was changed is parsed at once, whatever is set here).
 TUNING = {
     "AIRFLOW__CORE__PARALLELISM": "4",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     "AIRFLOW__API__WORKERS": "1",
 }

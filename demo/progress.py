@@ -12,16 +12,22 @@ DONE = frozenset({"success", "failed", "upstream_failed", "skipped", "removed"})
 
 
 class Progress:
-    """One domain's run; every poll hands over its task instances."""
+    """One domain's run; every poll hands over the task instances that have changed."""
 
     def __init__(self, domain: str, width: int) -> None:
         self._domain = domain.ljust(width)
         self._began = time.monotonic()
+        self._tasks: dict[tuple[str, int], dict[str, Any]] = {}
         self._done: set[str] = set()
         self._shown: tuple[str, ...] = ()
 
-    def show(self, tasks: list[dict[str, Any]]) -> None:
+    def show(self, changed: list[dict[str, Any]]) -> None:
         """Print which tasks have ended since the last time and which are running, if that has changed."""
+        for task in changed:
+            if task["map_index"] >= 0:  # a mapped task is one until its parts are known
+                self._tasks.pop((task["task_id"], -1), None)
+            self._tasks[task["task_id"], task["map_index"]] = task
+        tasks = self._tasks.values()
         ended = {label(task): task["state"] for task in tasks if task["state"] in DONE}
         running = tuple(sorted(label(task) for task in tasks if task["state"] in RUNNING))
         new = [name if ended[name] == "success" else f"{name} {ended[name].upper()}" for name in ended if name not in self._done]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
@@ -117,10 +118,17 @@ class AirflowClient:
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Every task instance of the run, each mapped one by itself."""
+        return self._task_instances(_run(dag_id, run_id))
+
+    def changed_tasks(self, run_id: str, since: datetime) -> list[dict[str, Any]]:
+        """Those of all DAGs' runs of that id which have changed since, in one request: asking Airflow takes CPU from its tasks."""
+        return self._task_instances("/dags/~/dagRuns/~", run_id_prefix_pattern=run_id, updated_at_gte=since.isoformat())
+
+    def _task_instances(self, path: str, **filters: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         while True:
-            parameters = {"limit": 100, "offset": len(found)}
-            page = self.request("GET", f"{_run(dag_id, run_id)}/taskInstances", params=parameters)
+            parameters = {"limit": 100, "offset": len(found), **filters}
+            page = self.request("GET", f"{path}/taskInstances", params=parameters)
             found += page["task_instances"]
             if len(found) >= page["total_entries"] or not page["task_instances"]:
                 return found

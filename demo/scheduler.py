@@ -23,7 +23,7 @@ structlog.configure(processors=[*processors, mask_logs, render])
 # Airflow puts this folder on the path, but later.
 sys.path.append(os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"])
 engine = [module.name for module in pkgutil.iter_modules(importlib.import_module("mongo2pg").__path__, "mongo2pg.")]
-for name in ("airflow.providers.mongo.hooks.mongo", "airflow.providers.postgres.hooks.postgres", *engine):
+for name in ("airflow.providers.mongo.hooks.mongo", "airflow.providers.postgres.hooks.postgres", "deepiri.registry", *engine):
     importlib.import_module(name)
 sys.argv = ["airflow", "scheduler", *sys.argv[1:]]
 main()

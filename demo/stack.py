@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from demo.airflow import REPOSITORY, Airflow
 from demo.console import say
@@ -16,7 +16,7 @@ from demo.postgres import Postgres
 from demo.processes import Child, Children, DemoError, write_private
 from demo.progress import Progress, label
 from demo.report import describe, merge, read_domain
-from demo.rest import FINISHED_RUN, NOT_FOUND, AirflowClient, ApiError
+from demo.rest import FINISHED_RUN, AirflowClient
 from demo.sample import DOMAINS
 from demo.seed import Seeding
 
@@ -27,6 +27,10 @@ DAGS = tuple(domain for domain in DOMAINS if (REPOSITORY / "dags" / f"{domain}.p
 
 # The DAG that runs them, each in a run of its own DAG under one run id.
 PLATFORM = "platform"
+
+SECONDS_BETWEEN_LOOKS = 1
+# A change bears the time at which it was made, and is seen when its transaction ends.
+UNSEEN = timedelta(seconds=10)
 
 # The end of a failed task's log that says why.
 LOG_LINES = 12
@@ -117,28 +121,22 @@ class Demo:
         remove(self.mongo.data)
 
     def _watch(self, client: AirflowClient, run_id: str) -> dict[str, str]:
-        """Show all runs until the platform's has ended; the state in which each did, or "not started"."""
+        """Show all runs until the platform's has ended; the state in which each did that was started."""
         width = max(map(len, (*DAGS, PLATFORM)))
         shown = {dag_id: Progress(dag_id, width) for dag_id in (*DAGS, PLATFORM)}
-        states = dict.fromkeys(shown, "not started")
-        while states[PLATFORM] not in FINISHED_RUN:
-            # The platform last: when it has ended, so have the runs that it started.
-            for dag_id in shown:
-                if states[dag_id] in FINISHED_RUN:
-                    continue
-                try:
-                    # The state first: what the tasks show after it has ended is then complete.
-                    state = client.run(dag_id, run_id)["state"]
-                except ApiError as error:
-                    if error.status != NOT_FOUND:
-                        raise
-                    continue
-                shown[dag_id].show(client.tasks(dag_id, run_id))
-                states[dag_id] = state
+        state, since = "queued", datetime.now(UTC) - UNSEEN
+        while state not in FINISHED_RUN:
             if self.airflow and (child := self.airflow.dead()):
                 raise ended_by_itself(child)
-            time.sleep(0.5)
-        return states
+            looked = datetime.now(UTC)
+            # The state first: what the tasks show after it has ended is then complete.
+            state = client.run(PLATFORM, run_id)["state"]
+            changed = client.changed_tasks(run_id, since)
+            for dag_id, progress in shown.items():
+                progress.show([task for task in changed if task["dag_id"] == dag_id])
+            since = looked - UNSEEN
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        return {dag_id: str(client.run(dag_id, run_id)["state"]) for dag_id in shown if client.started(dag_id, run_id)}
 
 
 @contextlib.contextmanager
