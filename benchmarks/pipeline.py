@@ -25,6 +25,7 @@ from benchmarks.raw_values import (
     followed,
     is_true,
     items,
+    length,
     number,
     order_key,
 )
@@ -188,6 +189,9 @@ def _path(text: bytes) -> Expression:
 def _operator(name: str, operand: Value) -> Expression:
     if name == "$literal":
         return lambda _: operand
+    if name == "$size" and operand.kind == DOCUMENT and b"$objectToArray" in (inner := dict(elements(operand.content))):
+        fields = expression(inner[b"$objectToArray"])
+        return lambda raw: _size_of_map(fields(raw))
     if name == "$cond" and operand.kind == DOCUMENT:
         parts = dict(elements(operand.content))
         arguments = [expression(parts[key]) for key in (b"if", b"then", b"else")]
@@ -223,7 +227,14 @@ def _key(value: Value | None) -> tuple[Any, ...]:
 def _size(value: Value | None) -> Value:
     if value is None or value.kind != ARRAY:
         raise CommandError(SIZE_OF_NO_ARRAY, "Location17124", "The argument to $size must be an array")
-    return _number(len(items(value)))
+    return _number(length(value.content))
+
+
+def _size_of_map(value: Value | None) -> Value:
+    """The size of the array that `$objectToArray` makes, without making it."""
+    if value is None or value.kind != DOCUMENT:
+        return _size(_object_to_array(value))
+    return _number(length(value.content))
 
 
 def _object_to_array(value: Value | None) -> Value:
@@ -237,9 +248,10 @@ def _object_to_array(value: Value | None) -> Value:
     )
 
 
+_NAMES = {kind: encode(name) for kind, name in {None: "missing", **TYPE_NAMES}.items()}
 _UNARY: dict[str, Callable[[Value | None], Value]] = {
     "$isArray": lambda value: _boolean(value is not None and value.kind == ARRAY),
-    "$type": lambda value: encode("missing" if value is None else TYPE_NAMES[value.kind]),
+    "$type": lambda value: _NAMES[value and value.kind],
     "$bsonSize": lambda value: Value(0x0A, b"") if value is None else _number(len(value.content)),
     "$not": lambda value: _boolean(not is_true(value)),
     "$size": _size,

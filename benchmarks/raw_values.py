@@ -55,6 +55,10 @@ class UnreadableError(Exception):
     """The bytes cannot be followed any further."""
 
 
+# What bytes that lead nowhere raise, here or when they are looked at.
+_LOST = (UnreadableError, IndexError, KeyError, ValueError, struct.error)
+
+
 class Value(NamedTuple):
     """A BSON type and the bytes of a value of it."""
 
@@ -70,29 +74,51 @@ def elements(raw: bytes) -> Iterator[tuple[bytes, Value]]:
             kind = raw[at]
             stop = raw.index(0, at + 1)
             key, at = raw[at + 1 : stop], stop + 1
-            size = _FIXED.get(kind)
-            if size is None:
-                if kind == 0x0B:
-                    size = raw.index(0, raw.index(0, at) + 1) + 1 - at
-                else:
-                    (stated,) = _int(raw, at)
-                    size = stated + _MEASURED[kind]
-                    if stated < 0:
-                        raise UnreadableError
-            if at + size > end:
-                raise UnreadableError
+            size = _size(raw, kind, at, end)
             yield key, Value(kind, raw[at : at + size])
             at += size
-    except (IndexError, KeyError, ValueError, struct.error) as fault:
+    except _LOST as fault:
         raise UnreadableError from fault
+
+
+def _size(raw: bytes, kind: int, at: int, end: int) -> int:
+    """Bytes of the value at this place, which must not lie beyond the end."""
+    size = _FIXED.get(kind)
+    if size is None:
+        if kind == 0x0B:
+            size = raw.index(0, raw.index(0, at) + 1) + 1 - at
+        else:
+            (stated,) = _int(raw, at)
+            size = stated + _MEASURED[kind]
+            if stated < 0:
+                raise UnreadableError
+    if at + size > end:
+        raise UnreadableError
+    return size
+
+
+def length(raw: bytes) -> int:
+    """How many elements of a document or array can be followed."""
+    at, end, found = 4, len(raw) - 1, 0
+    with suppress(*_LOST):
+        while at < end:
+            value = raw.index(0, at + 1) + 1
+            at = value + _size(raw, raw[at], value, end)
+            found += 1
+    return found
 
 
 def field(raw: bytes, key: bytes) -> Value | None:
     """The first element of that key, None where there is none or the bytes before it cannot be followed."""
-    try:
-        return next((value for name, value in elements(raw) if name == key), None)
-    except UnreadableError:
-        return None
+    at, end, named = 4, len(raw) - 1, key + b"\0"
+    with suppress(*_LOST):
+        while at < end:
+            value = raw.index(0, at + 1) + 1
+            behind = value + _size(raw, raw[at], value, end)
+            if raw.startswith(named, at + 1):
+                return Value(raw[at], raw[value:behind])
+            at = behind
+    return None
 
 
 def at_path(raw: bytes, path: list[bytes]) -> Value | None:
