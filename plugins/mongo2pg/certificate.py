@@ -63,8 +63,14 @@ def write(folder: StagingPath, report: Mapping[str, Any]) -> str:
 
 def render(report: Mapping[str, Any], sha256: str) -> str:
     """The report of a domain, or of a platform of several, as a page without scripts or anything from elsewhere."""
+    # A page that is made once is not worth the time that Jinja's optimizer takes.
     pages = Environment(
-        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        optimized=False,
     )
     pages.filters["grouped"] = lambda number: f"{number:,}"
     return pages.get_template("certificate.html").render(
