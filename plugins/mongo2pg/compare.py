@@ -15,12 +15,24 @@ from typing import Any
 from psycopg import sql
 
 from mongo2pg import schema
+from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.differences import READ, SHOWN, Difference, digest
-from mongo2pg.expected import DOCUMENT, REJECTS, create_expected, drop_expected, expect, owner, rows_of
+from mongo2pg.expected import (
+    DOCUMENT,
+    PORTION_BYTES,
+    REJECTS,
+    create_expected,
+    drop_expected,
+    expect,
+    owner,
+    rows_of,
+    second_thread,
+)
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.queries import incoming, names, target
-from mongo2pg.reject_causes import SETTLED, Booked, count_booked, judge_rejects, judge_unread, name_booked
+from mongo2pg.queries import digest_of_image, image, incoming, names, target
+from mongo2pg.reject_causes import SETTLED, Booked, booked_ids, count_booked, judge_rejects, judge_unread, name_booked
+from mongo2pg.sieve import Sieve
 
 IDS = sql.Identifier("pg_temp", "mongo2pg_ids")
 # Rows, and their checksum.
@@ -56,6 +68,14 @@ class Comparison:
             self.sums[table.name] = plus(of_source, source), plus(of_target, present)
             agreed = _checksum(self.conn, table, _agreed_rows(table)) if differ else source
             self.agreed[table.name] = plus(self.agreed[table.name], agreed)
+
+    def add_agreed(self, sums: Mapping[str, tuple[int, int, int]]) -> None:
+        """Adds rows that are the same on both sides: their number, and the sums of their digests."""
+        for name, (rows, low, high) in sums.items():
+            same: Sum = {"rows": rows, "sum": [low, high]}
+            of_source, of_target = self.sums[name]
+            self.sums[name] = plus(of_source, same), plus(of_target, same)
+            self.agreed[name] = plus(self.agreed[name], same)
 
     def count(self) -> int:
         """How many differences there are."""
@@ -112,7 +132,7 @@ def compare_documents(
     conn: Connection,
     domain: Domain,
     collection: Collection,
-    documents: Iterable[bytes],
+    documents: Iterable[pa.BinaryArray],
     booked: Booked,
     *,
     apart: sql.Composable = NO_DOCUMENTS,
@@ -120,13 +140,13 @@ def compare_documents(
 ) -> Iterator[Comparison]:
     """Compares what these documents must have become with what the target holds of them, inside a transaction of the caller.
 
-    `documents` are BSON as the source has it, from staging or read again, in any number: memory is bounded by a portion of
-    them, unless they are compared `at_once`, as documents must be of which one may come twice. They must not use the
+    `documents` are BSON as the source has it, from staging or read again, in arrays of about `PORTION_BYTES`: memory is bounded by
+    two of them, unless they are compared `at_once`, as documents must be of which one may come twice. They must not use the
     connection. `booked` says which rejects of the books are theirs (`reject_causes.of_chunk`,
     `reject_causes.of_collection`). `apart` is a query for the `_id`s (as the books write them) of documents that are left
     out on both sides.
 
-        with conn.transaction(), compare_documents(conn, domain, collection, raws, of_collection(…)) as comparison:
+        with conn.transaction(), compare_documents(conn, domain, collection, in_portions(raws), of_collection(…)) as comparison:
             comparison.sums, comparison.first(), comparison.differing(), comparison.book(run, "reconcile", chunk)
     """
     _drop(conn)
@@ -161,7 +181,12 @@ def compare_documents(
         comparison.add(sums)
 
     try:
-        comparison.documents = expect(conn, collection, documents, judge, at_once=at_once)
+        with second_thread() as writer:
+            sieve = Sieve(conn, collection, references, booked_ids(conn), writer)
+            unlike = sieve.all_of(documents) if at_once else sieve.let_through(documents)
+            expect(conn, collection, unlike, judge, writer, at_once=at_once)
+        comparison.documents = sieve.documents
+        comparison.add_agreed(sieve.sums)
         if booked.whole:
             judge_unread(conn, collection)
         yield comparison
@@ -169,6 +194,19 @@ def compare_documents(
         if not conn.broken and conn.info.transaction_status != conn.info.transaction_status.INERROR:
             drop_expected(conn, collection)
             _drop(conn)
+
+
+def in_portions(documents: Iterable[bytes]) -> Iterator[pa.BinaryArray]:
+    """Documents in arrays of about `PORTION_BYTES`."""
+    portion: list[bytes] = []
+    size = 0
+    for document in documents:
+        portion.append(document)
+        size += len(document)
+        if size >= PORTION_BYTES:
+            yield pa.array(portion, pa.binary())
+            portion, size = [], 0
+    yield pa.array(portion, pa.binary())
 
 
 def _drop(conn: Connection) -> None:
@@ -322,10 +360,10 @@ def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> Sum:
     row = conn.execute(
         sql.SQL(
             """
-            SELECT count(*), coalesce(sum(hashtextextended(image, 0)), 0), coalesce(sum(hashtextextended(image, 1)), 0)
-            FROM (SELECT ROW({columns})::text AS image FROM ({rows}) AS r OFFSET 0) AS images
+            SELECT count(*), coalesce(sum({low}), 0), coalesce(sum({high}), 0)
+            FROM (SELECT {image} AS "Image" FROM ({rows}) AS r OFFSET 0) AS images
             """
-        ).format(columns=names(table.stored, "r"), rows=rows)
+        ).format(low=digest_of_image(0), high=digest_of_image(1), image=image(table, "r"), rows=rows)
     ).fetchone()
     count, low, high = row or (0, 0, 0)
     return {"rows": count, "sum": [int(low), int(high)]}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, TypeVar
 
 from psycopg import sql
 
@@ -63,16 +64,22 @@ def drop_expected(conn: Connection, collection: Collection) -> None:
 
 
 def expect(
-    conn: Connection, collection: Collection, documents: Iterable[bytes], judge: Callable[[], None], *, at_once: bool = False
-) -> int:
-    """Fills the tables with the rows and the rejects of the documents; returns how many documents there were.
+    conn: Connection,
+    collection: Collection,
+    documents: Iterable[Numbered],
+    judge: Callable[[], None],
+    writer: Queue,
+    *,
+    at_once: bool = False,
+) -> None:
+    """Fills the tables with the rows and the rejects of the documents.
 
     That goes portion by portion, for documents that come once each; all `at_once` where one may come again.
-    `judge` is called when a portion is complete; then the tables are emptied. It runs in the thread that writes: while
-    PostgreSQL judges one portion, the reference projects the next. The connection is that thread's until this returns.
+    `judge` is called when a portion is complete; then the tables are emptied. It runs in the thread of `writer`: while
+    PostgreSQL judges one portion, the reference projects the next. The connection is that thread's until its work is done.
     """
     projector = Projector(collection)
-    count = size = 0
+    size = 0
 
     def close_portion() -> None:
         _leave_out_repeated(conn, collection)
@@ -83,18 +90,25 @@ def expect(
         everything = sql.SQL(", ").join([REJECTS, *(incoming(table.name) for table in collection.tables)])
         conn.execute(sql.SQL("TRUNCATE {}").format(everything))
 
-    with _collector_paused(), _quick_turns(), Queue(QUEUE_BYTES) as writer:
-        for first, batch in _batches(documents):
-            count = first + len(batch)
-            for lines in _parts(projector, batch, first):
-                writer.put(sum(len(text) for texts in lines.values() for text in texts), partial(_copy, conn, collection, lines))
-            size += sum(map(len, batch))
-            if size >= PORTION_BYTES and not at_once:
-                writer.put(0, close_portion)
-                size = 0
-        if size:
+    for batch in _batches(documents):
+        for lines in _parts(projector, batch):
+            writer.put(sum(len(text) for texts in lines.values() for text in texts), partial(_copy, conn, collection, lines))
+        size += sum(len(document) for _, document in batch)
+        if size >= PORTION_BYTES and not at_once:
             writer.put(0, close_portion)
-    return count
+            size = 0
+    if size:
+        writer.put(0, close_portion)
+
+
+@contextmanager
+def second_thread() -> Iterator[Queue]:
+    """A queue of work for the thread that talks to PostgreSQL while this one computes; at its end all of it is done."""
+    with _collector_paused(), _quick_turns(), Queue(QUEUE_BYTES) as queue:
+        yield queue
+
+
+Result = TypeVar("Result")
 
 
 class Queue:
@@ -102,18 +116,20 @@ class Queue:
 
     def __init__(self, most: int) -> None:
         self._most, self._size = most, 0
-        self._waiting: deque[tuple[int, Future[None]]] = deque()
+        self._waiting: deque[tuple[int, Future[Any]]] = deque()
         self._thread = ThreadPoolExecutor(1, "mongo2pg-expected")
 
     def __enter__(self) -> Queue:
         return self
 
-    def put(self, size: int, work: Callable[[], None]) -> None:
+    def put(self, size: int, work: Callable[[], Result]) -> Future[Result]:
         """Waits for room, not for the work."""
         while self._waiting and (self._size + size > self._most or self._waiting[0][1].done()):
             self._wait()
-        self._waiting.append((size, self._thread.submit(work)))
+        future = self._thread.submit(work)
+        self._waiting.append((size, future))
         self._size += size
+        return future
 
     def _wait(self) -> None:
         size, work = self._waiting.popleft()
@@ -156,28 +172,32 @@ def _leave_out_repeated(conn: Connection, collection: Collection) -> None:
         conn.execute(sql.SQL("DELETE FROM {} x USING pg_temp.mongo2pg_repeated r WHERE x.{} = r.document").format(table, number))
 
 
-def _batches(documents: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
-    """The documents in batches, each with the number of its first one."""
-    batch: list[bytes] = []
-    first = size = 0
-    for document in documents:
+# A document and its number among all that are compared.
+Numbered = tuple[int, bytes]
+
+
+def _batches(documents: Iterable[Numbered]) -> Iterator[list[Numbered]]:
+    batch: list[Numbered] = []
+    size = 0
+    for number, document in documents:
         if batch and size + len(document) > BATCH_BYTES:
-            yield first, batch
-            first, batch, size = first + len(batch), [], 0
-        batch.append(document)
+            yield batch
+            batch, size = [], 0
+        batch.append((number, document))
         size += len(document)
     if batch:
-        yield first, batch
+        yield batch
 
 
 Lines = dict[str, list[bytes]]
 
 
-def _parts(projector: Projector, batch: list[bytes], first: int) -> Iterator[Lines]:
+def _parts(projector: Projector, batch: list[Numbered]) -> Iterator[Lines]:
     """The batch's rows as lines for COPY by table; its rejects under the name of no table."""
     lines: Lines = {}
     size = 0
-    for made in projector.project(batch, first):
+    numbers, documents = zip(*batch, strict=True)
+    for made in projector.project(documents, numbers):
         name, text = ("", _reject_line(made)) if isinstance(made, Reject) else (made.table.name, made.copy_text())
         lines.setdefault(name, []).append(text)
         size += len(text)

@@ -56,6 +56,16 @@ def same_image(table: Table, one: str, other: str) -> sql.Composed:
     )
 
 
+def image(table: Table, alias: str) -> sql.Composed:
+    """A row as text: in it 1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0. The same row of another session has the same."""
+    return sql.SQL("ROW({})::text").format(names(table.stored, alias))
+
+
+def digest_of_image(seed: int) -> sql.Composed:
+    """64 bits of digest of the column `Image`; a second seed doubles the number of bits."""
+    return sql.SQL('hashtextextended("Image", {})').format(seed)
+
+
 def set_aside(collection: Collection, alias: str, now: str) -> sql.Composed:
     """Whether a root row may be there without its document: it was marked, or had expired at this time of the source."""
     if collection.deletes == "mark":

@@ -20,7 +20,7 @@ from pymongo.database import Database
 
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey, Verdict
-from mongo2pg.compare import Comparison, Sum, compare_documents, plus
+from mongo2pg.compare import Comparison, Sum, compare_documents, in_portions, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
 from mongo2pg.differences import READ, SHOWN, Difference, describe
 from mongo2pg.document_ids import MALFORMED, compact
@@ -144,7 +144,7 @@ class Reconciler:
         booked = of_collection(self.domain.name, self.collection.name)
         with self.conn.transaction():
             self.conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            with compare_documents(self.conn, self.domain, self.collection, documents, booked) as comparison:
+            with compare_documents(self.conn, self.domain, self.collection, in_portions(documents), booked) as comparison:
                 yield comparison
 
     def _read(self, chunk: int) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import numpy as np
 from bson import json_util
 from bson.codec_options import DatetimeConversion
 from bson.datetime_ms import DatetimeMS
@@ -23,6 +24,7 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.expected import DOCUMENT, REJECTS, rows_of
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.queries import incoming, target
+from mongo2pg.reference.agreement import Ids
 
 # Reasons that settle gives: their cause lies in other rows, not in the document.
 SETTLED = ("orphan", "duplicate_key")
@@ -76,6 +78,18 @@ def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None
 def count_booked(conn: Connection) -> int:
     """How many of them still wait."""
     return _count(conn, sql.SQL("pg_temp.mongo2pg_booked"))
+
+
+def booked_ids(conn: Connection) -> Ids:
+    """The ids of the documents that they belong to, of those that an ObjectId names."""
+    rows = conn.execute(
+        """
+        SELECT DISTINCT migration.uuid_from_objectid(document_id ->> '$oid') FROM pg_temp.mongo2pg_booked
+        WHERE jsonb_typeof(document_id) = 'object' AND document_id ? '$oid'
+        """
+    )
+    found = b"".join(row[0].bytes for row in rows)
+    return np.frombuffer(found, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from psycopg import sql
 
 from mongo2pg import books
+from mongo2pg.arrow import pa
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.compare import Comparison, compare_documents
 from mongo2pg.differences import describe
@@ -101,12 +102,12 @@ def name_newer(conn: Connection, run: RunKey, collection: Collection, staging: C
     )
 
 
-def _staged(staging: CollectionStaging, chunk: int, manifest: dict[str, Any], collection: Collection) -> Iterator[bytes]:
+def _staged(staging: CollectionStaging, chunk: int, manifest: dict[str, Any], collection: Collection) -> Iterator[pa.BinaryArray]:
     progress = Progress(log, f"verify {collection.name} {chunk}", manifest["documents"])
     done = 0
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
         for group in range(raw.num_row_groups):
-            documents = raw.read_row_group(group, columns=["bson"]).column(0).to_pylist()
-            yield from documents
+            documents = raw.read_row_group(group, columns=["bson"]).column(0).combine_chunks()
+            yield documents
             done += len(documents)
             progress.update(done)

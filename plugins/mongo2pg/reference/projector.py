@@ -97,13 +97,13 @@ class Projector:
         ]
         self.shape = _Shape(collection)
 
-    def project(self, raws: Sequence[bytes], first: int = 0) -> Iterator[Rows | Reject]:
-        """The rows and rejects of documents that are numbered from `first` on; never raises for what is in them."""
+    def project(self, raws: Sequence[bytes], given: Sequence[int] | None = None) -> Iterator[Rows | Reject]:
+        """The rows and rejects of documents with the numbers `given`, or from 0 on; never raises for what is in them."""
         numbers: list[int] = []
         documents: list[dict[str, Any]] = []
-        for number, document in enumerate(read_all(raws), first):
+        for number, document, raw in zip(given or range(len(raws)), read_all(raws), raws, strict=True):
             if document is None or "_id" not in document:
-                yield _malformed(number, raws[number - first])
+                yield _malformed(number, raw)
             else:
                 numbers.append(number)
                 documents.append(document)

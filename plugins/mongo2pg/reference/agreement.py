@@ -1,0 +1,355 @@
+"""Which documents are in the target exactly as they must be: asked of many at once, by column, as a yes or a maybe.
+
+Nearly every document of a healthy move is, and says so here at a fraction of what projecting it costs. A document is agreed
+on when its row and the rows of all its elements are there, each cell the value that the declaration makes of its field,
+and no row more hangs on it. Of the others nothing is said: the projector has the word on them. So no fault can hide behind
+a rule that this module lacks, and what it has is held against the projector by tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from mongo2pg.arrow import pa
+from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
+from mongo2pg.reference.cells import Cells, CopiedRows, agrees, agrees_as_json, uuid_words
+from mongo2pg.reference.extended_json import dump
+from mongo2pg.reference.ids import NAMESPACE
+from mongo2pg.reference.octets import Mask, Octets, Positions, Words
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Elements, Group, Leaf, Path, elements_of, walk
+
+# Two big-endian numbers for each id.
+Ids = Words
+
+_ID: Path = ("_id",)
+_SOURCE_ID = Column("_id", "uuid", "source_id")
+
+
+class Agreement:
+    """Documents of one collection, which are many and small enough to be in memory a few times over."""
+
+    def __init__(self, collection: Collection, documents: pa.BinaryArray) -> None:
+        self._collection = collection
+        starts, stops, content = _bounds(documents)
+        self._octets = Octets(content)
+        whole = {_steps(child.path) for child in collection.children}
+        whole |= {_steps(column.path) for column in collection.columns if column.type == "text[]"}
+        groups = walk(self._octets, starts, stops, whole)
+        self._groups = [group for group in groups if _ID in group.leaves and group.leaves[_ID].kind == OBJECT_ID]
+        self._ids = np.zeros((len(starts), 2), np.uint64)
+        self._open = np.zeros(len(starts), np.bool_)
+        for group in self._groups:
+            self._ids[group.rows] = np.stack(uuid_words(self._octets, group.leaves[_ID].at), axis=1)
+            self._open[group.rows] = True
+        self._elements = {child.table: self._elements_of(child) for child in collection.children}
+
+    @property
+    def elements(self) -> int:
+        """How many elements of arrays and maps there are, each of which must have a row of its own."""
+        return sum(len(elements.numbers) for elements, _ in self._elements.values())
+
+    @property
+    def root_ids(self) -> Ids:
+        """The ids whose rows `agreed` must be given."""
+        return self._ids[self._open]
+
+    def leave_out(self, root_ids: Ids) -> None:
+        """Nothing shall be said of the documents with these ids."""
+        self._open &= Places(root_ids).find(self._ids) < 0
+
+    def agreed(self, copied: Mapping[str, CopiedRows]) -> Mask:
+        """Which documents are agreed on, given all rows of the target, by table, that stand under `root_ids`."""
+        root, *children = self._collection.tables
+        found = self._open & _differ(self._ids)
+        rows = _Rows(root, copied[root.name], _ids_in(copied[root.name].columns["id"]))
+        where = rows.find(self._ids)
+        found &= where >= 0
+        shape = _Shape(self._collection)
+        for group in self._groups:
+            some = np.flatnonzero(found[group.rows])
+            found[group.rows[some]] = shape.agrees(self._octets, group, some, rows, where[group.rows[some]])
+        for table in children:
+            assert table.child is not None  # noqa: S101 - only the first table has none
+            found &= self._children_agree(table, table.child, copied[table.name], found)
+        return found
+
+    def rows_of(self, documents: Mask, table: Table, copied: CopiedRows) -> Mask:
+        """Which rows of a table are those of the documents."""
+        return Places(self._ids[documents]).find(_owners(table, copied)) >= 0
+
+    def owners_of(self, rows: Mask, table: Table, copied: CopiedRows) -> Mask:
+        """Which documents the rows of a table are of."""
+        owners = np.zeros(len(self._ids), np.bool_)
+        places = Places(self._ids).find(_owners(table, copied)[rows])
+        owners[places[places >= 0]] = True
+        return owners
+
+    def _children_agree(self, table: Table, child: Child, copied: CopiedRows, found: Mask) -> Mask:
+        found = found.copy()
+        elements, owners = self._elements[table.name]
+        present = Places(self._ids).find(_owners(table, copied))
+        counts = np.bincount(owners, minlength=len(found))
+        found &= counts == np.bincount(present[present >= 0], minlength=len(found))
+        going = found[owners]
+        elements, owners = elements.of(going), owners[going]
+        own = np.zeros(len(owners), np.int64)
+        groups = _groups_of(self._octets, child, elements)
+        for group in groups:
+            if child.has_source_id and (leaf := group.leaves.get(_ID)) and leaf.kind == OBJECT_ID:
+                own[group.rows] = leaf.at
+        ids = self._element_ids(child, elements, owners, own)
+        rows = _Rows(table, copied, _ids_in(copied.columns["id"]))
+        where = rows.find(ids)
+        good = np.zeros(len(owners), np.bool_)
+        shape = _Shape(child)
+        for group in groups:
+            good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), rows, where[group.rows])
+        good &= (where >= 0) & _differ(ids) & self._own_ids_differ(owners, own)
+        if copied.count:
+            good &= (_owners(table, copied)[where] == self._ids[owners]).all(axis=1)
+            if child.has_ordinal:
+                ordinals = copied.columns["ordinal"].of(where)
+                good &= (ordinals.sizes == 4) & (ordinals.integers(">i4") == elements.numbers)
+            else:
+                good &= _keys_agree(self._octets, elements, copied.columns[child.key].of(where))
+        found[owners[~good]] = False
+        return found
+
+    def _elements_of(self, child: Child) -> tuple[Elements, Positions]:
+        """The elements behind a child table, and their documents; of one with something else in their place nothing is said."""
+        kind, path = DOCUMENT if child.kind == "map" else ARRAY, _steps(child.path)
+        rows, at = [_NONE], [_NONE]
+        for group in self._groups:
+            leaf = group.leaves.get(path)
+            if leaf is not None and leaf.kind == kind:
+                rows.append(group.rows)
+                at.append(leaf.at)
+            elif leaf is not None and leaf.kind != NULL:
+                self._open[group.rows] = False
+        owners = np.concatenate(rows)
+        elements, sound = elements_of(self._octets, Leaf(kind, np.concatenate(at)))
+        self._open[owners[~sound]] = False
+        order = np.argsort(owners[elements.holders], kind="stable")
+        elements = elements.of(order)
+        return elements, owners[elements.holders]
+
+    def _element_ids(self, child: Child, elements: Elements, owners: Positions, own: Positions) -> Ids:
+        """The ids of the elements' rows: a UUID of version 5 (RFC 9562, 5.5) of the name that docs/identity.md gives each."""
+        digests = b"".join(self._digests(child, elements, owners, own))
+        words = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
+        words[:, 0] = words[:, 0] & np.uint64(0xFFFFFFFFFFFF0FFF) | np.uint64(0x5000)
+        words[:, 1] = words[:, 1] & np.uint64((1 << 62) - 1) | np.uint64(1 << 63)
+        return words
+
+    def _digests(self, child: Child, elements: Elements, owners: Positions, own: Positions) -> Iterator[bytes]:
+        content, path = self._octets.content, dump(child.path)
+        texts = self._ids.astype(">u8").tobytes().hex()
+        named = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+        kind = {"map": "key", "scalars": "value" if child.unique_value else "ordinal"}.get(child.kind, "ordinal")
+        facts = (owners, elements.numbers, elements.keys, elements.values, elements.ends, own)
+        last, begun = -1, named
+        for owner, number, key, value, end, own_id in zip(*(each.tolist() for each in facts), strict=True):
+            if owner != last:
+                digits = texts[owner * 32 : owner * 32 + 32]
+                root = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+                last, begun = owner, named.copy()
+                begun.update(f'["{root}",{path},'.encode())
+            sha1 = begun.copy()
+            if own_id:
+                sha1.update(b'"id","%s"]' % content[own_id : own_id + 12].hex().encode())
+            elif kind == "ordinal":
+                sha1.update(b'"ordinal",%d]' % number)
+            else:
+                text = content[key : value - 1] if kind == "key" else content[value + 4 : end - 1]
+                sha1.update(b'"%s",%s]' % (kind.encode(), dump(text.decode(errors="replace")).encode()))
+            yield sha1.digest()[:16]
+
+    def _own_ids_differ(self, owners: Positions, own: Positions) -> Mask:
+        """Where an element's own ObjectId is alone in its array: those that repeat there have another name."""
+        named = own > 0
+        pairs = np.stack(uuid_words(self._octets, own), axis=1)
+        pairs[:, 0] ^= owners.astype(np.uint64) * _ODD[0]
+        differ = np.ones(len(own), np.bool_)
+        differ[named] = _differ(pairs[named])
+        return differ
+
+
+_NONE = np.zeros(0, np.int64)
+
+
+def _bounds(documents: pa.BinaryArray) -> tuple[Positions, Positions, bytes]:
+    """Where each document begins and ends in the bytes of all of them."""
+    if not len(documents):
+        return _NONE, _NONE, b""
+    _, bounds, content = documents.buffers()
+    at = np.frombuffer(bounds, np.int32)[documents.offset : documents.offset + len(documents) + 1].astype(np.int64)
+    return at[:-1] - at[0], at[1:] - at[0], content.slice(int(at[0]), int(at[-1] - at[0])).to_pybytes()
+
+
+def _steps(path: str) -> Path:
+    return tuple(path.split("."))
+
+
+def _groups_of(octets: Octets, child: Child, elements: Elements) -> list[Group]:
+    """Elements of one shape; a scalar is as if it stood at the path "" of a document of its own."""
+    if child.kind != "scalars":
+        documents = np.flatnonzero(elements.kinds == DOCUMENT)
+        groups = walk(octets, elements.values[documents], elements.ends[documents], _texts_below(child))
+        return [Group(documents[group.rows], group.leaves) for group in groups]
+    # A null in an array of scalars has no row.
+    by_kind = [(kind, np.flatnonzero(elements.kinds == kind)) for kind in np.unique(elements.kinds).tolist() if kind != NULL]
+    return [Group(rows, {("",): Leaf(kind, elements.values[rows])}) for kind, rows in by_kind]
+
+
+def _texts_below(child: Child) -> set[Path]:
+    return {_steps(column.path) for column in child.columns if column.type == "text[]"}
+
+
+def _keys_agree(octets: Octets, elements: Elements, cells: Cells) -> Mask:
+    sizes = elements.values - 1 - elements.keys
+    same: Mask = (cells.sizes == sizes) & (sizes <= LONGEST_KEY)
+    same[same] = octets.same(elements.keys[same], sizes[same], cells.octets, cells.at[same])
+    return same
+
+
+# --- ids -------------------------------------------------------------------------------------------------------------
+
+_ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+
+
+def _mixed(ids: Ids) -> Words:
+    """A number for each id, which two ids hardly ever share; where they do, nobody finds them."""
+    high, low = ids.T
+    mixed: Words = (high ^ high >> np.uint64(29)) * _ODD[0] ^ (low ^ low >> np.uint64(31)) * _ODD[1]
+    return mixed
+
+
+def _differ(ids: Ids) -> Mask:
+    """Where an id is the only one of its kind."""
+    mixed = _mixed(ids)
+    order = np.argsort(mixed)
+    ordered = mixed[order]
+    twice = np.zeros(len(ids) + 1, np.bool_)
+    twice[1:-1] = ordered[1:] == ordered[:-1]
+    differ = np.ones(len(ids), np.bool_)
+    differ[order] = ~(twice[1:] | twice[:-1])
+    return differ
+
+
+class Places:
+    """Where ids stand among others."""
+
+    def __init__(self, ids: Ids) -> None:
+        self._ids = ids
+        mixed = _mixed(ids)
+        self._order = np.argsort(mixed)
+        self._sorted = mixed[self._order]
+
+    def find(self, wanted: Ids) -> Positions:
+        """The place of each, -1 where it is not among them."""
+        if not len(self._ids):
+            return np.full(len(wanted), -1)
+        near = np.minimum(np.searchsorted(self._sorted, _mixed(wanted)), len(self._ids) - 1)
+        places = self._order[near]
+        return np.where((self._ids[places] == wanted).all(axis=1), places, -1)
+
+
+def _owners(table: Table, copied: CopiedRows) -> Ids:
+    return _ids_in(copied.columns[table.parent_key or "id"])
+
+
+def _ids_in(cells: Cells) -> Ids:
+    return np.stack([cells.octets.words(">u8", cells.at + start) for start in (0, 8)], axis=1)
+
+
+class _Rows:
+    """Rows of a table, to be found by their ids."""
+
+    def __init__(self, table: Table, copied: CopiedRows, ids: Ids) -> None:
+        self.table, self.copied = table, copied
+        self._places = Places(ids)
+
+    def find(self, ids: Ids) -> Positions:
+        return self._places.find(ids)
+
+
+# --- documents of one shape against their rows -----------------------------------------------------------------------
+
+
+class _Shape:
+    """What a declaration makes of the documents behind one table."""
+
+    def __init__(self, spec: Collection | Child) -> None:
+        self.columns = {_steps(column.path): column for column in spec.columns}
+        self.holders = {_steps(child.path) for child in spec.children} if isinstance(spec, Collection) else set()
+        self.ignored = {_steps(path) for path in spec.ignored} if isinstance(spec, Collection) else set()
+        self.names = {_ID} if isinstance(spec, Collection) or spec.has_source_id else set()
+        self.source_id = isinstance(spec, Child) and spec.has_source_id
+        self.marks = isinstance(spec, Collection) and spec.tables[0].marks
+        paths = [*self.columns, *self.holders]
+        self.inner = {path[:end] for path in paths for end in range(1, len(path))}
+
+    def agrees(self, octets: Octets, group: Group, some: Positions, rows: _Rows, where: Positions) -> Mask:
+        """Of `some` documents of the group, those whose row is what they must become; its place is in `where`, -1 if there is none.
+
+        Their ids, parents and positions are not looked at.
+        """
+        leaves = {path: leaf.of(some) for path, leaf in group.leaves.items()}
+        nobody = np.zeros(len(some), np.bool_)
+        if not rows.copied.count or any(leaves[path].kind == ARRAY for path in self.inner if path in leaves):
+            return nobody
+        found = where >= 0
+        for path, column in self.columns.items():
+            cells = rows.copied.columns[column.name].of(where)
+            if column.type == "jsonb":
+                same = None if column.required or column.default is not None else agrees_as_json(octets, leaves, path, cells)
+            else:
+                same = agrees(column, octets, leaves.get(path), cells)
+            if same is None:
+                return nobody
+            found &= same
+        if self.source_id:
+            same = agrees(_SOURCE_ID, octets, leaves.get(_ID), rows.copied.columns["source_id"].of(where))
+            if same is None:
+                return nobody
+            found &= same
+        if self.marks:
+            found &= rows.copied.columns["deleted_at"].of(where).null
+        for path, leaf in leaves.items():
+            if leaf.kind == STRING and any(path[: len(each)] == each for each in self.ignored):
+                found &= _are_texts(octets, leaf)
+        kept = agrees_as_json(octets, self._kept(leaves), (), rows.copied.columns["extra"].of(where))
+        return nobody if kept is None else found & kept
+
+    def _kept(self, leaves: dict[Path, Leaf]) -> dict[Path, Leaf]:
+        """The fields that `extra` keeps, and the documents around them; none where it must be NULL."""
+        kept: dict[Path, Leaf] = {}
+        for path, leaf in leaves.items():
+            above = [path[:end] for end in range(1, len(path) + 1)]
+            if any(each in self.columns or each in self.holders or each in self.ignored for each in above):
+                continue
+            if path in self.names or (path in self.inner and leaf.kind in (DOCUMENT, NULL)):
+                continue
+            for each in above:
+                kept.setdefault(each, leaves[each])
+        # The row itself is the document around them.
+        return {(): Leaf(DOCUMENT, next(iter(kept.values())).at), **kept} if kept else {}
+
+
+def _are_texts(octets: Octets, leaf: Leaf) -> Mask:
+    """Which strings are UTF-8: of those that nothing else is compared with."""
+    ends = leaf.at + 3 + octets.integers("<i4", leaf.at)
+    return np.array(
+        [_is_text(octets.content[at + 4 : end]) for at, end in zip(leaf.at.tolist(), ends.tolist(), strict=True)], np.bool_
+    )
+
+
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,89 @@
+"""Bytes looked at in many places at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Words = NDArray[np.uint64]
+
+# Texts longer than this are compared one by one: a round of the columnar way would look at few of them.
+LONG_BYTES = 512
+# The first bytes of a little-endian word, by their number.
+_FIRST = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+_ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
+_QUOTE, _BACKSLASH = _ONES * np.uint64(ord('"')), _ONES * np.uint64(ord("\\"))
+
+
+class Octets:
+    """Some bytes. What is asked for at a position beyond them is zero; no position may be negative."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        padded = content + bytes(8)
+        # Values begin anywhere, so that each byte is where one may begin.
+        self._views = {
+            kind: np.ndarray((len(content) + 1,), kind, padded, strides=(1,))
+            for kind in ("u1", "<i4", ">i4", "<i8", ">i8", "<u8", ">u8", "<f8")
+        }
+
+    def integers(self, kind: Literal["u1", "<i4", ">i4", "<i8", ">i8"], at: Positions) -> Positions:
+        """Integers of numpy's type `kind` that begin at these positions."""
+        return self._views[kind][np.minimum(at, len(self.content))].astype(np.int64)
+
+    def words(self, kind: Literal["<u8", ">u8"], at: Positions) -> Words:
+        """The eight bytes at these positions as one number."""
+        return self._views[kind][np.minimum(at, len(self.content))].astype(np.uint64)
+
+    def doubles(self, at: Positions) -> NDArray[np.float64]:
+        """The little-endian doubles at these positions."""
+        return self._views["<f8"][np.minimum(at, len(self.content))].astype(np.float64)
+
+    def hold(self, at: Positions, text: bytes) -> Mask:
+        """Where the text stands at the position."""
+        found = np.ones(len(at), np.bool_)
+        for start in range(0, len(text), 8):
+            part = text[start : start + 8]
+            words = self.words("<u8", at + start)
+            if len(part) < 8:
+                words = words & _FIRST[len(part)]
+            found &= words == np.uint64(int.from_bytes(part, "little"))
+        return found
+
+    def are(self, at: Positions, sizes: Positions, texts: Sequence[bytes]) -> Mask:
+        """Where one of the texts is what stands there, with its very size."""
+        found = np.zeros(len(at), np.bool_)
+        for text in texts:
+            found |= (sizes == len(text)) & self.hold(at, text)
+        return found
+
+    def same(self, at: Positions, sizes: Positions, other: Octets, there: Positions, *, unescaped: bool = False) -> Mask:
+        """Where the next `sizes` bytes are those of `other`; if `unescaped`, and neither a quotation mark nor a backslash."""
+        found = np.ones(len(at), np.bool_)
+        for row in np.flatnonzero(sizes > LONG_BYTES).tolist():
+            text = self.content[at[row] : at[row] + sizes[row]]
+            found[row] = text == other.content[there[row] : there[row] + sizes[row]] and not (
+                unescaped and (b'"' in text or b"\\" in text)
+            )
+        short = sizes <= LONG_BYTES
+        for start in range(0, int(sizes[short].max(initial=0)), 8):
+            rows = np.flatnonzero(short & (sizes > start))
+            first = _FIRST[np.minimum(sizes[rows] - start, 8)]
+            words = self.words("<u8", at[rows] + start) & first
+            wrong = words != other.words("<u8", there[rows] + start) & first
+            if unescaped:
+                wrong |= _any_is(words, _QUOTE) | _any_is(words, _BACKSLASH)
+            found[rows[wrong]] = False
+        return found
+
+
+def _any_is(words: Words, sign: np.uint64) -> Mask:
+    # A byte of a difference is zero if subtracting one from it borrows although its own highest bit is not set.
+    apart = words ^ sign
+    found: Mask = (apart - _ONES) & ~apart & _HIGHS != 0
+    return found

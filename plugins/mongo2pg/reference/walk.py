@@ -1,0 +1,216 @@
+"""Many documents read at once: where the values of their fields lie, found for all documents of one shape together.
+
+Written against the BSON specification (bsonspec.org, version 1.1), with neither pymongo nor the mover's decoder. What it
+cannot vouch for, it leaves: a document of a rare shape or with a value of a rare type, and all that is malformed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from mongo2pg.reference.octets import Mask, Octets, Positions
+
+DOUBLE: Final = 0x01
+STRING: Final = 0x02
+DOCUMENT: Final = 0x03
+ARRAY: Final = 0x04
+OBJECT_ID: Final = 0x07
+BOOLEAN: Final = 0x08
+DATE: Final = 0x09
+NULL: Final = 0x0A
+INT32: Final = 0x10
+INT64: Final = 0x12
+
+# Bytes of a value, where its type says them.
+_FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8}
+# Fewer documents of one shape than this are read sooner one by one.
+FEW = 48
+# What a key may be followed by is found by a look at one document; MongoDB itself nests no deeper than 100.
+DEEPEST = 100
+# Elements that an array or map may have: each is a round of its own.
+MOST_ELEMENTS = 1_000
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """The values of one field: their BSON type, and where each begins behind its key."""
+
+    kind: int
+    at: Positions
+
+    def of(self, some: Positions | Mask) -> Leaf:
+        """Those of some documents."""
+        return Leaf(self.kind, self.at[some])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Documents of one shape: which they are, and their fields in their order; a document's or array's fields follow it."""
+
+    rows: Positions
+    leaves: dict[Path, Leaf]
+
+
+@dataclass
+class _Walk:
+    """Documents that have been alike so far; `ends` are those of the documents around the place, the innermost last."""
+
+    rows: Positions
+    at: Positions
+    ends: list[Positions]
+    above: list[Path] = field(default_factory=lambda: [()])
+    leaves: dict[Path, Leaf] = field(default_factory=dict)
+
+    def only(self, some: Mask) -> _Walk:
+        leaves = {path: leaf.of(some) for path, leaf in self.leaves.items()}
+        return _Walk(self.rows[some], self.at[some], [end[some] for end in self.ends], [*self.above], leaves)
+
+
+def walk(octets: Octets, starts: Positions, stops: Positions, whole: Set[Path] = frozenset()) -> list[Group]:
+    """The documents between these positions, by shape; those that are in no group are left to be read one by one.
+
+    Arrays and documents at the paths `whole` are not gone into: their values differ in number.
+    """
+    rows = np.flatnonzero(are_documents(octets, starts, stops))
+    waiting = [_Walk(rows, starts[rows] + 4, [stops[rows]])]
+    groups: list[Group] = []
+    while waiting:
+        going = waiting.pop()
+        while len(going.rows) >= FEW and going.ends:
+            head = _head(octets, int(going.at[0]))
+            same = octets.hold(going.at, head)
+            if not same.all():
+                waiting.append(going.only(~same))
+                going = going.only(same)
+                if len(going.rows) < FEW:
+                    break
+            going = _leave(going) if head == b"\0" else _step(octets, going, head, whole)
+        if len(going.rows) >= FEW:
+            groups.append(Group(going.rows, going.leaves))
+    return groups
+
+
+def are_documents(octets: Octets, starts: Positions, stops: Positions) -> Mask:
+    """Where a document begins and ends as its length and its last byte say."""
+    sizes = stops - starts
+    sound: Mask = (sizes >= 5) & (octets.integers("<i4", starts) == sizes)
+    sound &= octets.integers("u1", np.maximum(stops - 1, 0)) == 0
+    return sound
+
+
+def _head(octets: Octets, at: int) -> bytes:
+    """Type, key and the zero byte behind it; of a document's end the zero byte."""
+    if octets.content[at : at + 1] == b"\0":
+        return b"\0"
+    return octets.content[at : octets.content.find(b"\0", at + 1) + 1]
+
+
+def _leave(going: _Walk) -> _Walk:
+    at_end = going.at + 1 == going.ends[-1]
+    if not at_end.all():
+        going = going.only(at_end)
+    going.ends.pop()
+    going.above.pop()
+    going.at = going.at + 1
+    return going
+
+
+_NOBODY = _Walk(np.zeros(0, np.int64), np.zeros(0, np.int64), [])
+
+
+def _step(octets: Octets, going: _Walk, head: bytes, whole: Set[Path]) -> _Walk:
+    try:
+        path = (*going.above[-1], head[1:-1].decode())
+    except UnicodeDecodeError:
+        return _NOBODY
+    kind, at = head[0], going.at + len(head)
+    if path in going.leaves or not head.endswith(b"\0") or len(path) > DEEPEST:
+        return _NOBODY
+    ends = value_ends(octets, kind, at)
+    if ends is None:
+        return _NOBODY
+    going.leaves[path] = Leaf(kind, at)
+    going.at = ends
+    sound = (ends > 0) & (ends < going.ends[-1])
+    if not sound.all():
+        going, at, ends = going.only(sound), at[sound], ends[sound]
+    if kind in (DOCUMENT, ARRAY) and path not in whole:
+        going.at = at + 4
+        going.ends.append(ends)
+        going.above.append(path)
+    return going
+
+
+def value_ends(octets: Octets, kind: int, at: Positions) -> Positions | None:
+    """Where the values of this type end that begin here; 0 where they are malformed, None for a rare type."""
+    if (size := _FIXED.get(kind)) is not None:
+        ends = at + size
+        return np.where(octets.integers("u1", at) <= 1, ends, 0) if kind == BOOLEAN else ends
+    if kind == STRING:
+        stated = octets.integers("<i4", at)
+        ends = at + 4 + np.maximum(stated, 1)
+        return np.where((stated >= 1) & (octets.integers("u1", ends - 1) == 0) & (ends <= len(octets.content)), ends, 0)
+    if kind in (DOCUMENT, ARRAY):
+        ends = at + np.maximum(octets.integers("<i4", at), 5)
+        return np.where(are_documents(octets, at, ends) & (ends <= len(octets.content)), ends, 0)
+    return None
+
+
+@dataclass(frozen=True)
+class Elements:
+    """Elements of arrays or maps: in which of these each is, its number there, type, key and value."""
+
+    holders: Positions
+    numbers: Positions
+    kinds: Positions
+    keys: Positions
+    values: Positions
+    ends: Positions
+
+    def of(self, some: Positions | Mask) -> Elements:
+        """Some of them."""
+        return Elements(*(fact[some] for fact in (self.holders, self.numbers, self.kinds, self.keys, self.values, self.ends)))
+
+
+def elements_of(octets: Octets, holders: Leaf) -> tuple[Elements, Mask]:
+    """The elements of all these arrays, or maps, and which of the holders could be read to their ends."""
+    rows = np.arange(len(holders.at))
+    at, last = holders.at + 4, holders.at + octets.integers("<i4", holders.at) - 1
+    sound = np.ones(len(rows), np.bool_)
+    zeros = _zero_bytes(octets, holders, last)
+    found: list[list[Positions]] = []
+    for number in range(MOST_ELEMENTS + 1):
+        going = at < last
+        rows, at, last = rows[going], at[going], last[going]
+        if not len(rows):
+            break
+        kinds = octets.integers("u1", at)
+        keys = at + 1
+        values = zeros[np.minimum(np.searchsorted(zeros, keys), len(zeros) - 1)] + 1
+        ends = np.zeros(len(rows), np.int64)
+        for kind in np.unique(kinds).tolist():
+            of_kind = kinds == kind
+            reached = value_ends(octets, kind, values[of_kind])
+            if reached is not None:
+                ends[of_kind] = reached
+        good = (ends > values - 1) & (ends <= last) & (number < MOST_ELEMENTS)
+        if holders.kind == ARRAY:
+            text = str(number).encode() + b"\0"
+            good &= octets.hold(keys, text)
+        sound[rows[~good]] = False
+        found.append([rows[good], np.full(int(good.sum()), number), kinds[good], keys[good], values[good], ends[good]])
+        rows, at, last = rows[good], ends[good], last[good]
+    facts = [np.concatenate([each[fact] for each in found]) if found else np.zeros(0, np.int64) for fact in range(6)]
+    return Elements(*facts), sound
+
+
+def _zero_bytes(octets: Octets, holders: Leaf, last: Positions) -> Positions:
+    """Where the bytes of the holders are zero; the last of them ends a holder."""
+    first, beyond = int(holders.at.min(initial=0)), int(last.max(initial=0)) + 1
+    return first + np.flatnonzero(np.frombuffer(octets.content, np.uint8)[first:beyond] == 0)

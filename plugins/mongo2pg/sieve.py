@@ -1,0 +1,181 @@
+"""Lets through only the documents that have to be compared closely; the others are in the target as they must be.
+
+The target's rows of a portion of documents come by binary COPY, each with its digests, and the reference says which of the
+documents it agrees on (`reference.agreement`). Of these nothing is left to do but to add up their rows' digests, which are
+those of both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+
+import numpy as np
+from psycopg import sql
+
+from mongo2pg.arrow import pa
+from mongo2pg.books import Connection
+from mongo2pg.expected import Numbered, Queue, owner
+from mongo2pg.model import Collection, Column, Table
+from mongo2pg.queries import digest_of_image, image, names, target
+from mongo2pg.reference.agreement import Agreement, Ids
+from mongo2pg.reference.cells import CopiedRows, read_copied
+from mongo2pg.reference.octets import Mask, Positions
+
+ASKED = sql.Identifier("pg_temp", "mongo2pg_asked")
+# Signature, flags and the length of an extension (PostgreSQL manual, COPY, "Binary Format").
+HEADER_BYTES = 19
+TRAILER = b"\xff\xff"
+# Elements of one portion, which have a row each: 50 MB of rows and what is kept of their places.
+MOST_ELEMENTS = 150_000
+# Columns beside the table's own; no declared one has a capital letter.
+_LOW, _HIGH, _DANGLES = "Low", "High", "Dangles"
+
+Copied = dict[str, CopiedRows]
+
+
+class Sieve:
+    """A pass of documents of one collection, in a transaction of the caller.
+
+    `references` are the judged ones. `booked` are the ids of documents that the books have rejects of: these are always let
+    through. Afterwards `documents` says how many there were, and `sums` what was agreed on: by table the number of rows, and
+    the sums of their digests.
+    """
+
+    def __init__(
+        self,
+        conn: Connection,
+        collection: Collection,
+        references: Sequence[tuple[Table, Column]],
+        booked: Ids,
+        writer: Queue,
+    ) -> None:
+        self._conn, self._collection, self._booked, self._writer = conn, collection, booked, writer
+        self._options = {
+            table.name: [column for at, column in references if at is table and not column.required] for table in collection.tables
+        }
+        self.documents = 0
+        self.sums = {table.name: (0, 0, 0) for table in collection.tables}
+
+    def all_of(self, portions: Iterable[pa.BinaryArray]) -> Iterator[Numbered]:
+        """Each document."""
+        for portion in portions:
+            first = self._count(portion)
+            yield from enumerate(portion.to_pylist(), first)
+
+    def let_through(self, portions: Iterable[pa.BinaryArray]) -> Iterator[Numbered]:
+        """The documents that are not agreed on. While they are used, PostgreSQL sends the rows of the next portion."""
+        waiting: Iterator[Numbered] = iter(())
+        for portion, agreement in self._agreements(portions):
+            first = self._count(portion)
+            coming = self._writer.put(0, partial(self._copy, agreement.root_ids))
+            yield from waiting
+            waiting = self._differing(first, portion, agreement, coming)
+            del portion, agreement, coming
+        yield from waiting
+
+    def _count(self, portion: pa.BinaryArray) -> int:
+        """Counts the documents; returns the number of the first one."""
+        first = self.documents
+        self.documents += len(portion)
+        return first
+
+    def _agreements(self, portions: Iterable[pa.BinaryArray]) -> Iterator[tuple[pa.BinaryArray, Agreement]]:
+        for portion in portions:
+            agreement = Agreement(self._collection, portion)
+            if agreement.elements > MOST_ELEMENTS and len(portion) > 1:
+                half = len(portion) // 2
+                yield from self._agreements([portion[:half], portion[half:]])
+            else:
+                agreement.leave_out(self._booked)
+                yield portion, agreement
+
+    def _differing(self, first: int, portion: pa.BinaryArray, agreement: Agreement, coming: Future[Copied]) -> Iterator[Numbered]:
+        copied = coming.result()
+        agreed = agreement.agreed(copied)
+        for table in self._collection.tables:
+            if self._options[table.name] and copied[table.name].count:
+                dangling = copied[table.name].columns[_DANGLES].integers("u1") != 0
+                agreed &= ~agreement.owners_of(dangling, table, copied[table.name])
+        for table in self._collection.tables:
+            self._add(table, copied[table.name], agreement.rows_of(agreed, table, copied[table.name]))
+        yield from ((first + at, portion[at].as_py()) for at in np.flatnonzero(~agreed).tolist())
+
+    def _add(self, table: Table, copied: CopiedRows, rows: Mask) -> None:
+        count, low, high = self.sums[table.name]
+        found = [copied.columns[name].integers(">i8")[rows] for name in (_LOW, _HIGH)]
+        self.sums[table.name] = (count + int(rows.sum()), low + _exact_sum(found[0]), high + _exact_sum(found[1]))
+
+    def _copy(self, root_ids: Ids) -> Copied:
+        conn = self._conn
+        conn.execute("CREATE TEMP TABLE IF NOT EXISTS mongo2pg_asked (id uuid) ON COMMIT DROP; TRUNCATE pg_temp.mongo2pg_asked")
+        with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN") as copy:
+            copy.write(uuid_lines(root_ids))
+        conn.execute("ANALYZE pg_temp.mongo2pg_asked")
+        return {table.name: self._copy_table(table, root_ids) for table in self._collection.tables}
+
+    def _copy_table(self, table: Table, root_ids: Ids) -> CopiedRows:
+        columns = [*(column.name for column in table.stored), _LOW, _HIGH, _DANGLES]
+        if not len(root_ids):
+            return read_copied([], columns)
+        first, *_, last = uuid_lines(root_ids[np.lexsort(root_ids.T[::-1])[[0, -1]]]).decode().split()
+        # Most portions are a range of ids: where the planner finds the range cheaper than id by id, it may take it.
+        query = sql.SQL(
+            """
+            COPY (
+                SELECT {columns}, {low}, {high}, "Dangles"
+                FROM (
+                    SELECT {columns}, {image} AS "Image", {dangles} AS "Dangles"
+                    FROM {asked} a JOIN {target} t ON t.{owner} = a.id {parents}
+                    WHERE t.{owner} BETWEEN {first} AND {last} OFFSET 0
+                ) AS t
+            ) TO STDOUT (FORMAT BINARY)
+            """
+        ).format(
+            columns=names(table.stored, "t"),
+            low=digest_of_image(0),
+            high=digest_of_image(1),
+            image=image(table, "t"),
+            dangles=self._dangles(table),
+            asked=ASKED,
+            target=target(table.name),
+            owner=owner(table),
+            parents=self._parents(table),
+            first=sql.SQL("{}::uuid").format(first),
+            last=sql.SQL("{}::uuid").format(last),
+        )
+        with self._conn.cursor() as cursor, cursor.copy(query) as copy:
+            messages = [bytes(message) for message in copy]
+        messages[0] = messages[0][HEADER_BYTES:]
+        last_message = messages.pop()
+        if last_message != TRAILER:
+            raise ValueError(f"the copy of {table.name} ends in {last_message[:20]!r}")
+        return read_copied(messages, columns)
+
+    def _dangles(self, table: Table) -> sql.Composable:
+        """Whether an optional reference of the row has no row to refer to."""
+        each = [
+            sql.SQL("t.{} IS NOT NULL AND {}.id IS NULL").format(sql.Identifier(column.name), sql.Identifier(f"p_{column.name}"))
+            for column in self._options[table.name]
+        ]
+        return sql.SQL(" OR ").join(each) if each else sql.SQL("false")
+
+    def _parents(self, table: Table) -> sql.Composable:
+        return sql.SQL(" ").join(
+            sql.SQL("LEFT JOIN {} AS {} ON {}.id = t.{}").format(
+                target(column.references), alias := sql.Identifier(f"p_{column.name}"), alias, sql.Identifier(column.name)
+            )
+            for column in self._options[table.name]
+        )
+
+
+def uuid_lines(ids: Ids) -> bytes:
+    """The ids as hexadecimal digits, a line each."""
+    digits = np.frombuffer(ids.astype(">u8").tobytes().hex().encode(), np.uint8).reshape(-1, 32)
+    return np.pad(digits, ((0, 0), (0, 1)), constant_values=ord("\n")).tobytes()
+
+
+def _exact_sum(values: Positions) -> int:
+    """The sum, which may be beyond 64 bits."""
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
