@@ -30,7 +30,7 @@ from mongo2pg.expected import (
     second_thread,
 )
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.queries import digest_of_image, image, incoming, names, target
+from mongo2pg.queries import ROW, exact_row, incoming, names, row_digest, target
 from mongo2pg.reject_causes import SETTLED, Booked, booked_ids, count_booked, judge_rejects, judge_unread, name_booked
 from mongo2pg.sieve import Sieve
 
@@ -355,15 +355,15 @@ def _compare(conn: Connection, table: Table) -> tuple[Sum, Sum]:
 
 
 def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> Sum:
-    """Rows and a sum of 128 bits of digest per row over its text image: order plays no part, and equal rows do not cancel out."""
-    # OFFSET 0 keeps the images apart from their digests; merged, the planner would make each image once per digest.
+    """Rows and a sum of 128 bits of digest per row: order plays no part, and equal rows do not cancel out."""
+    # OFFSET 0 keeps the rows apart from their digests; merged, the planner would make the texts in them once per digest.
     row = conn.execute(
         sql.SQL(
             """
             SELECT count(*), coalesce(sum({low}), 0), coalesce(sum({high}), 0)
-            FROM (SELECT {image} AS "Image" FROM ({rows}) AS r OFFSET 0) AS images
+            FROM (SELECT {row} AS "Row" FROM ({rows}) AS r OFFSET 0) AS exact
             """
-        ).format(low=digest_of_image(0), high=digest_of_image(1), image=image(table, "r"), rows=rows)
+        ).format(low=row_digest(ROW, 0), high=row_digest(ROW, 1), row=exact_row(table, "r"), rows=rows)
     ).fetchone()
     count, low, high = row or (0, 0, 0)
     return {"rows": count, "sum": [int(low), int(high)]}

@@ -6,6 +6,7 @@ Static statements live in `include/sql`; this module holds what depends on the c
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from psycopg import sql
@@ -37,9 +38,14 @@ def incoming(table: str) -> sql.Identifier:
     return sql.Identifier(INCOMING, table)
 
 
+def comma(parts: Iterable[sql.Composable]) -> sql.Composed:
+    """The parts, comma-separated."""
+    return sql.SQL(", ").join(parts)
+
+
 def names(columns: tuple[Column, ...] | list[Column], alias: str = "") -> sql.Composed:
     """The columns' names, comma-separated, of the table alias where one is given."""
-    return sql.SQL(", ").join(sql.Identifier(alias, c.name) if alias else sql.Identifier(c.name) for c in columns)
+    return comma(sql.Identifier(alias, c.name) if alias else sql.Identifier(c.name) for c in columns)
 
 
 def create_incoming(table: Table) -> sql.Composed:
@@ -56,14 +62,23 @@ def same_image(table: Table, one: str, other: str) -> sql.Composed:
     )
 
 
-def image(table: Table, alias: str) -> sql.Composed:
-    """A row as text: in it 1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0. The same row of another session has the same."""
-    return sql.SQL("ROW({})::text").format(names(table.stored, alias))
+# The name of a record that goes through a query; no declared column has a capital letter.
+ROW = sql.Identifier("Row")
+# In these equal values need not be the same: -0.0 and 0.0, 1.10 and 1.1; their texts are.
+LOOSE = ("double precision", "jsonb", "numeric", "text[]")
 
 
-def digest_of_image(seed: int) -> sql.Composed:
-    """64 bits of digest of the column `Image`; a second seed doubles the number of bits."""
-    return sql.SQL('hashtextextended("Image", {})').format(seed)
+def exact_row(table: Table, alias: str) -> sql.Composed:
+    """A row as a record that equals another only if it is the same: in it 1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0."""
+    values = (
+        sql.SQL("{}::text" if column.type in LOOSE else "{}").format(sql.Identifier(alias, column.name)) for column in table.stored
+    )
+    return sql.SQL("ROW({})").format(comma(values))
+
+
+def row_digest(row: sql.Composable, seed: int) -> sql.Composed:
+    """64 bits of digest of a record; a second seed doubles the number of bits."""
+    return sql.SQL("hash_record_extended({}, {})").format(row, seed)
 
 
 def set_aside(collection: Collection, alias: str, now: str) -> sql.Composed:

@@ -18,7 +18,7 @@ from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.expected import Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
-from mongo2pg.queries import digest_of_image, image, names, target
+from mongo2pg.queries import LOOSE, comma, row_digest, target
 from mongo2pg.reference.agreement import Agreement, Ids
 from mongo2pg.reference.cells import CopiedRows, read_copied
 from mongo2pg.reference.octets import Mask, Positions
@@ -93,14 +93,11 @@ class Sieve:
 
     def _differing(self, first: int, portion: pa.BinaryArray, agreement: Agreement, coming: Future[Copied]) -> Iterator[Numbered]:
         copied = coming.result()
-        agreed = agreement.agreed(copied)
+        dangling = {name: copied[name].columns[_DANGLES].integers("u1") != 0 for name, options in self._options.items() if options}
+        agreed = agreement.judge(copied, dangling)
         for table in self._collection.tables:
-            if self._options[table.name] and copied[table.name].count:
-                dangling = copied[table.name].columns[_DANGLES].integers("u1") != 0
-                agreed &= ~agreement.owners_of(dangling, table, copied[table.name])
-        for table in self._collection.tables:
-            self._add(table, copied[table.name], agreement.rows_of(agreed, table, copied[table.name]))
-        yield from ((first + at, portion[at].as_py()) for at in np.flatnonzero(~agreed).tolist())
+            self._add(table, copied[table.name], agreed.rows_of(table))
+        yield from ((first + at, portion[at].as_py()) for at in np.flatnonzero(~agreed.documents).tolist())
 
     def _add(self, table: Table, copied: CopiedRows, rows: Mask) -> None:
         count, low, high = self.sums[table.name]
@@ -112,46 +109,56 @@ class Sieve:
         conn.execute("CREATE TEMP TABLE IF NOT EXISTS mongo2pg_asked (id uuid) ON COMMIT DROP; TRUNCATE pg_temp.mongo2pg_asked")
         with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN") as copy:
             copy.write(uuid_lines(root_ids))
-        conn.execute("ANALYZE pg_temp.mongo2pg_asked")
         return {table.name: self._copy_table(table, root_ids) for table in self._collection.tables}
 
     def _copy_table(self, table: Table, root_ids: Ids) -> CopiedRows:
         columns = [*(column.name for column in table.stored), _LOW, _HIGH, _DANGLES]
         if not len(root_ids):
             return read_copied([], columns)
+        with self._conn.cursor() as cursor, cursor.copy(self._query(table, root_ids)) as copy:
+            messages = [bytes(message) for message in copy]
+        messages[0] = messages[0][HEADER_BYTES:]
+        trailer = messages.pop()
+        if trailer != TRAILER:
+            raise ValueError(f"the copy of {table.name} ends in {trailer[:20]!r}")
+        return read_copied(messages, columns)
+
+    def _query(self, table: Table, root_ids: Ids) -> sql.Composed:
+        """The rows under the ids: jsonb as text, then both digests, then whether an optional reference dangles."""
+        texts = {column.name: sql.Identifier(f"Text{at}") for at, column in enumerate(table.stored) if column.type in LOOSE}
+        exact = comma(texts.get(column.name, sql.Identifier(column.name)) for column in table.stored)
         first, *_, last = uuid_lines(root_ids[np.lexsort(root_ids.T[::-1])[[0, -1]]]).decode().split()
-        # Most portions are a range of ids: where the planner finds the range cheaper than id by id, it may take it.
-        query = sql.SQL(
+        # Texts are made once, for jsonb and for both digests. Most portions are a range of ids: where the planner finds the range
+        # cheaper than id by id, it may take it.
+        return sql.SQL(
             """
             COPY (
                 SELECT {columns}, {low}, {high}, "Dangles"
                 FROM (
-                    SELECT {columns}, {image} AS "Image", {dangles} AS "Dangles"
+                    SELECT {values}, {dangles} AS "Dangles"
                     FROM {asked} a JOIN {target} t ON t.{owner} = a.id {parents}
-                    WHERE t.{owner} BETWEEN {first} AND {last} OFFSET 0
+                    WHERE t.{owner} BETWEEN {first}::uuid AND {last}::uuid OFFSET 0
                 ) AS t
             ) TO STDOUT (FORMAT BINARY)
             """
         ).format(
-            columns=names(table.stored, "t"),
-            low=digest_of_image(0),
-            high=digest_of_image(1),
-            image=image(table, "t"),
+            columns=comma(texts[c.name] if c.type == "jsonb" else sql.Identifier(c.name) for c in table.stored),
+            low=row_digest(sql.SQL("ROW({})").format(exact), 0),
+            high=row_digest(sql.SQL("ROW({})").format(exact), 1),
+            values=comma(
+                [
+                    *(sql.Identifier("t", c.name) for c in table.stored if c.type != "jsonb"),
+                    *(sql.SQL("{}::text AS {}").format(sql.Identifier("t", name), text) for name, text in texts.items()),
+                ]
+            ),
             dangles=self._dangles(table),
             asked=ASKED,
             target=target(table.name),
             owner=owner(table),
             parents=self._parents(table),
-            first=sql.SQL("{}::uuid").format(first),
-            last=sql.SQL("{}::uuid").format(last),
+            first=first,
+            last=last,
         )
-        with self._conn.cursor() as cursor, cursor.copy(query) as copy:
-            messages = [bytes(message) for message in copy]
-        messages[0] = messages[0][HEADER_BYTES:]
-        last_message = messages.pop()
-        if last_message != TRAILER:
-            raise ValueError(f"the copy of {table.name} ends in {last_message[:20]!r}")
-        return read_copied(messages, columns)
 
     def _dangles(self, table: Table) -> sql.Composable:
         """Whether an optional reference of the row has no row to refer to."""

@@ -9,7 +9,10 @@ a rule that this module lacks, and what it has is held against the projector by 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from json.encoder import encode_basestring
 
 import numpy as np
 
@@ -60,37 +63,35 @@ class Agreement:
         """Nothing shall be said of the documents with these ids."""
         self._open &= Places(root_ids).find(self._ids) < 0
 
-    def agreed(self, copied: Mapping[str, CopiedRows]) -> Mask:
-        """Which documents are agreed on, given all rows of the target, by table, that stand under `root_ids`."""
+    def judge(self, copied: Mapping[str, CopiedRows], odd: Mapping[str, Mask]) -> Agreed:
+        """Which documents are agreed on, given all rows of the target, by table, that stand under `root_ids`.
+
+        Nothing is said of documents with an `odd` row: one in which somebody else has seen something.
+        """
+        owners = {
+            table.name: Places(self._ids).find(_ids_in(copied[table.name].columns[table.parent_key or "id"]))
+            for table in self._collection.tables
+        }
         root, *children = self._collection.tables
         found = self._open & _differ(self._ids)
-        rows = _Rows(root, copied[root.name], _ids_in(copied[root.name].columns["id"]))
-        where = rows.find(self._ids)
-        found &= where >= 0
+        for name, rows in odd.items():
+            found[owners[name][rows & (owners[name] >= 0)]] = False
+        where = np.full(len(found), -1)
+        there = np.flatnonzero(owners[root.name] >= 0)
+        where[owners[root.name][there]] = there
         shape = _Shape(self._collection)
         for group in self._groups:
             some = np.flatnonzero(found[group.rows])
-            found[group.rows[some]] = shape.agrees(self._octets, group, some, rows, where[group.rows[some]])
+            found[group.rows[some]] = shape.agrees(self._octets, group, some, copied[root.name], where[group.rows[some]])
         for table in children:
             assert table.child is not None  # noqa: S101 - only the first table has none
-            found &= self._children_agree(table, table.child, copied[table.name], found)
-        return found
+            found &= self._children_agree(table, table.child, copied[table.name], owners[table.name], found)
+        return Agreed(found, owners)
 
-    def rows_of(self, documents: Mask, table: Table, copied: CopiedRows) -> Mask:
-        """Which rows of a table are those of the documents."""
-        return Places(self._ids[documents]).find(_owners(table, copied)) >= 0
-
-    def owners_of(self, rows: Mask, table: Table, copied: CopiedRows) -> Mask:
-        """Which documents the rows of a table are of."""
-        owners = np.zeros(len(self._ids), np.bool_)
-        places = Places(self._ids).find(_owners(table, copied)[rows])
-        owners[places[places >= 0]] = True
-        return owners
-
-    def _children_agree(self, table: Table, child: Child, copied: CopiedRows, found: Mask) -> Mask:
+    def _children_agree(self, table: Table, child: Child, copied: CopiedRows, present: Positions, found: Mask) -> Mask:
+        """`present` are the documents of the rows."""
         found = found.copy()
         elements, owners = self._elements[table.name]
-        present = Places(self._ids).find(_owners(table, copied))
         counts = np.bincount(owners, minlength=len(found))
         found &= counts == np.bincount(present[present >= 0], minlength=len(found))
         going = found[owners]
@@ -101,15 +102,14 @@ class Agreement:
             if child.has_source_id and (leaf := group.leaves.get(_ID)) and leaf.kind == OBJECT_ID:
                 own[group.rows] = leaf.at
         ids = self._element_ids(child, elements, owners, own)
-        rows = _Rows(table, copied, _ids_in(copied.columns["id"]))
-        where = rows.find(ids)
+        where = Places(_ids_in(copied.columns["id"])).find(ids)
         good = np.zeros(len(owners), np.bool_)
         shape = _Shape(child)
         for group in groups:
-            good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), rows, where[group.rows])
+            good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), copied, where[group.rows])
         good &= (where >= 0) & _differ(ids) & self._own_ids_differ(owners, own)
         if copied.count:
-            good &= (_owners(table, copied)[where] == self._ids[owners]).all(axis=1)
+            good &= present[where] == owners
             if child.has_ordinal:
                 ordinals = copied.columns["ordinal"].of(where)
                 good &= (ordinals.sizes == 4) & (ordinals.integers(">i4") == elements.numbers)
@@ -138,34 +138,39 @@ class Agreement:
 
     def _element_ids(self, child: Child, elements: Elements, owners: Positions, own: Positions) -> Ids:
         """The ids of the elements' rows: a UUID of version 5 (RFC 9562, 5.5) of the name that docs/identity.md gives each."""
-        digests = b"".join(self._digests(child, elements, owners, own))
-        words = np.frombuffer(digests, ">u8").astype(np.uint64).reshape(-1, 2)
+        content, path = self._ids.astype(">u8").tobytes(), dump(child.path)
+        namespace = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+        digests: list[bytes] = []
+        last, begun = -1, namespace
+        for owner, name in zip(owners.tolist(), self._names(child, elements, own), strict=True):
+            if owner != last:
+                root_id = uuid.UUID(bytes=content[owner * 16 : owner * 16 + 16])
+                last, begun = owner, namespace.copy()
+                begun.update(f'["{root_id}",{path},'.encode())
+            sha1 = begun.copy()
+            sha1.update(name)
+            digests.append(sha1.digest()[:16])
+        words = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64).reshape(-1, 2)
         words[:, 0] = words[:, 0] & np.uint64(0xFFFFFFFFFFFF0FFF) | np.uint64(0x5000)
         words[:, 1] = words[:, 1] & np.uint64((1 << 62) - 1) | np.uint64(1 << 63)
         return words
 
-    def _digests(self, child: Child, elements: Elements, owners: Positions, own: Positions) -> Iterator[bytes]:
-        content, path = self._octets.content, dump(child.path)
-        texts = self._ids.astype(">u8").tobytes().hex()
-        named = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
-        kind = {"map": "key", "scalars": "value" if child.unique_value else "ordinal"}.get(child.kind, "ordinal")
-        facts = (owners, elements.numbers, elements.keys, elements.values, elements.ends, own)
-        last, begun = -1, named
-        for owner, number, key, value, end, own_id in zip(*(each.tolist() for each in facts), strict=True):
-            if owner != last:
-                digits = texts[owner * 32 : owner * 32 + 32]
-                root = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-                last, begun = owner, named.copy()
-                begun.update(f'["{root}",{path},'.encode())
-            sha1 = begun.copy()
-            if own_id:
-                sha1.update(b'"id","%s"]' % content[own_id : own_id + 12].hex().encode())
-            elif kind == "ordinal":
-                sha1.update(b'"ordinal",%d]' % number)
-            else:
-                text = content[key : value - 1] if kind == "key" else content[value + 4 : end - 1]
-                sha1.update(b'"%s",%s]' % (kind.encode(), dump(text.decode(errors="replace")).encode()))
-            yield sha1.digest()[:16]
+    def _names(self, child: Child, elements: Elements, own: Positions) -> Iterable[bytes]:
+        """What tells each element apart inside of its document: the second half of its name."""
+        octets = self._octets
+        if child.kind == "map":
+            return (b'"key",%s]' % _quoted(text) for text in octets.slices(elements.keys, elements.values - 1))
+        if child.unique_value:
+            # A string behind its length, without the zero byte at its end.
+            return (b'"value",%s]' % _quoted(text) for text in octets.slices(elements.values + 4, elements.ends - 1))
+        ordinals = [b'"ordinal",%d]' % number for number in range(int(elements.numbers.max(initial=-1)) + 1)]
+        if not own.any():
+            return map(ordinals.__getitem__, elements.numbers.tolist())
+        digits = octets.hexadecimal(own, 12)
+        return (
+            b'"id","%s"]' % digits[at * 24 : at * 24 + 24] if at_own else ordinals[number]
+            for at, (at_own, number) in enumerate(zip(own.tolist(), elements.numbers.tolist(), strict=True))
+        )
 
     def _own_ids_differ(self, owners: Positions, own: Positions) -> Mask:
         """Where an element's own ObjectId is alone in its array: those that repeat there have another name."""
@@ -175,6 +180,20 @@ class Agreement:
         differ = np.ones(len(own), np.bool_)
         differ[named] = _differ(pairs[named])
         return differ
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """The documents that are agreed on, and of which document each row is, by table; -1 for one of none of them."""
+
+    documents: Mask
+    owners: dict[str, Positions]
+
+    def rows_of(self, table: Table) -> Mask:
+        """Which rows are those of documents that are agreed on."""
+        owners = self.owners[table.name]
+        rows: Mask = (owners >= 0) & self.documents[owners]
+        return rows
 
 
 _NONE = np.zeros(0, np.int64)
@@ -187,6 +206,11 @@ def _bounds(documents: pa.BinaryArray) -> tuple[Positions, Positions, bytes]:
     _, bounds, content = documents.buffers()
     at = np.frombuffer(bounds, np.int32)[documents.offset : documents.offset + len(documents) + 1].astype(np.int64)
     return at[:-1] - at[0], at[1:] - at[0], content.slice(int(at[0]), int(at[-1] - at[0])).to_pybytes()
+
+
+def _quoted(text: bytes) -> bytes:
+    """The text in JSON; of bytes that are no text, anything: nothing in the target is named so."""
+    return encode_basestring(text.decode(errors="replace")).encode()
 
 
 def _steps(path: str) -> Path:
@@ -257,23 +281,8 @@ class Places:
         return np.where((self._ids[places] == wanted).all(axis=1), places, -1)
 
 
-def _owners(table: Table, copied: CopiedRows) -> Ids:
-    return _ids_in(copied.columns[table.parent_key or "id"])
-
-
 def _ids_in(cells: Cells) -> Ids:
     return np.stack([cells.octets.words(">u8", cells.at + start) for start in (0, 8)], axis=1)
-
-
-class _Rows:
-    """Rows of a table, to be found by their ids."""
-
-    def __init__(self, table: Table, copied: CopiedRows, ids: Ids) -> None:
-        self.table, self.copied = table, copied
-        self._places = Places(ids)
-
-    def find(self, ids: Ids) -> Positions:
-        return self._places.find(ids)
 
 
 # --- documents of one shape against their rows -----------------------------------------------------------------------
@@ -292,18 +301,18 @@ class _Shape:
         paths = [*self.columns, *self.holders]
         self.inner = {path[:end] for path in paths for end in range(1, len(path))}
 
-    def agrees(self, octets: Octets, group: Group, some: Positions, rows: _Rows, where: Positions) -> Mask:
+    def agrees(self, octets: Octets, group: Group, some: Positions, rows: CopiedRows, where: Positions) -> Mask:
         """Of `some` documents of the group, those whose row is what they must become; its place is in `where`, -1 if there is none.
 
         Their ids, parents and positions are not looked at.
         """
         leaves = {path: leaf.of(some) for path, leaf in group.leaves.items()}
         nobody = np.zeros(len(some), np.bool_)
-        if not rows.copied.count or any(leaves[path].kind == ARRAY for path in self.inner if path in leaves):
+        if not rows.count or any(leaves[path].kind == ARRAY for path in self.inner if path in leaves):
             return nobody
         found = where >= 0
         for path, column in self.columns.items():
-            cells = rows.copied.columns[column.name].of(where)
+            cells = rows.columns[column.name].of(where)
             if column.type == "jsonb":
                 same = None if column.required or column.default is not None else agrees_as_json(octets, leaves, path, cells)
             else:
@@ -312,16 +321,16 @@ class _Shape:
                 return nobody
             found &= same
         if self.source_id:
-            same = agrees(_SOURCE_ID, octets, leaves.get(_ID), rows.copied.columns["source_id"].of(where))
+            same = agrees(_SOURCE_ID, octets, leaves.get(_ID), rows.columns["source_id"].of(where))
             if same is None:
                 return nobody
             found &= same
         if self.marks:
-            found &= rows.copied.columns["deleted_at"].of(where).null
+            found &= rows.columns["deleted_at"].of(where).null
         for path, leaf in leaves.items():
             if leaf.kind == STRING and any(path[: len(each)] == each for each in self.ignored):
                 found &= _are_texts(octets, leaf)
-        kept = agrees_as_json(octets, self._kept(leaves), (), rows.copied.columns["extra"].of(where))
+        kept = agrees_as_json(octets, self._kept(leaves), (), rows.columns["extra"].of(where))
         return nobody if kept is None else found & kept
 
     def _kept(self, leaves: dict[Path, Leaf]) -> dict[Path, Leaf]:

@@ -2,7 +2,7 @@
 
 A rule says yes only where it is certain; a no means that somebody has to look closer, by the plain rules of `texts`. The
 forms are those of PostgreSQL's send functions: integers and doubles big-endian, timestamptz in microseconds since 2000,
-jsonb as a version and its text (PostgreSQL manual, COPY, "Binary Format"; src/backend/utils/adt).
+uuid as its bytes; jsonb is copied as text (PostgreSQL manual, COPY, "Binary Format"; src/backend/utils/adt).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from mongo2pg.reference.walk import (
 EPOCH_2000_MS = 946_684_800_000
 # Whole numbers up to here have a double each.
 EXACT = 1 << 53
-# jsonb's version, and the type of a text as an element of an array (pg_type.dat).
-_JSONB, _TEXT_OID = b"\1", 25
+# The type of a text as an element of an array (pg_type.dat).
+_TEXT_OID = 25
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ _RULES: dict[tuple[str, int], Rule] = {
 
 
 def agrees_as_json(octets: Octets, leaves: dict[Path, Leaf], path: Path, cells: Cells) -> Mask | None:
-    """Where the cell is the relaxed Extended JSON of the value at the path, as jsonb writes it; None where no rule says."""
+    """Where the cell, a text, is the value at the path in relaxed Extended JSON, as jsonb writes it; None where no rule says."""
     if path not in leaves or leaves[path].kind == NULL:
         return cells.null
     text = _Text(octets, cells)
@@ -260,7 +260,7 @@ class _Text:
         self.octets, self._cells = octets, cells
         self._at = cells.at.copy()
         self._found = ~cells.null
-        self._due = _JSONB
+        self._due = b""
 
     def expect(self, text: bytes) -> None:
         """The same text in all of them; it is compared when something else follows."""
@@ -320,8 +320,7 @@ def _json_boolean(text: _Text, leaf: Leaf) -> None:
 
 def _json_object_id(text: _Text, leaf: Leaf) -> None:
     text.expect(b'{"$oid": "')
-    octets = np.frombuffer(text.octets.content, np.uint8)[leaf.at[:, None] + np.arange(12)]
-    text.expect_bytes(Octets(octets.tobytes().hex().encode()), np.arange(len(leaf.at)) * 24, np.full(len(leaf.at), 24))
+    text.expect_bytes(Octets(text.octets.hexadecimal(leaf.at, 12)), np.arange(len(leaf.at)) * 24, np.full(len(leaf.at), 24))
     text.expect(b'"}')
 
 

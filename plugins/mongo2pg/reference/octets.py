@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -43,6 +43,15 @@ class Octets:
     def doubles(self, at: Positions) -> NDArray[np.float64]:
         """The little-endian doubles at these positions."""
         return self._views["<f8"][np.minimum(at, len(self.content))].astype(np.float64)
+
+    def slices(self, starts: Positions, ends: Positions) -> Iterator[bytes]:
+        """The bytes between these positions, one after the other."""
+        return map(self.content.__getitem__, map(slice, starts.tolist(), ends.tolist()))
+
+    def hexadecimal(self, at: Positions, size: int) -> bytes:
+        """So many bytes at each position as digits, all in one; `at + size` must lie within the bytes."""
+        octets = np.frombuffer(self.content, np.uint8)[at[:, None] + np.arange(size)]
+        return bytes(octets.tobytes().hex(), "ascii")
 
     def hold(self, at: Positions, text: bytes) -> Mask:
         """Where the text stands at the position."""
