@@ -30,7 +30,7 @@ from mongo2pg.expected import (
     second_thread,
 )
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.queries import ROW, exact_row, incoming, names, row_digest, target
+from mongo2pg.queries import digests, exact_values, incoming, names, row_hash, target
 from mongo2pg.reject_causes import SETTLED, Booked, booked_ids, count_booked, judge_rejects, judge_unread, name_booked
 from mongo2pg.sieve import Sieve
 
@@ -356,17 +356,18 @@ def _compare(conn: Connection, table: Table) -> tuple[Sum, Sum]:
 
 def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> Sum:
     """Rows and a sum of 128 bits of digest per row: order plays no part, and equal rows do not cancel out."""
-    # OFFSET 0 keeps the rows apart from their digests; merged, the planner would make the texts in them once per digest.
+    # OFFSET 0 keeps the hashes apart from the digests; merged, the planner would make each twice.
+    low, high = digests()
     row = conn.execute(
         sql.SQL(
             """
             SELECT count(*), coalesce(sum({low}), 0), coalesce(sum({high}), 0)
-            FROM (SELECT {row} AS "Row" FROM ({rows}) AS r OFFSET 0) AS exact
+            FROM (SELECT {hash} FROM ({rows}) AS r OFFSET 0) AS hashes
             """
-        ).format(low=row_digest(ROW, 0), high=row_digest(ROW, 1), row=exact_row(table, "r"), rows=rows)
+        ).format(low=low, high=high, hash=row_hash(exact_values(table, "r")), rows=rows)
     ).fetchone()
-    count, low, high = row or (0, 0, 0)
-    return {"rows": count, "sum": [int(low), int(high)]}
+    count, *sums = row or (0, 0, 0)
+    return {"rows": count, "sum": list(map(int, sums))}
 
 
 def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) -> None:

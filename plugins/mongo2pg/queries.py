@@ -62,23 +62,32 @@ def same_image(table: Table, one: str, other: str) -> sql.Composed:
     )
 
 
-# The name of a record that goes through a query; no declared column has a capital letter.
-ROW = sql.Identifier("Row")
 # In these equal values need not be the same: -0.0 and 0.0, 1.10 and 1.1; their texts are.
 LOOSE = ("double precision", "jsonb", "numeric", "text[]")
 
+# The name of a row's hash in a query; no declared column has a capital letter.
+HASH = sql.Identifier("Hash")
 
-def exact_row(table: Table, alias: str) -> sql.Composed:
-    """A row as a record that equals another only if it is the same: in it 1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0."""
-    values = (
+
+def exact_values(table: Table, alias: str) -> sql.Composed:
+    """The values of a row, as texts where equal ones need not be the same: in them 1.10 is not 1.1, and -0.0 is not 0.0."""
+    return comma(
         sql.SQL("{}::text" if column.type in LOOSE else "{}").format(sql.Identifier(alias, column.name)) for column in table.stored
     )
-    return sql.SQL("ROW({})").format(comma(values))
 
 
-def row_digest(row: sql.Composable, seed: int) -> sql.Composed:
-    """64 bits of digest of a record; a second seed doubles the number of bits."""
-    return sql.SQL("hash_record_extended({}, {})").format(row, seed)
+def row_hash(values: sql.Composable) -> sql.Composed:
+    """64 bits of hash of a row of exact values, as the text from which `digests` are made."""
+    return sql.SQL("hash_record_extended(ROW({}), 0)::text AS {}").format(values, HASH)
+
+
+def digests() -> tuple[sql.Composed, sql.Composed]:
+    """128 bits of digest of a row by its hash, in halves that can be added up.
+
+    The hash itself could not: it is a weighted sum of its columns' hashes, in which values that change places cancel out.
+    """
+    half = sql.SQL("hashtextextended({}, {})")
+    return half.format(HASH, 0), half.format(HASH, 1)
 
 
 def set_aside(collection: Collection, alias: str, now: str) -> sql.Composed:

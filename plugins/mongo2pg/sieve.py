@@ -18,7 +18,7 @@ from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.expected import Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
-from mongo2pg.queries import LOOSE, comma, row_digest, target
+from mongo2pg.queries import LOOSE, comma, digests, row_hash, target
 from mongo2pg.reference.agreement import Agreement, Ids
 from mongo2pg.reference.cells import CopiedRows, read_copied
 from mongo2pg.reference.octets import Mask, Positions
@@ -83,7 +83,7 @@ class Sieve:
 
     def _agreements(self, portions: Iterable[pa.BinaryArray]) -> Iterator[tuple[pa.BinaryArray, Agreement]]:
         for portion in portions:
-            agreement = Agreement(self._collection, portion)
+            agreement = Agreement(self._collection, *_content(portion))
             if agreement.elements > MOST_ELEMENTS and len(portion) > 1:
                 half = len(portion) // 2
                 yield from self._agreements([portion[:half], portion[half:]])
@@ -128,23 +128,27 @@ class Sieve:
         texts = {column.name: sql.Identifier(f"Text{at}") for at, column in enumerate(table.stored) if column.type in LOOSE}
         exact = comma(texts.get(column.name, sql.Identifier(column.name)) for column in table.stored)
         first, *_, last = uuid_lines(root_ids[np.lexsort(root_ids.T[::-1])[[0, -1]]]).decode().split()
-        # Texts are made once, for jsonb and for both digests. Most portions are a range of ids: where the planner finds the range
-        # cheaper than id by id, it may take it.
+        low, high = digests()
+        # Each text and each hash is made once, which OFFSET 0 sees to. Most portions are a range of ids: where the planner finds
+        # the range cheaper than id by id, it may take it.
         return sql.SQL(
             """
             COPY (
                 SELECT {columns}, {low}, {high}, "Dangles"
                 FROM (
-                    SELECT {values}, {dangles} AS "Dangles"
-                    FROM {asked} a JOIN {target} t ON t.{owner} = a.id {parents}
-                    WHERE t.{owner} BETWEEN {first}::uuid AND {last}::uuid OFFSET 0
-                ) AS t
+                    SELECT *, {hash} FROM (
+                        SELECT {values}, {dangles} AS "Dangles"
+                        FROM {asked} a JOIN {target} t ON t.{owner} = a.id {parents}
+                        WHERE t.{owner} BETWEEN {first}::uuid AND {last}::uuid OFFSET 0
+                    ) AS rows OFFSET 0
+                ) AS hashed
             ) TO STDOUT (FORMAT BINARY)
             """
         ).format(
             columns=comma(texts[c.name] if c.type == "jsonb" else sql.Identifier(c.name) for c in table.stored),
-            low=row_digest(sql.SQL("ROW({})").format(exact), 0),
-            high=row_digest(sql.SQL("ROW({})").format(exact), 1),
+            low=low,
+            high=high,
+            hash=row_hash(exact),
             values=comma(
                 [
                     *(sql.Identifier("t", c.name) for c in table.stored if c.type != "jsonb"),
@@ -175,6 +179,15 @@ class Sieve:
             )
             for column in self._options[table.name]
         )
+
+
+def _content(portion: pa.BinaryArray) -> tuple[bytes, Positions]:
+    """The documents one after the other, and their bounds."""
+    if not len(portion):
+        return b"", np.zeros(1, np.int64)
+    _, offsets, content = portion.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[portion.offset : portion.offset + len(portion) + 1].astype(np.int64)
+    return content.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes(), bounds - bounds[0]
 
 
 def uuid_lines(ids: Ids) -> bytes:

@@ -37,7 +37,7 @@ def test_the_reference_shares_nothing_with_the_mover(path: Path) -> None:
             imported += [name.name for name in node.names]
     assert [name for name in imported if name.startswith("mongo2pg") and not name.startswith(OWN)] == []
     strangers = {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names) - {"mongo2pg"}
-    assert strangers <= {"bson", "orjson"}
+    assert strangers <= {"bson", "numpy", "orjson"}
 
 
 def one_by_one(values: list[Any], column: Column) -> tuple[list[str | None], dict[int, tuple[str, str]], list[int]]:
@@ -166,7 +166,7 @@ def test_an_array_that_comes_in_portions_is_one_array(monkeypatch: pytest.Monkey
 
 def test_rows_leave_as_lines_that_copy_reads_back() -> None:
     (rows,) = projector.Projector(Collection("c", "t", "a", (Column("a", "text"), Column("b", "jsonb")))).project(
-        [bson.encode({"_id": ObjectId(bytes(12)), "a": "tab\t line\n back\\slash \r N", "b": {"x": "\n"}})], first=7
+        [bson.encode({"_id": ObjectId(bytes(12)), "a": "tab\t line\n back\\slash \r N", "b": {"x": "\n"}})], [7]
     )
     assert isinstance(rows, projector.Rows)
     own = "00000000-0000-8000-8000-000000000000"

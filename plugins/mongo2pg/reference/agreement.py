@@ -16,7 +16,6 @@ from json.encoder import encode_basestring
 
 import numpy as np
 
-from mongo2pg.arrow import pa
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.reference.cells import Cells, CopiedRows, agrees, agrees_as_json, uuid_words
 from mongo2pg.reference.extended_json import dump
@@ -34,9 +33,10 @@ _SOURCE_ID = Column("_id", "uuid", "source_id")
 class Agreement:
     """Documents of one collection, which are many and small enough to be in memory a few times over."""
 
-    def __init__(self, collection: Collection, documents: pa.BinaryArray) -> None:
+    def __init__(self, collection: Collection, content: bytes, bounds: Positions) -> None:
+        """`content` are the documents one after the other; `bounds` are 0 and their ends."""
         self._collection = collection
-        starts, stops, content = _bounds(documents)
+        starts, stops = bounds[:-1], bounds[1:]
         self._octets = Octets(content)
         whole = {_steps(child.path) for child in collection.children}
         whole |= {_steps(column.path) for column in collection.columns if column.type == "text[]"}
@@ -197,15 +197,6 @@ class Agreed:
 
 
 _NONE = np.zeros(0, np.int64)
-
-
-def _bounds(documents: pa.BinaryArray) -> tuple[Positions, Positions, bytes]:
-    """Where each document begins and ends in the bytes of all of them."""
-    if not len(documents):
-        return _NONE, _NONE, b""
-    _, bounds, content = documents.buffers()
-    at = np.frombuffer(bounds, np.int32)[documents.offset : documents.offset + len(documents) + 1].astype(np.int64)
-    return at[:-1] - at[0], at[1:] - at[0], content.slice(int(at[0]), int(at[-1] - at[0])).to_pybytes()
 
 
 def _quoted(text: bytes) -> bytes:
