@@ -1,8 +1,8 @@
-"""Documents against the rows of the target that should be theirs: PostgreSQL compares, by its own types.
+"""Documents against the rows of the target that should be theirs, exactly: no rounding, no folding of case, no trimming.
 
-Counts and a checksum on both sides and, where these differ, row by row and column by column. No rounding, no folding of
-case, no trimming: a row is its text image, in which 1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0; the order of
-keys inside jsonb is nothing that PostgreSQL keeps.
+1.10 is not 1.1, NULL is not '' and -0.0 is not 0.0; the order of keys inside jsonb is nothing that PostgreSQL keeps. Most
+documents are agreed on as they come (`sieve`). The rows of the others PostgreSQL compares by its own types: counts and a
+checksum on both sides and, where these differ, row by row and column by column.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
@@ -14,9 +16,11 @@ from deepiri.auth import AUTH
 from mongo2pg import count, expected
 from mongo2pg.books import Check
 from mongo2pg.differences import SHOWN
+from mongo2pg.reference import walk
 from mongo2pg.run import Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 
+ROOT = Path(__file__).resolve().parents[2]
 ANN, BOB, CLEO, DAN = oid(1), oid(2), oid(3), oid(4)
 NOBODY = oid(900)
 POINTS = 3 * SHOWN
@@ -54,11 +58,12 @@ def loaded(postgres, mongo_admin, tmp_path_factory) -> Iterator[Run]:
     mongo_admin.drop_database(database.name)
 
 
-@pytest.fixture(autouse=True)
-def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few documents are judged at once, so that what belongs together comes in several portions."""
+@pytest.fixture(autouse=True, params=[1, 1_000], ids=["agreed on where possible", "all projected"])
+def small_portions(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """A few documents are judged at once, so that what belongs together comes in several portions; by either step of `checksums`."""
     monkeypatch.setattr(expected, "BATCH_BYTES", 1)
     monkeypatch.setattr(expected, "PORTION_BYTES", 2000)
+    monkeypatch.setattr(walk, "FEW", request.param)
 
 
 @pytest.fixture
@@ -140,6 +145,13 @@ def test_a_changed_value_is_named_by_table_id_and_column(
     (check,) = [check for check in checks if check.verdict == "failed"]
     assert f"{table} {uuid_of(number)}: column {column} should be " in str(check.detail)
     assert loaded.report()["passed"] is False
+
+
+def test_anybody_can_have_postgresql_work_out_a_sum_of_a_table_again(loaded: Run, conn: psycopg.Connection[Any]) -> None:
+    (documented,) = re.findall(r"```sql\n(SELECT count.*?)```", (ROOT / "docs" / "verification.md").read_text(), re.DOTALL)
+    count, *sums = conn.execute(documented).fetchone() or ()
+    (check,) = (check for check in verify(loaded)[0] if (check.check, check.subject) == ("checksums", "progress_points"))
+    assert check.expected == check.actual == {"rows": count, "sum": list(map(int, sums))}
 
 
 def test_the_order_of_keys_inside_jsonb_is_no_difference(loaded: Run, conn: psycopg.Connection[Any]) -> None:

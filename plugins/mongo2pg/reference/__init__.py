@@ -1,8 +1,9 @@
 """The reference: which rows a document must become, worked out a second time by other means.
 
-Plain code over pymongo's decoded documents, written against the declaration and the BSON specification. It shares
-nothing with `normalise`, `values`, `decode` and `identity`, so that a fault of theirs cannot vouch for itself; values
-leave it as the text that PostgreSQL reads, not in the mover's binary form. A test holds it to the imports of `model`.
+Written against the declaration and the BSON specification. It shares nothing with `normalise`, `values`, `decode` and
+`identity`, so that a fault of theirs cannot vouch for itself; a test holds it to the imports of `model`. It has two halves:
+plain code over pymongo's decoded documents, which has the word on every document, and a quick one that says of most that
+their rows are what they must be.
 
     documents      BSON as Python values, proven to be the very bytes
     extended_json  values as JSON, for jsonb columns and `extra`
@@ -10,6 +11,10 @@ leave it as the text that PostgreSQL reads, not in the mover's binary form. A te
     conversions    what a declaration says of values before they are judged
     texts          a value, or a column of them, as PostgreSQL reads it
     projector      documents in, rows and rejects out
+    octets         bytes looked at in many places at once
+    walk           where the fields of many documents lie
+    cells          rows as PostgreSQL sends them, and whether a cell is what a value must become
+    agreement      documents and rows in, those that agree out
     rebuild        rows in, documents out
     equivalence    whether a rebuilt document is the original
 """

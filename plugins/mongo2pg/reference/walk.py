@@ -86,7 +86,8 @@ def walk(octets: Octets, starts: Positions, stops: Positions, whole: Set[Path] =
             head = _head(octets, int(going.at[0]))
             same = octets.hold(going.at, head)
             if not same.all():
-                waiting.append(going.only(~same))
+                if np.count_nonzero(~same) >= FEW:
+                    waiting.append(going.only(~same))
                 going = going.only(same)
                 if len(going.rows) < FEW:
                     break
