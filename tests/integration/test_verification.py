@@ -60,7 +60,7 @@ def loaded(postgres, mongo_admin, tmp_path_factory) -> Iterator[Run]:
 
 @pytest.fixture(autouse=True, params=[1, 1_000], ids=["agreed on where possible", "all projected"])
 def small_portions(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A few documents are judged at once, so that what belongs together comes in several portions; by either step of `checksums`."""
+    """A few documents are judged at once, so that what belongs together comes in several portions; by both steps of `checksums`."""
     monkeypatch.setattr(expected, "BATCH_BYTES", 1)
     monkeypatch.setattr(expected, "PORTION_BYTES", 2000)
     monkeypatch.setattr(walk, "FEW", request.param)
