@@ -7,7 +7,7 @@ those of both sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -34,6 +34,8 @@ MOST_ELEMENTS = 150_000
 _LOW, _HIGH, _DANGLES = "Low", "High", "Dangles"
 
 Copied = dict[str, CopiedRows]
+# What stands behind FROM where rows of a table are asked for.
+Source = Callable[[Table], sql.Composable]
 
 
 class Sieve:
@@ -106,37 +108,54 @@ class Sieve:
         self.sums[table.name] = (count + int(rows.sum()), low + _exact_sum(found[0]), high + _exact_sum(found[1]))
 
     def _copy(self, root_ids: Ids) -> Copied:
-        conn = self._conn
-        conn.execute("CREATE TEMP TABLE IF NOT EXISTS mongo2pg_asked (id uuid) ON COMMIT DROP; TRUNCATE pg_temp.mongo2pg_asked")
-        with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN") as copy:
-            copy.write(uuid_lines(root_ids))
-        return {table.name: self._copy_table(table, root_ids) for table in self._collection.tables}
-
-    def _copy_table(self, table: Table, root_ids: Ids) -> CopiedRows:
-        columns = [*(column.name for column in table.stored), _LOW, _HIGH, _DANGLES]
+        """The rows under the ids, and perhaps some that lie between them."""
         if not len(root_ids):
-            return read_copied([], columns)
-        with self._conn.cursor() as cursor, cursor.copy(self._query(table, root_ids)) as copy:
-            rows = _rows(copy)
-        return read_copied(rows, columns)
+            return {table.name: read_copied([], _names(table)) for table in self._collection.tables}
+        root, *children = self._collection.tables
+        ascending = root_ids[np.lexsort(root_ids.T[::-1])]
+        # Documents that come in the order of their ids are all of a range, and nothing is quicker than to read that.
+        source = self._between(ascending)
+        most = len(root_ids) * 5 // 4
+        rows = self._copy_table(root, source, most + 1)
+        if rows.count > most:
+            source = self._asked(ascending)
+            rows = self._copy_table(root, source)
+        return {root.name: rows, **{table.name: self._copy_table(table, source) for table in children}}
 
-    def _query(self, table: Table, root_ids: Ids) -> sql.Composed:
-        """The rows under the ids: jsonb as text, then both digests, then whether an optional reference dangles."""
+    def _between(self, ascending: Ids) -> Source:
+        first, last = uuid_lines(ascending[[0, -1]]).decode().split()
+        return lambda table: sql.SQL("{target} t {parents} WHERE t.{owner} BETWEEN {first}::uuid AND {last}::uuid").format(
+            target=target(table.name), parents=self._parents(table), owner=owner(table), first=first, last=last
+        )
+
+    def _asked(self, ids: Ids) -> Source:
+        self._conn.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS mongo2pg_asked (id uuid) ON COMMIT DROP; TRUNCATE pg_temp.mongo2pg_asked"
+        )
+        with self._conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN") as copy:
+            copy.write(uuid_lines(ids))
+        return lambda table: sql.SQL("{asked} a JOIN {target} t ON t.{owner} = a.id {parents}").format(
+            asked=ASKED, target=target(table.name), owner=owner(table), parents=self._parents(table)
+        )
+
+    def _copy_table(self, table: Table, source: Source, most: int | None = None) -> CopiedRows:
+        with self._conn.cursor() as cursor, cursor.copy(self._query(table, source, most)) as copy:
+            rows = _rows(copy)
+        return read_copied(rows, _names(table))
+
+    def _query(self, table: Table, source: Source, most: int | None) -> sql.Composed:
+        """The rows of the source: jsonb as text, then both digests, then whether an optional reference dangles."""
         texts = {column.name: sql.Identifier(f"Text{at}") for at, column in enumerate(table.stored) if column.type in LOOSE}
         exact = comma(texts.get(column.name, sql.Identifier(column.name)) for column in table.stored)
-        first, *_, last = uuid_lines(root_ids[np.lexsort(root_ids.T[::-1])[[0, -1]]]).decode().split()
         low, high = digests()
-        # Each text and each hash is made once, which OFFSET 0 sees to. Most portions are a range of ids: where the planner finds
-        # the range cheaper than id by id, it may take it.
+        # Each text and each hash is made once: OFFSET 0, or a limit, keeps the queries apart.
         return sql.SQL(
             """
             COPY (
                 SELECT {columns}, {low}, {high}, "Dangles"
                 FROM (
                     SELECT *, {hash} FROM (
-                        SELECT {values}, {dangles} AS "Dangles"
-                        FROM {asked} a JOIN {target} t ON t.{owner} = a.id {parents}
-                        WHERE t.{owner} BETWEEN {first}::uuid AND {last}::uuid OFFSET 0
+                        SELECT {values}, {dangles} AS "Dangles" FROM {source} {limit}
                     ) AS rows OFFSET 0
                 ) AS hashed
             ) TO STDOUT (FORMAT BINARY)
@@ -153,12 +172,8 @@ class Sieve:
                 ]
             ),
             dangles=self._dangles(table),
-            asked=ASKED,
-            target=target(table.name),
-            owner=owner(table),
-            parents=self._parents(table),
-            first=first,
-            last=last,
+            source=source(table),
+            limit=sql.SQL("LIMIT {}").format(most) if most else sql.SQL("OFFSET 0"),
         )
 
     def _dangles(self, table: Table) -> sql.Composable:
@@ -176,6 +191,11 @@ class Sieve:
             )
             for column in self._options[table.name]
         )
+
+
+def _names(table: Table) -> list[str]:
+    """The columns that `Sieve` copies of a table."""
+    return [*(column.name for column in table.stored), _LOW, _HIGH, _DANGLES]
 
 
 def _rows(copy: Copy) -> list[bytes]:

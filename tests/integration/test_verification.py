@@ -15,8 +15,11 @@ import pytest
 from deepiri.auth import AUTH
 from mongo2pg import count, expected
 from mongo2pg.books import Check
+from mongo2pg.compare import compare_documents, in_portions
+from mongo2pg.decode import split
 from mongo2pg.differences import SHOWN
 from mongo2pg.reference import walk
+from mongo2pg.reject_causes import of_collection
 from mongo2pg.run import Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 
@@ -152,6 +155,22 @@ def test_anybody_can_have_postgresql_work_out_a_sum_of_a_table_again(loaded: Run
     count, *sums = conn.execute(documented).fetchone() or ()
     (check,) = (check for check in verify(loaded)[0] if (check.check, check.subject) == ("checksums", "progress_points"))
     assert check.expected == check.actual == {"rows": count, "sum": list(map(int, sums))}
+
+
+def test_documents_between_which_many_rows_lie_are_asked_for_one_by_one(
+    loaded: Run, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expected, "PORTION_BYTES", 1 << 20)
+    documents = [document for batch in loaded.database["progresspoints"].find_raw_batches() for document in split(batch)]
+    collection = AUTH.collection("progresspoints")
+    for some in (documents, documents[::40]):
+        with compare_documents(conn, AUTH, collection, in_portions(some), of_collection("auth", "progresspoints")) as comparison:
+            assert comparison.count() == 0
+            source, present = comparison.sums["progress_points"]
+            assert source == present
+            assert source["rows"] == comparison.documents == len(some)
+            (asked,) = conn.execute("SELECT to_regclass('pg_temp.mongo2pg_asked') IS NOT NULL").fetchone() or ()
+    assert asked == (walk.FEW == 1)
 
 
 def test_the_order_of_keys_inside_jsonb_is_no_difference(loaded: Run, conn: psycopg.Connection[Any]) -> None:
