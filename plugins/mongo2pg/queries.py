@@ -64,16 +64,23 @@ def same_image(table: Table, one: str, other: str) -> sql.Composed:
 
 # In these equal values need not be the same: -0.0 and 0.0, 1.10 and 1.1; their texts are.
 LOOSE = ("double precision", "jsonb", "numeric", "text[]")
+# Of these PostgreSQL hashes both halves laid over one another: -1 as 4294967295 (hashfunc.c, hashint8extended).
+_FOLDED = {"bigint": "int8send", "timestamptz": "timestamptz_send"}
 
 # The name of a row's hash in a query; no declared column has a capital letter.
 HASH = sql.Identifier("Hash")
 
 
 def exact_values(table: Table, alias: str) -> sql.Composed:
-    """The values of a row, as texts where equal ones need not be the same: in them 1.10 is not 1.1, and -0.0 is not 0.0."""
-    return comma(
-        sql.SQL("{}::text" if column.type in LOOSE else "{}").format(sql.Identifier(alias, column.name)) for column in table.stored
-    )
+    """The values of a row in forms in which equal ones are the same: 1.10 is not 1.1 there, and -0.0 is not 0.0."""
+    return comma(exact(column, sql.Identifier(alias, column.name)) for column in table.stored)
+
+
+def exact(column: Column, value: sql.Composable) -> sql.Composable:
+    """One value in such a form; one that has to be a text may be one already."""
+    if column.type in _FOLDED:
+        return sql.SQL("{}({})").format(sql.Identifier(_FOLDED[column.type]), value)
+    return sql.SQL("{}::text").format(value) if column.type in LOOSE else value
 
 
 def row_hash(values: sql.Composable) -> sql.Composed:

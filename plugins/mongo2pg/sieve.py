@@ -19,7 +19,7 @@ from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.expected import Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
-from mongo2pg.queries import LOOSE, comma, digests, row_hash, target
+from mongo2pg.queries import LOOSE, comma, digests, exact, row_hash, target
 from mongo2pg.reference.agreement import Agreement, Ids
 from mongo2pg.reference.cells import CopiedRows, read_copied
 from mongo2pg.reference.octets import Mask, Positions
@@ -146,7 +146,7 @@ class Sieve:
     def _query(self, table: Table, source: Source, most: int | None) -> sql.Composed:
         """The rows of the source: jsonb as text, then both digests, then whether an optional reference dangles."""
         texts = {column.name: sql.Identifier(f"Text{at}") for at, column in enumerate(table.stored) if column.type in LOOSE}
-        exact = comma(texts.get(column.name, sql.Identifier(column.name)) for column in table.stored)
+        hashed = comma(exact(column, texts.get(column.name, sql.Identifier(column.name))) for column in table.stored)
         low, high = digests()
         # Each text and each hash is made once: OFFSET 0, or a limit, keeps the queries apart.
         return sql.SQL(
@@ -164,7 +164,7 @@ class Sieve:
             columns=comma(texts[c.name] if c.type == "jsonb" else sql.Identifier(c.name) for c in table.stored),
             low=low,
             high=high,
-            hash=row_hash(exact),
+            hash=row_hash(hashed),
             values=comma(
                 [
                     *(sql.Identifier("t", c.name) for c in table.stored if c.type != "jsonb"),

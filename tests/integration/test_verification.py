@@ -150,6 +150,15 @@ def test_a_changed_value_is_named_by_table_id_and_column(
     assert loaded.report()["passed"] is False
 
 
+def test_a_number_whose_halves_give_the_same_when_laid_over_one_another_is_another(
+    loaded: Run, conn: psycopg.Connection[Any]
+) -> None:
+    changed = conn.execute("UPDATE skills SET xp = %s WHERE xp = 1200", ((1 << 32) + 1201,))
+    _, got, failed = verify(loaded)
+    assert [(each.table, each.column) for each in got] == [("skills", "xp")] * changed.rowcount
+    assert failed == {("checksums", "skills")}
+
+
 def test_anybody_can_have_postgresql_work_out_a_sum_of_a_table_again(loaded: Run, conn: psycopg.Connection[Any]) -> None:
     (documented,) = re.findall(r"```sql\n(SELECT count.*?)```", (ROOT / "docs" / "verification.md").read_text(), re.DOTALL)
     count, *sums = conn.execute(documented).fetchone() or ()
