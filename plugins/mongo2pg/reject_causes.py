@@ -92,6 +92,11 @@ def booked_ids(conn: Connection) -> Ids:
     return np.frombuffer(found, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
+def asks_who_was_read(conn: Connection, booked: Booked) -> bool:
+    """Whether a cause depends on which documents are at hand (see `Booked`), so that none may be left out beforehand."""
+    return booked.partial and _count(conn, sql.SQL("pg_temp.mongo2pg_booked WHERE reason = 'duplicate_key' AND NOT element")) > 0
+
+
 def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked) -> int:
     """Holds the booked rejects of a portion's documents against the reference's and the target; returns how many are its own.
 
