@@ -171,3 +171,20 @@ def test_rows_leave_as_lines_that_copy_reads_back() -> None:
     assert isinstance(rows, projector.Rows)
     own = "00000000-0000-8000-8000-000000000000"
     assert rows.copy_text() == b"7\t" + own.encode() + rb'	tab\t line\n back\\slash \r N	{"x":"\\n"}	\N' + b"\n"
+
+
+AROUND: list[tuple[Any, str | None]] = [
+    ({"tmp": 1}, None),
+    ({}, None),
+    (None, None),
+    (5, '{"cache":5}'),
+    ([1], '{"cache":[1]}'),
+    ({"tmp": 1, "more": 2}, '{"cache":{"more":2}}'),
+]
+
+
+@pytest.mark.parametrize(("value", "want"), AROUND)
+def test_only_what_is_declared_as_ignored_is_passed_over(value: Any, want: str | None) -> None:
+    collection = Collection("things", "things", "at", (Column("name", "text"),), ignored=("cache.tmp",))
+    (row,) = project(collection, [document({"_id": ObjectId(), "cache": value})]).rows["things"]
+    assert row["extra"] == want

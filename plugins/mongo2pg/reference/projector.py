@@ -149,15 +149,13 @@ class _Shape:
 
     def __init__(self, spec: Collection | Child) -> None:
         self.columns = spec.columns
-        mapped = [column.path for column in spec.columns]
+        declared = [column.path for column in spec.columns]
         if isinstance(spec, Collection):
-            mapped += [child.path for child in spec.children]
-        steps = [path.split(".") for path in mapped]
-        # Paths on the way to a mapped one: there a document is expected.
+            declared += [child.path for child in spec.children] + [*spec.ignored]
+        steps = [path.split(".") for path in declared]
+        # Paths on the way to a declared one: there a document is expected.
         self.inner = {".".join(keys[:end]) for keys in steps for end in range(1, len(keys))}
         named = [*steps, ["_id"]] if isinstance(spec, Collection) or spec.has_source_id else steps
-        if isinstance(spec, Collection):
-            named += [path.split(".") for path in spec.ignored]
         # The keys that the declaration names, by where they stand.
         self.known: dict[str, set[str]] = {"": set()}
         for keys in named:
