@@ -10,16 +10,22 @@ is printed, a round comes out the same again. A difference is shown with the sma
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import secrets
 import time
+from dataclasses import replace
+from typing import Any
 
+import psycopg
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from benchmarks.raw_values import ARRAY, DOCUMENT, Value, array, document, followed
-from mongo2pg.model import Collection
+from mongo2pg.model import Collection, Column
+from tests.standing import Standing, change_rows, damage, named
 from tests.unit.random_documents import collections, damaged, documents
+from tests.unit.test_columns_agree_with_rule import mostly_fitting
 from tests.unit.two_readings import agree
 
 DOCUMENTS = 100_000
@@ -103,6 +109,46 @@ def fuzz_round(number: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.s
 
     check()
     return count
+
+
+@st.composite
+def ruled(draw: st.DrawFn) -> Collection:
+    """A declaration without the types of column that no document is agreed on with."""
+
+    def some(columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        return tuple(column for column in columns if column.type not in ("bytea", "numeric"))
+
+    collection = draw(collections())
+    children = tuple(replace(child, columns=some(child.columns)) for child in collection.children if some(child.columns))
+    return replace(collection, columns=some(collection.columns), children=children)
+
+
+# Documents crossed from those drawn, and how often they, and rows of theirs, are changed.
+STANDING, CHANGES = 50, 3
+
+
+def agreed_on(conn: psycopg.Connection[Any], data: st.DataObject) -> int:
+    """Fails where a document that the sieve agrees on must become other rows; returns how many were asked about.
+
+    In a transaction of the caller.
+    """
+    collection = data.draw(ruled())
+    drawn = data.draw(st.lists(mostly_fitting(collection), min_size=1, max_size=DRAWN))
+    chance = random.Random(data.draw(st.integers(0, 2**32)))
+    pool = Pool(drawn)
+    crossed = [pool.cross(chance.choice(drawn), chance) for _ in range(STANDING // 2)]
+    raws = named([*drawn, *crossed, *chance.choices(drawn, k=STANDING // 2)])
+    pool = Pool(raws)
+    standing = Standing(conn, collection)
+    standing.put(raws)
+    standing.check(raws)
+    for _ in range(CHANGES):
+        standing.check([chance.choice((damage, pool.cross))(raw, chance) for raw in raws])
+        with contextlib.suppress(psycopg.DataError), conn.transaction(force_rollback=True):
+            for _ in range(CHANGES):
+                change_rows(standing, chance)
+            standing.check(raws)
+    return len(raws) * (1 + 2 * CHANGES)
 
 
 def main() -> None:

@@ -179,17 +179,17 @@ class Sieve:
     def _dangles(self, table: Table) -> sql.Composable:
         """Whether an optional reference of the row has no row to refer to."""
         each = [
-            sql.SQL("t.{} IS NOT NULL AND {}.id IS NULL").format(sql.Identifier(column.name), sql.Identifier(f"p_{column.name}"))
-            for column in self._options[table.name]
+            sql.SQL("t.{} IS NOT NULL AND {}.id IS NULL").format(sql.Identifier(column.name), _parent(at))
+            for at, column in enumerate(self._options[table.name])
         ]
         return sql.SQL(" OR ").join(each) if each else sql.SQL("false")
 
     def _parents(self, table: Table) -> sql.Composable:
         return sql.SQL(" ").join(
             sql.SQL("LEFT JOIN {} AS {} ON {}.id = t.{}").format(
-                target(column.references), alias := sql.Identifier(f"p_{column.name}"), alias, sql.Identifier(column.name)
+                target(column.references), _parent(at), _parent(at), sql.Identifier(column.name)
             )
-            for column in self._options[table.name]
+            for at, column in enumerate(self._options[table.name])
         )
 
 
@@ -223,6 +223,10 @@ def _content(portion: pa.BinaryArray) -> tuple[bytes, Positions]:
     _, offsets, content = portion.buffers()
     bounds = np.frombuffer(offsets, np.int32)[portion.offset : portion.offset + len(portion) + 1].astype(np.int64)
     return content.slice(int(bounds[0]), int(bounds[-1] - bounds[0])).to_pybytes(), bounds - bounds[0]
+
+
+def _parent(at: int) -> sql.Identifier:
+    return sql.Identifier(f"Parent{at}")
 
 
 def uuid_lines(ids: Ids) -> bytes:

@@ -79,6 +79,8 @@ class Agreement:
         where = np.full(len(found), -1)
         there = np.flatnonzero(owners[root.name] >= 0)
         where[owners[root.name][there]] = there
+        # Nor of one that has two rows: a table may have lost its primary key.
+        found &= np.bincount(owners[root.name][there], minlength=len(found)) == 1
         shape = _Shape(self._collection)
         for group in self._groups:
             some = np.flatnonzero(found[group.rows])
@@ -214,8 +216,10 @@ def _groups_of(octets: Octets, child: Child, elements: Elements) -> list[Group]:
         documents = np.flatnonzero(elements.kinds == DOCUMENT)
         groups = walk(octets, elements.values[documents], elements.ends[documents], _texts_below(child))
         return [Group(documents[group.rows], group.leaves) for group in groups]
-    # A null in an array of scalars has no row.
-    by_kind = [(kind, np.flatnonzero(elements.kinds == kind)) for kind in np.unique(elements.kinds).tolist() if kind != NULL]
+    (column,) = child.columns
+    # A null in an array of scalars has no row, and what a document or an array holds has not been looked at.
+    left = {NULL, DOCUMENT} if column.type == "text[]" else {NULL, DOCUMENT, ARRAY}
+    by_kind = [(kind, np.flatnonzero(elements.kinds == kind)) for kind in np.unique(elements.kinds).tolist() if kind not in left]
     return [Group(rows, {("",): Leaf(kind, elements.values[rows])}) for kind, rows in by_kind]
 
 
@@ -289,7 +293,7 @@ class _Shape:
         self.names = {_ID} if isinstance(spec, Collection) or spec.has_source_id else set()
         self.source_id = isinstance(spec, Child) and spec.has_source_id
         self.marks = isinstance(spec, Collection) and spec.tables[0].marks
-        paths = [*self.columns, *self.holders]
+        paths = [*self.columns, *self.holders, *self.ignored]
         self.inner = {path[:end] for path in paths for end in range(1, len(path))}
 
     def agrees(self, octets: Octets, group: Group, some: Positions, rows: CopiedRows, where: Positions) -> Mask:

@@ -276,7 +276,7 @@ class _Text:
         """The text of each value; None is for one that a plain rule must see to."""
         distinct, which = np.unique(values, return_inverse=True)
         texts = list(map(shown, distinct.tolist()))
-        self._found &= np.array([text is not None for text in texts])[which]
+        self._found &= np.array([text is not None for text in texts], np.bool_)[which]
         encoded = [(text or "").encode() for text in texts]
         sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
         starts = np.cumsum(sizes) - sizes
