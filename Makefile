@@ -49,7 +49,7 @@ parse-times: $(VENV)/.installed ## show how long Airflow takes to parse each DAG
 verify-score: $(VENV)/.installed ## damage 100,000 rows and the mover in every way, and count what the verifier finds
 	@PYTHONPATH=plugins:. $(BIN)/python -m tests.score $(ARGS)
 
-fuzz: $(VENV)/.installed ## read 100,000 random documents by the mover and by the verifier's reference: no difference
+fuzz: $(VENV)/.installed ## read 100,000 random documents by the mover, by the verifier's reference and by its sieve: no difference
 	@PYTHONPATH=plugins:. $(BIN)/python -m tests.fuzz $(ARGS)
 
 check: lint types test ## lint, types and test

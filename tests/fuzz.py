@@ -1,10 +1,12 @@
-"""Reads random documents by the mover and by the reference, and fails at the first difference: `make fuzz`.
+"""Reads random documents by the mover, by the reference and by the sieve, and fails at the first difference: `make fuzz`.
 
     python -m tests.fuzz [--documents 100000] [--seed 1]
 
 Every declaration is random, too. A few documents are drawn for each and many more are crossed from these: fields and values
 change places, are lost, or come twice. Each round has a seed of its own, one more than the round before; with the seed that
 is printed, a round comes out the same again. A difference is shown with the smallest declaration and document that have one.
+
+The sieve agrees on documents whose rows stand in a PostgreSQL of the fuzzer's own. Then documents and rows are changed.
 """
 
 from __future__ import annotations
@@ -13,16 +15,23 @@ import argparse
 import contextlib
 import random
 import secrets
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psycopg
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from benchmarks.raw_values import ARRAY, DOCUMENT, Value, array, document, followed
+from demo.postgres import Postgres
+from demo.processes import Children
 from mongo2pg.model import Collection, Column
+from mongo2pg.reference import walk
 from tests.standing import Standing, change_rows, damage, named
 from tests.unit.random_documents import collections, damaged, documents
 from tests.unit.test_columns_agree_with_rule import mostly_fitting
@@ -83,19 +92,15 @@ def read_twice(collection: Collection, raws: list[bytes]) -> None:
         raise
 
 
+QUIET = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=False)
+
+
 def fuzz_round(number: int, phases: tuple[Phase, ...] = (Phase.generate, Phase.shrink)) -> int:
     """Tries the declarations of the round with this seed; returns how many documents were read."""
     count = 0
 
     @seed(number)
-    @settings(
-        max_examples=DECLARATIONS,
-        deadline=None,
-        database=None,
-        phases=phases,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
+    @settings(QUIET, max_examples=DECLARATIONS, phases=phases)
     @given(data=st.data())
     def check(data: st.DataObject) -> None:
         nonlocal count
@@ -123,14 +128,30 @@ def ruled(draw: st.DrawFn) -> Collection:
     return replace(collection, columns=some(collection.columns), children=children)
 
 
-# Documents crossed from those drawn, and how often they, and rows of theirs, are changed.
-STANDING, CHANGES = 50, 3
+# Declarations of a round for the sieve, documents crossed for each, and how often these, and their rows, are changed.
+RULED, STANDING, CHANGES = 5, 50, 3
+
+
+def sieve_round(number: int, conn: psycopg.Connection[Any]) -> int:
+    """Tries the declarations of the round with this seed; returns how many documents were agreed on."""
+    count = 0
+
+    @seed(number)
+    @settings(QUIET, max_examples=RULED, phases=(Phase.generate, Phase.shrink))
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        nonlocal count
+        with conn.transaction(force_rollback=True):
+            count += agreed_on(conn, data)
+
+    check()
+    return count
 
 
 def agreed_on(conn: psycopg.Connection[Any], data: st.DataObject) -> int:
-    """Fails where a document that the sieve agrees on must become other rows; returns how many were asked about.
+    """Fails where a document that the sieve agrees on must become other rows; returns how many it agreed on.
 
-    In a transaction of the caller.
+    In a transaction of the caller, who takes it back.
     """
     collection = data.draw(ruled())
     drawn = data.draw(st.lists(mostly_fitting(collection), min_size=1, max_size=DRAWN))
@@ -139,16 +160,33 @@ def agreed_on(conn: psycopg.Connection[Any], data: st.DataObject) -> int:
     crossed = [pool.cross(chance.choice(drawn), chance) for _ in range(STANDING // 2)]
     raws = named([*drawn, *crossed, *chance.choices(drawn, k=STANDING // 2)])
     pool = Pool(raws)
-    standing = Standing(conn, collection)
-    standing.put(raws)
-    standing.check(raws)
-    for _ in range(CHANGES):
-        standing.check([chance.choice((damage, pool.cross))(raw, chance) for raw in raws])
-        with contextlib.suppress(psycopg.DataError), conn.transaction(force_rollback=True):
-            for _ in range(CHANGES):
-                change_rows(standing, chance)
-            standing.check(raws)
-    return len(raws) * (1 + 2 * CHANGES)
+    with patch.object(walk, "FEW", 1):
+        standing = Standing(conn, collection)
+        standing.put(raws)
+        count = standing.check(raws)
+        for _ in range(CHANGES):
+            count += standing.check([chance.choice((damage, pool.cross))(raw, chance) for raw in raws])
+            with contextlib.suppress(psycopg.DataError), conn.transaction(force_rollback=True):
+                for _ in range(CHANGES):
+                    change_rows(standing, chance)
+                count += standing.check(raws)
+    return count
+
+
+@contextlib.contextmanager
+def database() -> Iterator[psycopg.Connection[Any]]:
+    """A PostgreSQL for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="mongo2pg-fuzz-") as folder:
+        children = Children(Path(folder) / "children.json")
+        try:
+            server = Postgres(children, Path(folder))
+            server.start()
+            password = server.create_role("fuzzer")
+            server.create_database("fuzz", "fuzzer")
+            with server.login("fuzz", "fuzzer", password).connect() as conn:
+                yield conn
+        finally:
+            children.close()
 
 
 def main() -> None:
@@ -156,20 +194,27 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=DOCUMENTS, help="how many at least")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), help="of the first round; by default a random one")
     given_ = parser.parse_args()
-    started, shown, read, rounds = time.monotonic(), 0.0, 0, 0
+    started, shown, read, agreed, rounds = time.monotonic(), 0.0, 0, 0, 0
     print(f"seed {given_.seed}", flush=True)
-    while read < given_.documents:
-        try:
-            read += fuzz_round(given_.seed + rounds)
-        except BaseException:
-            print(f"round of seed {given_.seed + rounds}, after {read:,} documents: --documents 1 --seed {given_.seed + rounds}")
-            raise
-        rounds += 1
-        if (took := time.monotonic() - started) - shown > 30:
-            shown = took
-            print(f"{read:,} of {given_.documents:,} documents, {rounds:,} rounds, {took:,.0f} s", flush=True)
+    with database() as conn:
+        while read < given_.documents:
+            try:
+                read += fuzz_round(given_.seed + rounds)
+                agreed += sieve_round(given_.seed + rounds, conn)
+            except BaseException:
+                print(
+                    f"round of seed {given_.seed + rounds}, after {read:,} documents: --documents 1 --seed {given_.seed + rounds}"
+                )
+                raise
+            rounds += 1
+            if (took := time.monotonic() - started) - shown > 30:
+                shown = took
+                print(f"{read:,} of {given_.documents:,} documents, {rounds:,} rounds, {took:,.0f} s", flush=True)
     took = time.monotonic() - started
-    print(f"seed {given_.seed}: {read:,} documents in {rounds * DECLARATIONS:,} declarations, no difference, {took:,.0f} s")
+    print(
+        f"seed {given_.seed}: {read:,} documents in {rounds * DECLARATIONS:,} declarations, no difference; "
+        f"{agreed:,} agreed on in {rounds * RULED:,}, rightly; {took:,.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import bson
 import psycopg
 import pytest
 from bson import Binary, DatetimeMS
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -23,7 +23,7 @@ from mongo2pg.model import Child, Collection, Column
 from mongo2pg.queries import exact, row_hash
 from mongo2pg.reference import walk
 from tests.documents import oid, uuid_of
-from tests.fuzz import agreed_on
+from tests.fuzz import QUIET, agreed_on
 from tests.standing import Standing
 from tests.unit.raw_bson import Pairs, Raw, document
 
@@ -334,10 +334,9 @@ def test_rows_that_are_not_the_same_have_digests_that_are_not(
 
 
 @given(data=st.data())
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))  # each is some hundred documents
+@settings(QUIET, max_examples=4)  # each is some hundred documents
 def test_what_is_agreed_on_must_become_the_rows_that_stand_there(database: psycopg.Connection[Any], data: st.DataObject) -> None:
-    with database.transaction(force_rollback=True), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk, "FEW", 1)
+    with database.transaction(force_rollback=True):
         agreed_on(database, data)
 
 
