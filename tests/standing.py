@@ -44,11 +44,15 @@ class Standing:
             into, columns = target(table.name), names(table.stored)
             self.conn.execute(sql.SQL("INSERT INTO {} SELECT {} FROM {}").format(into, columns, incoming(table.name)))
 
-    def agreed(self, raws: Sequence[bytes], references: Sequence[tuple[Table, Column]] = ()) -> list[int]:
-        """The numbers of the documents that the sieve agrees on; `references` are the judged ones."""
+    def agreed(
+        self, raws: Sequence[bytes], references: Sequence[tuple[Table, Column]] = (), booked: Ids = NONE, portion: int = 1_000
+    ) -> list[int]:
+        """The numbers of the documents that the sieve agrees on; see there. `portion` documents come at once."""
+        portions = [pa.array(raws[at : at + portion], pa.binary()) for at in range(0, len(raws), portion)]
         with second_thread() as writer:
-            sieve = Sieve(self.conn, self.collection, references, NONE, writer)
-            through = {number for number, _ in sieve.let_through([pa.array(raws, pa.binary())])}
+            sieve = Sieve(self.conn, self.collection, references, booked, writer)
+            through = dict(sieve.let_through(portions))
+        assert through == {number: raws[number] for number in through}
         return [number for number in range(len(raws)) if number not in through]
 
     def check(self, raws: Sequence[bytes]) -> int:

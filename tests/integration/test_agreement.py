@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import bson
+import numpy as np
 import psycopg
 import pytest
 from bson import Binary, DatetimeMS
@@ -18,6 +20,7 @@ from psycopg import sql
 from benchmarks.data import DATA_SETS
 from deepiri.registry import DOMAINS
 from demo.sample import clean_documents
+from mongo2pg import sieve
 from mongo2pg.decode import OPTIONS
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.queries import exact, row_hash
@@ -241,6 +244,48 @@ SAME: list[tuple[str, bytes]] = [
 @pytest.mark.parametrize("raw", [case[1] for case in SAME], ids=[case[0] for case in SAME])
 def test_a_document_that_becomes_the_same_rows_is_agreed_on(things: Standing, raw: bytes) -> None:
     assert things.check([raw, *(thing(number) for number in range(2, COUNT + 1))]) == COUNT
+
+
+# --- many documents ----------------------------------------------------------------------------------------------------
+
+
+def test_documents_keep_their_numbers_over_portions_and_halves_of_portions(
+    things: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raws = [thing(4), thing(3, name="other"), b"", thing(2), thing(1), thing(5)]
+    for most in (1_000, 10, 1):
+        monkeypatch.setattr(sieve, "MOST_ELEMENTS", most)
+        for portion in (1, 2, 4, 6):
+            assert things.agreed(raws, portion=portion) == [0, 3, 4], (most, portion)
+
+
+def test_documents_are_agreed_on_however_many_rows_lie_between_theirs(
+    conn: psycopg.Connection[Any], every_shape_counts: None
+) -> None:
+    raws = [thing(number) for number in range(1, 101)]
+    standing = Standing(conn, THINGS)
+    standing.put(raws)
+    for few in (raws, [raws[99], raws[0]], [raws[50]], raws[::2]):
+        assert standing.agreed(few) == list(range(len(few)))
+
+
+def test_documents_that_the_books_know_are_let_through(things: Standing) -> None:
+    booked = np.frombuffer(uuid.UUID(uuid_of(2)).bytes, ">u8").astype(np.uint64).reshape(1, 2)
+    assert things.agreed([thing(1), thing(2), thing(3)], booked=booked) == [0, 2]
+
+
+def test_no_documents_at_all_are_agreed_on_without_a_word(things: Standing) -> None:
+    assert things.agreed([]) == []
+    assert things.agreed([b"", b"\5\0\0\0\0"]) == []
+
+
+def test_a_server_that_fails_while_it_sends_rows_is_heard(things: Standing) -> None:
+    things.conn.execute("ALTER TABLE things RENAME TO failing")
+    columns = ", ".join(f'"{column.name}"' for column in THINGS.tables[0].stored if column.name != "low")
+    fails_late = f"CREATE VIEW public.things AS SELECT {columns}, 1 / (size_width - 3) AS low FROM failing ORDER BY id"
+    things.conn.execute(fails_late.encode())
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        things.agreed([thing(number) for number in range(1, COUNT + 1)])
 
 
 def test_of_two_documents_with_one_id_neither_is_agreed_on(things: Standing) -> None:

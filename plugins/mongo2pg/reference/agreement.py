@@ -109,7 +109,8 @@ class Agreement:
         shape = _Shape(child)
         for group in groups:
             good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), copied, where[group.rows])
-        good &= (where >= 0) & _differ(ids) & self._own_ids_differ(owners, own)
+        # An own id that repeats inside of its array gives two elements one id here: they have other names, which others know.
+        good &= (where >= 0) & _differ(ids)
         if copied.count:
             good &= present[where] == owners
             if child.has_ordinal:
@@ -173,15 +174,6 @@ class Agreement:
             b'"id","%s"]' % digits[at * 24 : at * 24 + 24] if at_own else ordinals[number]
             for at, (at_own, number) in enumerate(zip(own.tolist(), elements.numbers.tolist(), strict=True))
         )
-
-    def _own_ids_differ(self, owners: Positions, own: Positions) -> Mask:
-        """Where an element's own ObjectId is alone in its array: those that repeat there have another name."""
-        named = own > 0
-        pairs = np.stack(uuid_words(self._octets, own), axis=1)
-        pairs[:, 0] ^= owners.astype(np.uint64) * _ODD[0]
-        differ = np.ones(len(own), np.bool_)
-        differ[named] = _differ(pairs[named])
-        return differ
 
 
 @dataclass(frozen=True)
