@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 RAW_SCHEMA = pa.schema([("_id", pa.string()), ("bson", pa.binary())])
 # A row group is what later stages hold at once, several times over: small enough that a processor's cache holds much of
 # it, large enough that what a column costs once does not count.
-ROW_GROUP_BYTES = 4 << 20
+ROW_GROUP_BYTES = 2 << 20
 # An empty document: its length and a zero byte.
 SMALLEST = 5
 

@@ -11,7 +11,7 @@ import gc
 import logging
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -25,8 +25,8 @@ from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
 from mongo2pg import identity
-from mongo2pg.ahead import ahead
-from mongo2pg.clean import CleanReader, Part
+from mongo2pg.ahead import side_by_side
+from mongo2pg.clean import Clean, CleanReader, Part
 from mongo2pg.decode import MalformedError, decode_batch
 from mongo2pg.document_ids import document_id, of_bytes
 from mongo2pg.elements import Content
@@ -39,6 +39,9 @@ from mongo2pg.values import ARROW_TYPES, bson_type, extended_json, fill, uuid_ar
 
 log = logging.getLogger(__name__)
 
+# Row groups of up to so many bytes are read two at once. Those of `extract` are smaller, but where a document is large: then
+# its memory must do alone.
+LIGHT = 3 << 20
 # Columns that PostgreSQL does not get: the row of the raw file that the document stands in and, in root frames, whether
 # the document must be held, because another `_id` may reach the same UUID.
 RAW_ROW = "_row"
@@ -87,7 +90,7 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         }
         reject_writer, reject_file = files.enter_context(parquet_writer(staging.rejects(chunk), REJECT_SCHEMA))
         progress = Progress(log, f"normalise {collection.name} {chunk}", extracted["documents"])
-        for batch in ahead(_batches(normaliser, raw)):
+        for batch in map(normaliser.finish, side_by_side(normaliser.read, _row_groups(raw), RowGroup.is_light)):
             for name, frame in batch.frames.items():
                 writers[name][0].write_batch(frame, row_group_size=max(1, frame.num_rows))
             if batch.rejects:
@@ -129,10 +132,31 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
     return manifest
 
 
-def _batches(normaliser: Normaliser, raw: pq.ParquetFile) -> Generator[Batch]:
+def _row_groups(raw: pq.ParquetFile) -> Iterator[RowGroup]:
+    first_row = 0
     for group in range(raw.num_row_groups):
         documents = raw.read_row_group(group, columns=["bson"]).column(0).combine_chunks()
-        yield normaliser.normalise(documents, first_row=normaliser.counts.read)
+        yield RowGroup(documents, first_row)
+        first_row += len(documents)
+
+
+class RowGroup(NamedTuple):
+    """Documents that lie one behind the other in the raw file, from the row `first_row` on."""
+
+    documents: pa.BinaryArray
+    first_row: int
+
+    def is_light(self) -> bool:
+        return bool(self.documents.nbytes <= LIGHT)
+
+
+class Read(NamedTuple):
+    """Documents and their rows of the raw file, the clean ones read by columns; `again` are those that come again later."""
+
+    documents: pa.BinaryArray
+    rows: NDArray[np.int64]
+    clean: Clean
+    again: list[bytes]
 
 
 class Batch(NamedTuple):
@@ -168,13 +192,27 @@ class Normaliser:
 
     def normalise(self, documents: pa.BinaryArray, first_row: int) -> Batch:
         """The frames of these documents, the first of which is row `first_row` of the raw file; never raises for a value."""
-        self.counts.read += len(documents)
-        rows = np.arange(first_row, first_row + len(documents))
+        return self.finish(self.read(RowGroup(documents, first_row)))
+
+    def read(self, group: RowGroup) -> Read:
+        """Most of the work where documents are clean. It changes nothing here: several may be read at once."""
+        documents, again = group.documents, pa.array([], pa.binary())
+        rows = np.arange(group.first_row, group.first_row + len(documents))
         if self._superseded.size:
-            documents, rows = self._without_superseded(documents, rows)
+            superseded = np.isin(rows, self._superseded)
+            again = documents.filter(pa.array(superseded))
+            documents, rows = documents.filter(pa.array(~superseded)), rows[~superseded]
         _, bounds, joined = documents.buffers()
         offsets = np.frombuffer(bounds, np.int32)[: len(documents) + 1].astype(np.int64) if documents else np.zeros(1, np.int64)
-        clean = self._clean.read(Content(joined or b""), offsets)
+        return Read(documents, rows, self._clean.read(Content(joined or b""), offsets), again.to_pylist())
+
+    def finish(self, read: Read) -> Batch:
+        """The frames of what has been read, in the order of the documents."""
+        documents, rows, clean, again = read
+        self.counts.read += len(rows) + len(again)
+        self.counts.superseded += len(again)
+        for raw in again:
+            self._count_unread(raw)
         left = np.flatnonzero(clean.left)
         batch = self.by_rule([documents[row].as_py() for row in left], rows[left].tolist())
         self.counts.rows += len(clean.parts[self._root.name].document)
@@ -187,13 +225,6 @@ class Normaliser:
             for table in self.collection.tables
         }
         return Batch(frames, batch.rejects)
-
-    def _without_superseded(self, documents: pa.BinaryArray, rows: NDArray[np.int64]) -> tuple[pa.BinaryArray, NDArray[np.int64]]:
-        again = np.isin(rows, self._superseded)
-        for raw in documents.filter(pa.array(again)).to_pylist():
-            self.counts.superseded += 1
-            self._count_unread(raw)
-        return documents.filter(pa.array(~again)), rows[~again]
 
     def _frame(self, table: Table, part: Part, rows: NDArray[np.int64]) -> pa.RecordBatch:
         schema, count = self.schema(table), len(part.document)
