@@ -176,6 +176,8 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
 
 def _hold_flagged(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> list[int]:
     """Holds the documents that may share their id with another one; returns their raw rows."""
+    if not pc.any(files[collection.table].read(columns=[HOLD])[HOLD]).as_py():
+        return []
     root = files[collection.table].read(columns=["id", RAW_ROW, HOLD])
     flagged = root.filter(root[HOLD]).select(["id", RAW_ROW]).to_pylist()
     # Two of them may share an id right here: they are held one after the other, so that their child rows stay apart.
