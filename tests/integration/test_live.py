@@ -70,7 +70,7 @@ def test_a_reading_that_lost_or_changed_a_document_is_found_by_the_second_one(
 
     def faulty(*args: Any) -> Iterator[bytes]:
         for batch in batches(*args):
-            yield batch.replace(b"Bio of 3", b"Bio of 8")
+            yield bytes(batch).replace(b"Bio of 3", b"Bio of 8")
 
     monkeypatch.setattr(extract, "_batches", faulty)
     run = mover.move("first")
