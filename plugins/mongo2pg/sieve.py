@@ -20,6 +20,7 @@ from mongo2pg.books import Connection
 from mongo2pg.expected import Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import LOOSE, comma, digests, exact, row_hash, target
+from mongo2pg.reference import walk
 from mongo2pg.reference.agreement import Agreement, Ids
 from mongo2pg.reference.cells import CopiedRows, read_copied
 from mongo2pg.reference.octets import Mask, Positions
@@ -70,12 +71,16 @@ class Sieve:
     def let_through(self, portions: Iterable[pa.BinaryArray]) -> Iterator[Numbered]:
         """The documents that are not agreed on. While they are used, PostgreSQL sends the rows of the next portion."""
         waiting: Iterator[Numbered] = iter(())
-        for portion, agreement in self._agreements(portions):
-            first = self._count(portion)
-            coming = self._writer.put(0, partial(self._copy, agreement.root_ids))
-            yield from waiting
-            waiting = self._differing(first, portion, agreement, coming)
-            del portion, agreement, coming
+        for portion in portions:
+            if len(portion) < walk.FEW:  # large documents, or a small collection
+                yield from self.all_of([portion])
+                continue
+            for part, agreement in self._agreements(portion):
+                first = self._count(part)
+                coming = self._writer.put(0, partial(self._copy, agreement.root_ids))
+                yield from waiting
+                waiting = self._differing(first, part, agreement, coming)
+                del part, agreement, coming
         yield from waiting
 
     def _count(self, portion: pa.BinaryArray) -> int:
@@ -84,15 +89,15 @@ class Sieve:
         self.documents += len(portion)
         return first
 
-    def _agreements(self, portions: Iterable[pa.BinaryArray]) -> Iterator[tuple[pa.BinaryArray, Agreement]]:
-        for portion in portions:
-            agreement = Agreement(self._collection, *_content(portion))
-            if agreement.elements > MOST_ELEMENTS and len(portion) > 1:
-                half = len(portion) // 2
-                yield from self._agreements([portion[:half], portion[half:]])
-            else:
-                agreement.leave_out(self._booked)
-                yield portion, agreement
+    def _agreements(self, portion: pa.BinaryArray) -> Iterator[tuple[pa.BinaryArray, Agreement]]:
+        agreement = Agreement(self._collection, *_content(portion))
+        if agreement.elements > MOST_ELEMENTS and len(portion) > 1:
+            half = len(portion) // 2
+            yield from self._agreements(portion[:half])
+            yield from self._agreements(portion[half:])
+        else:
+            agreement.leave_out(self._booked)
+            yield portion, agreement
 
     def _differing(self, first: int, portion: pa.BinaryArray, agreement: Agreement, coming: Future[Copied]) -> Iterator[Numbered]:
         copied = coming.result()
