@@ -246,6 +246,17 @@ def test_a_document_that_becomes_the_same_rows_is_agreed_on(things: Standing, ra
     assert things.check([raw, *(thing(number) for number in range(2, COUNT + 1))]) == COUNT
 
 
+def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(
+    conn: psycopg.Connection[Any], every_shape_counts: None
+) -> None:
+    raws = [thing(1, parts=[{"_id": oid(100 + at)} for at in range(17)])]
+    standing = Standing(conn, THINGS)
+    standing.put(raws)
+    assert standing.agreed(raws) == [0]
+    conn.execute("UPDATE public.parts SET ordinal = NULL WHERE ordinal = 16")  # a UUID of 16 bytes follows
+    assert standing.agreed(raws) == []
+
+
 # --- many documents ----------------------------------------------------------------------------------------------------
 
 

@@ -71,6 +71,15 @@ def test_a_shape_of_few_documents_is_left_to_others(monkeypatch: pytest.MonkeyPa
     assert [rows for rows, _ in got] == [[0, 1, 2]]
 
 
+def test_where_hardly_two_documents_have_one_shape_the_search_for_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    raws = [document({f"key {number}": 1}) for number in range(20)]
+    assert len(shapes(*raws)) == 20
+    monkeypatch.setattr(walk, "MOST_PARTINGS", 3)
+    # The first is parted from 19, the second from 18, the third from 17 and the fourth from 16 others.
+    assert [rows for rows, _ in shapes(*raws)] == [[0], [1], [2], [3]]
+    assert len(shapes(*[document({f"key {number % 6}": 1}) for number in range(20)])) == 6
+
+
 SOUND = document({"a": {"b": "xy"}, "c": 1})
 MALFORMED: list[tuple[str, bytes]] = [
     ("no byte at all", b""),

@@ -29,6 +29,9 @@ INT64: Final = 0x12
 _FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8}
 # Fewer documents of one shape than this are read sooner one by one.
 FEW = 48
+# How often documents may be parted from others of another shape, each on average. Where ids are keys, no two have one shape,
+# and to find that out of all of them would take the square of their number.
+MOST_PARTINGS = 50
 # What a key may be followed by is found by a look at one document; MongoDB itself nests no deeper than 100.
 DEEPEST = 100
 # Elements that an array or map may have: each is a round of its own.
@@ -80,13 +83,16 @@ def walk(octets: Octets, starts: Positions, stops: Positions, whole: Set[Path] =
     rows = np.flatnonzero(are_documents(octets, starts, stops))
     waiting = [_Walk(rows, starts[rows] + 4, [stops[rows]])]
     groups: list[Group] = []
+    partings = len(rows) * MOST_PARTINGS
     while waiting:
         going = waiting.pop()
         while len(going.rows) >= FEW and going.ends:
             head = _head(octets, int(going.at[0]))
             same = octets.hold(going.at, head)
             if not same.all():
-                if np.count_nonzero(~same) >= FEW:
+                others = np.count_nonzero(~same)
+                partings -= others
+                if others >= FEW and partings > 0:
                     waiting.append(going.only(~same))
                 going = going.only(same)
                 if len(going.rows) < FEW:
