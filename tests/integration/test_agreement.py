@@ -12,7 +12,7 @@ import bson
 import numpy as np
 import psycopg
 import pytest
-from bson import Binary, DatetimeMS
+from bson import Binary, DatetimeMS, Decimal128
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -209,6 +209,9 @@ DOCUMENTS: list[tuple[str, bytes]] = [
     ("an unknown field of an element", thing(1, parts=[{**PARTS[0], "more": None}, *PARTS[1:]])),
     ("an element's field twice", thing(1, parts=[Pairs((*PARTS[0].items(), ("label", "part 0"))), *PARTS[1:]])),
     ("keys of an array from 1 on", thing(1, parts=Raw(0x04, document({str(at): part for at, part in enumerate(PARTS, 1)})))),
+    ("an element more, of a rare type", thing(1, parts=[*PARTS, Decimal128("1")])),
+    ("an element more, under another number", thing(1, parts=Raw(0x04, document(dict(zip("0124", [*PARTS, {}], strict=True)))))),
+    ("an entry more, of a rare type", thing(1, prices={"EUR": {"amount": 5}, "a.b": {"amount": 6}, "c": Decimal128("7")})),
     ("a key of a map less", thing(1, prices={"EUR": {"amount": 5}})),
     ("a key of a map more", thing(1, prices={"EUR": {"amount": 5}, "a.b": {"amount": 6}, "": {"amount": 7}})),
     ("another key of a map", thing(1, prices={"EUR": {"amount": 5}, "a": {"amount": 6}})),

@@ -90,7 +90,7 @@ def walk(octets: Octets, starts: Positions, stops: Positions, whole: Set[Path] =
             head = _head(octets, int(going.at[0]))
             same = octets.hold(going.at, head)
             if not same.all():
-                others = np.count_nonzero(~same)
+                others = int(np.count_nonzero(~same))
                 partings -= others
                 if others >= FEW and partings > 0:
                     waiting.append(going.only(~same))
