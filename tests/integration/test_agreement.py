@@ -315,6 +315,18 @@ def test_a_document_in_an_array_of_scalars_is_looked_into_by_others(things: Stan
     assert things.agreed([thing(1, steps=[value, 2]), thing(2)]) == [1]
 
 
+@pytest.mark.parametrize("holder", ["", 5, {}, {"0": {}}, True])
+def test_something_else_in_the_place_of_an_array_is_not_nothing(things: Standing, holder: Any) -> None:
+    things.conn.execute("DELETE FROM parts WHERE thing_id = %s", (ONE,))
+    assert things.agreed([thing(1, parts=holder), thing(2)]) == [1]
+    assert things.agreed([thing(1, parts=[]), thing(2)]) == [0, 1]
+
+
+def test_an_array_whose_keys_read_as_fields_is_no_document(things: Standing) -> None:
+    things.conn.execute("UPDATE things SET extra = extra || '{\"size\": []}' WHERE id = %s", (ONE,))
+    assert things.agreed([thing(1, size=Raw(0x04, document({"width": 1}))), thing(2)]) == [1]
+
+
 def test_documents_of_one_shape_none_of_which_has_a_row_are_let_through(things: Standing) -> None:
     things.conn.execute("DELETE FROM things")
     dated = [thing(number, at=DatetimeMS(number), on=True, ratio=0.5) for number in range(1, COUNT + 1)]
