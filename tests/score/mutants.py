@@ -16,7 +16,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from mongo2pg import extract, load, merge
-from mongo2pg.normalise import Batch, Normaliser, Reject
+from mongo2pg.normalise import Batch, Normaliser, Read, Reject
 
 Mutant = Callable[[], AbstractContextManager[None]]
 Frame = pa.RecordBatch
@@ -35,12 +35,12 @@ def replaced(holder: Any, name: str, replacement: Any) -> Iterator[None]:
 
 def in_batches(change: Callable[[Batch], Batch]) -> Mutant:
     """The normaliser with its batches changed."""
-    original = Normaliser.normalise
+    original = Normaliser.finish
 
-    def normalise(self: Normaliser, *args: Any, **kwargs: Any) -> Batch:
-        return change(original(self, *args, **kwargs))
+    def finish(self: Normaliser, read: Read) -> Batch:
+        return change(original(self, read))
 
-    return lambda: replaced(Normaliser, "normalise", normalise)
+    return lambda: replaced(Normaliser, "finish", finish)
 
 
 def in_frame(table: str, change: Callable[[Frame], Frame]) -> Mutant:
