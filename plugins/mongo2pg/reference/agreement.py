@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from json.encoder import encode_basestring
 
 import numpy as np
@@ -141,39 +142,43 @@ class Agreement:
 
     def _element_ids(self, child: Child, elements: Elements, owners: Positions, own: Positions) -> Ids:
         """The ids of the elements' rows: a UUID of version 5 (RFC 9562, 5.5) of the name that docs/identity.md gives each."""
-        content, path = self._ids.astype(">u8").tobytes(), dump(child.path)
+        names, path = self._names(child, elements, own), dump(child.path)
         namespace = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        content = self._ids[owners[starts]].astype(">u8").tobytes()
         digests: list[bytes] = []
-        last, begun = -1, namespace
-        for owner, name in zip(owners.tolist(), self._names(child, elements, own), strict=True):
-            if owner != last:
-                root_id = uuid.UUID(bytes=content[owner * 16 : owner * 16 + 16])
-                last, begun = owner, namespace.copy()
-                begun.update(f'["{root_id}",{path},'.encode())
-            sha1 = begun.copy()
-            sha1.update(name)
-            digests.append(sha1.digest()[:16])
-        words = np.frombuffer(b"".join(digests), ">u8").astype(np.uint64).reshape(-1, 2)
+        for at, (start, stop) in enumerate(pairwise([*starts.tolist(), len(owners)])):
+            root = namespace.copy()
+            root.update(f'["{uuid.UUID(bytes=content[at * 16 : at * 16 + 16])}",{path},'.encode())
+            copy = root.copy
+            for name in names[start:stop]:
+                sha1 = copy()
+                sha1.update(name)
+                digests.append(sha1.digest())
+        first = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16]
+        words = np.ascontiguousarray(first).view(">u8").astype(np.uint64)
         words[:, 0] = words[:, 0] & np.uint64(0xFFFFFFFFFFFF0FFF) | np.uint64(0x5000)
         words[:, 1] = words[:, 1] & np.uint64((1 << 62) - 1) | np.uint64(1 << 63)
         return words
 
-    def _names(self, child: Child, elements: Elements, own: Positions) -> Iterable[bytes]:
+    def _names(self, child: Child, elements: Elements, own: Positions) -> list[bytes]:
         """What tells each element apart inside of its document: the second half of its name."""
         octets = self._octets
         if child.kind == "map":
-            return (b'"key",%s]' % _quoted(text) for text in octets.slices(elements.keys, elements.values - 1))
+            keys = list(octets.slices(elements.keys, elements.values - 1))
+            named = {key: b'"key",%s]' % _quoted(key) for key in set(keys)}
+            return [named[key] for key in keys]
         if child.unique_value:
             # A string behind its length, without the zero byte at its end.
-            return (b'"value",%s]' % _quoted(text) for text in octets.slices(elements.values + 4, elements.ends - 1))
+            return [b'"value",%s]' % _quoted(text) for text in octets.slices(elements.values + 4, elements.ends - 1)]
         ordinals = [b'"ordinal",%d]' % number for number in range(int(elements.numbers.max(initial=-1)) + 1)]
         if not own.any():
-            return map(ordinals.__getitem__, elements.numbers.tolist())
+            return [ordinals[number] for number in elements.numbers.tolist()]
         digits = octets.hexadecimal(own, 12)
-        return (
+        return [
             b'"id","%s"]' % digits[at * 24 : at * 24 + 24] if at_own else ordinals[number]
             for at, (at_own, number) in enumerate(zip(own.tolist(), elements.numbers.tolist(), strict=True))
-        )
+        ]
 
 
 @dataclass(frozen=True)
