@@ -364,7 +364,7 @@ def _compare(conn: Connection, table: Table) -> tuple[Sum, Sum]:
 
 
 def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> Sum:
-    """Rows and a sum of 128 bits of digest per row: order plays no part, and equal rows do not cancel out."""
+    """Rows and the sums of two digests per row: order plays no part, and equal rows do not cancel out."""
     # OFFSET 0 keeps the hashes apart from the digests; merged, the planner would make each twice.
     low, high = digests()
     row = conn.execute(

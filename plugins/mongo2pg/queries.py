@@ -89,7 +89,7 @@ def row_hash(values: sql.Composable) -> sql.Composed:
 
 
 def digests() -> tuple[sql.Composed, sql.Composed]:
-    """128 bits of digest of a row by its hash, in halves that can be added up.
+    """Two digests of a row's hash, 64 bits each, that can be added up.
 
     The hash itself could not: it is a weighted sum of its columns' hashes, in which values that change places cancel out.
     """

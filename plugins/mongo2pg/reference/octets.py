@@ -26,23 +26,24 @@ class Octets:
     def __init__(self, content: bytes) -> None:
         self.content = content
         padded = content + bytes(8)
-        # Values begin anywhere, so that each byte is where one may begin.
-        self._views = {
-            kind: np.ndarray((len(content) + 1,), kind, padded, strides=(1,))
-            for kind in ("u1", "<i4", ">i4", "<i8", ">i8", "<u8", ">u8", "<f8")
-        }
+        # Values begin anywhere, so that each byte is where one may begin. As bytes without a meaning (V) numpy gathers them at
+        # two thirds of the time that numbers take which lie across the processor's words.
+        self._views = {size: np.ndarray((len(content) + 1,), f"V{size}", padded, strides=(1,)) for size in (1, 4, 8)}
+
+    def _gather(self, size: int, at: Positions) -> NDArray[np.void]:
+        return self._views[size][np.minimum(at, len(self.content))]
 
     def integers(self, kind: Literal["u1", "<i4", ">i4", "<i8", ">i8"], at: Positions) -> Positions:
         """Integers of numpy's type `kind` that begin at these positions."""
-        return self._views[kind][np.minimum(at, len(self.content))].astype(np.int64)
+        return self._gather(int(kind[-1]), at).view(kind).astype(np.int64, copy=False)
 
     def words(self, kind: Literal["<u8", ">u8"], at: Positions) -> Words:
         """The eight bytes at these positions as one number."""
-        return self._views[kind][np.minimum(at, len(self.content))].astype(np.uint64)
+        return self._gather(8, at).view(kind).astype(np.uint64, copy=False)
 
     def doubles(self, at: Positions) -> NDArray[np.float64]:
         """The little-endian doubles at these positions."""
-        return self._views["<f8"][np.minimum(at, len(self.content))].astype(np.float64)
+        return self._gather(8, at).view("<f8").astype(np.float64, copy=False)
 
     def slices(self, starts: Positions, ends: Positions) -> Iterator[bytes]:
         """The bytes between these positions, one after the other."""
