@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mongo2pg.jsontexts import octets_of
+from mongo2pg.reference.cells import uuid_words
 from mongo2pg.reference.documents import read_all
 from mongo2pg.reference.ids import identify
+from mongo2pg.reference.octets import Octets
 from mongo2pg.staging import CollectionStaging, open_parquet
 
 Ids: TypeAlias = NDArray[np.uint8]
@@ -53,14 +55,9 @@ _AROUND = _NAME > 0
 
 
 def _carrying(object_ids: NDArray[np.uint8]) -> Ids:
-    """The UUIDs that carry these ObjectIds (docs/identity.md)."""
-    ids = np.zeros((len(object_ids), 16), np.uint8)
-    ids[:, :6] = object_ids[:, :6]
-    ids[:, 6] = 0x80 | object_ids[:, 6] >> 4
-    ids[:, 7] = object_ids[:, 6] << 4 | object_ids[:, 7] >> 4
-    ids[:, 8] = 0x80 | object_ids[:, 7] & 0x0F
-    ids[:, 9:13] = object_ids[:, 8:]
-    return ids
+    """The UUIDs that carry these ObjectIds."""
+    words = uuid_words(Octets(object_ids.tobytes()), np.arange(len(object_ids)) * 12)
+    return np.stack(words, axis=1).astype(">u8").view(np.uint8)
 
 
 def copied(ids: Ids) -> bytes:
@@ -71,6 +68,7 @@ def copied(ids: Ids) -> bytes:
     return rows.tobytes()
 
 
+# Signature, flags and the length of an extension; the trailer (PostgreSQL manual, COPY, "Binary Format").
 COPY_BEGIN, COPY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 
 

@@ -7,11 +7,13 @@ those of both sides.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg import Copy, sql
 from psycopg.errors import error_from_result
 
@@ -24,11 +26,9 @@ from mongo2pg.reference import walk
 from mongo2pg.reference.agreement import Agreement, Ids
 from mongo2pg.reference.cells import CopiedRows, read_copied
 from mongo2pg.reference.octets import Mask, Positions
+from mongo2pg.root_ids import COPY_BEGIN, COPY_END, copied
 
 ASKED = sql.Identifier("pg_temp", "mongo2pg_asked")
-# Signature, flags and the length of an extension (PostgreSQL manual, COPY, "Binary Format").
-HEADER_BYTES = 19
-TRAILER = b"\xff\xff"
 # Elements of one portion, which have a row each: 50 MB of rows and what is kept of their places.
 MOST_ELEMENTS = 150_000
 # Columns beside the table's own; no declared one has a capital letter.
@@ -128,8 +128,8 @@ class Sieve:
         return {root.name: rows, **{table.name: self._copy_table(table, source) for table in children}}
 
     def _between(self, ascending: Ids) -> Source:
-        first, last = uuid_lines(ascending[[0, -1]]).decode().split()
-        return lambda table: sql.SQL("{target} t {parents} WHERE t.{owner} BETWEEN {first}::uuid AND {last}::uuid").format(
+        first, last = (uuid.UUID(bytes=each.tobytes()) for each in _octets_of(ascending[[0, -1]]))
+        return lambda table: sql.SQL("{target} t {parents} WHERE t.{owner} BETWEEN {first} AND {last}").format(
             target=target(table.name), parents=self._parents(table), owner=owner(table), first=first, last=last
         )
 
@@ -137,8 +137,8 @@ class Sieve:
         self._conn.execute(
             "CREATE TEMP TABLE IF NOT EXISTS mongo2pg_asked (id uuid) ON COMMIT DROP; TRUNCATE pg_temp.mongo2pg_asked"
         )
-        with self._conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN") as copy:
-            copy.write(uuid_lines(ids))
+        with self._conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN (FORMAT BINARY)") as copy:
+            copy.write(COPY_BEGIN + copied(_octets_of(ids)) + COPY_END)
         return lambda table: sql.SQL("{asked} a JOIN {target} t ON t.{owner} = a.id {parents}").format(
             asked=ASKED, target=target(table.name), owner=owner(table), parents=self._parents(table)
         )
@@ -210,13 +210,13 @@ def _rows(copy: Copy) -> list[bytes]:
     """
     connection = copy.connection.pgconn
     rows: list[bytes] = []
-    while not rows or rows[-1] != TRAILER:
+    while not rows or rows[-1] != COPY_END:
         size, arrived = connection.get_copy_data(1)
         if size < 0:
             (failed, *_) = list(iter(connection.get_result, None))
             raise error_from_result(failed)
         row = bytes(arrived if size else copy.read())
-        rows.append(row if rows else row[HEADER_BYTES:])
+        rows.append(row if rows else row[len(COPY_BEGIN) :])
     copy.read()  # nothing more, which ends the copy
     return rows[:-1]
 
@@ -234,10 +234,9 @@ def _parent(at: int) -> sql.Identifier:
     return sql.Identifier(f"Parent{at}")
 
 
-def uuid_lines(ids: Ids) -> bytes:
-    """The ids as hexadecimal digits, a line each."""
-    digits = np.frombuffer(ids.astype(">u8").tobytes().hex().encode(), np.uint8).reshape(-1, 32)
-    return np.pad(digits, ((0, 0), (0, 1)), constant_values=ord("\n")).tobytes()
+def _octets_of(ids: Ids) -> NDArray[np.uint8]:
+    """The ids, n × 16 bytes."""
+    return ids.astype(">u8").view(np.uint8)
 
 
 def _exact_sum(values: Positions) -> int:

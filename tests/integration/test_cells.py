@@ -17,7 +17,7 @@ from mongo2pg.reference import texts, walk
 from mongo2pg.reference.cells import Cells, agrees, agrees_as_json, read_copied
 from mongo2pg.reference.documents import read
 from mongo2pg.reference.octets import LONG_BYTES, Mask, Octets
-from mongo2pg.sieve import HEADER_BYTES, TRAILER
+from mongo2pg.root_ids import COPY_BEGIN, COPY_END
 from tests.unit.raw_bson import Raw, document, string
 
 OID = ObjectId("65a1b2c3d4e5f60718293a4b")
@@ -50,9 +50,9 @@ def sent(conn: psycopg.Connection[Any], kind: str, cells: list[str]) -> Cells:
         ) as copy,
     ):
         content = b"".join(map(bytes, copy))
-    assert content.endswith(TRAILER)
-    rows, at = [], HEADER_BYTES
-    while at < len(content) - len(TRAILER):
+    assert content.endswith(COPY_END)
+    rows, at = [], len(COPY_BEGIN)
+    while at < len(content) - len(COPY_END):
         size = int.from_bytes(content[at + 2 : at + 6], "big", signed=True)
         rows.append(content[at : at + 6 + max(size, 0)])
         at += len(rows[-1])

@@ -57,7 +57,7 @@ class Agreement:
 
     @property
     def root_ids(self) -> Ids:
-        """The ids whose rows `agreed` must be given."""
+        """The ids whose rows `judge` must be given."""
         return self._ids[self._open]
 
     def leave_out(self, root_ids: Ids) -> None:
