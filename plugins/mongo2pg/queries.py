@@ -62,10 +62,15 @@ def same_image(table: Table, one: str, other: str) -> sql.Composed:
     )
 
 
-# In these equal values need not be the same: -0.0 and 0.0, 1.10 and 1.1; their texts are.
-LOOSE = ("double precision", "jsonb", "numeric", "text[]")
-# Of these PostgreSQL hashes both halves laid over one another: -1 as 4294967295 (hashfunc.c, hashint8extended).
-_FOLDED = {"bigint": "int8send", "timestamptz": "timestamptz_send"}
+# In these equal values need not be the same, as 1.10 and 1.1; their texts are.
+LOOSE = ("jsonb", "numeric", "text[]")
+_BYTES = {
+    # Of these PostgreSQL hashes both halves laid over one another: -1 as 4294967295 (hashfunc.c, hashint8extended).
+    "bigint": "int8send({})",
+    "timestamptz": "timestamptz_send({})",
+    # -0.0 is equal to 0.0, and NaN, which has many forms, is itself. The text would say so too, at five times the cost.
+    "double precision": "float8send(CASE WHEN {0} = 'NaN' THEN 'NaN' ELSE {0} END)",
+}
 
 # The name of a row's hash in a query; no declared column has a capital letter.
 HASH = sql.Identifier("Hash")
@@ -78,8 +83,8 @@ def exact_values(table: Table, alias: str) -> sql.Composed:
 
 def exact(column: Column, value: sql.Composable) -> sql.Composable:
     """One value in such a form; one that has to be a text may be one already."""
-    if column.type in _FOLDED:
-        return sql.SQL("{}({})").format(sql.Identifier(_FOLDED[column.type]), value)
+    if column.type in _BYTES:
+        return sql.SQL(_BYTES[column.type]).format(value)
     return sql.SQL("{}::text").format(value) if column.type in LOOSE else value
 
 

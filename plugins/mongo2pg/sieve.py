@@ -1,6 +1,6 @@
 """Lets through only the documents that have to be compared closely; the others are in the target as they must be.
 
-The target's rows of a portion of documents come by binary COPY, each with its digests, and the reference says which of the
+The target's rows of a portion of documents come by column, each with its digests, and the reference says which of the
 documents it agrees on (`reference.agreement`). Of these nothing is left to do but to add up their rows' digests, which are
 those of both sides.
 """
@@ -14,27 +14,25 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Copy, sql
-from psycopg.errors import error_from_result
+from psycopg import sql
 
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.expected import Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
-from mongo2pg.queries import LOOSE, comma, digests, exact, row_hash, target
+from mongo2pg.queries import target
 from mongo2pg.reference import walk
 from mongo2pg.reference.agreement import Agreement, Ids
-from mongo2pg.reference.cells import CopiedRows, read_copied
+from mongo2pg.reference.cells import StoredRows
 from mongo2pg.reference.octets import Mask, Positions
 from mongo2pg.root_ids import COPY_BEGIN, COPY_END, copied
+from mongo2pg.stored import DANGLES, HIGH, LOW, stored_rows
 
 ASKED = sql.Identifier("pg_temp", "mongo2pg_asked")
 # Elements of one portion, which have a row each: 50 MB of rows and what is kept of their places.
 MOST_ELEMENTS = 150_000
-# Columns beside the table's own; no declared one has a capital letter.
-_LOW, _HIGH, _DANGLES = "Low", "High", "Dangles"
 
-Copied = dict[str, CopiedRows]
+Fetched = dict[str, StoredRows]
 # What stands behind FROM where rows of a table are asked for.
 Source = Callable[[Table], sql.Composable]
 
@@ -76,8 +74,11 @@ class Sieve:
                 yield from self.all_of([portion])
                 continue
             for part, agreement in self._agreements(portion):
+                if not len(agreement.root_ids):
+                    yield from self.all_of([part])
+                    continue
                 first = self._count(part)
-                coming = self._writer.put(0, partial(self._copy, agreement.root_ids))
+                coming = self._writer.put(0, partial(self._fetch, agreement.root_ids))
                 yield from waiting
                 waiting = self._differing(first, part, agreement, coming)
                 del part, agreement, coming
@@ -99,33 +100,31 @@ class Sieve:
             agreement.leave_out(self._booked)
             yield portion, agreement
 
-    def _differing(self, first: int, portion: pa.BinaryArray, agreement: Agreement, coming: Future[Copied]) -> Iterator[Numbered]:
-        copied = coming.result()
-        dangling = {name: copied[name].columns[_DANGLES].integers("u1") != 0 for name, options in self._options.items() if options}
-        agreed = agreement.judge(copied, dangling)
+    def _differing(self, first: int, portion: pa.BinaryArray, agreement: Agreement, coming: Future[Fetched]) -> Iterator[Numbered]:
+        stored = coming.result()
+        dangling = {name: stored[name].columns[DANGLES].integers("u1") != 0 for name, options in self._options.items() if options}
+        agreed = agreement.judge(stored, dangling)
         for table in self._collection.tables:
-            self._add(table, copied[table.name], agreed.rows_of(table))
+            self._add(table, stored[table.name], agreed.rows_of(table))
         yield from ((first + at, portion[at].as_py()) for at in np.flatnonzero(~agreed.documents).tolist())
 
-    def _add(self, table: Table, copied: CopiedRows, rows: Mask) -> None:
+    def _add(self, table: Table, stored: StoredRows, rows: Mask) -> None:
         count, low, high = self.sums[table.name]
-        found = [copied.columns[name].integers(">i8")[rows] for name in (_LOW, _HIGH)]
+        found = [stored.columns[name].integers(">i8")[rows] for name in (LOW, HIGH)]
         self.sums[table.name] = (count + int(rows.sum()), low + _exact_sum(found[0]), high + _exact_sum(found[1]))
 
-    def _copy(self, root_ids: Ids) -> Copied:
+    def _fetch(self, root_ids: Ids) -> Fetched:
         """The rows under the ids, and perhaps some that lie between them."""
-        if not len(root_ids):
-            return {table.name: read_copied([], _names(table)) for table in self._collection.tables}
         root, *children = self._collection.tables
         ascending = root_ids[np.lexsort(root_ids.T[::-1])]
         # Documents that come in the order of their ids are all of a range, and nothing is quicker than to read that.
         source = self._between(ascending)
         most = len(root_ids) * 5 // 4
-        rows = self._copy_table(root, source, most + 1)
+        rows = self._rows_of(root, source, most + 1)
         if rows.count > most:
             source = self._asked(ascending)
-            rows = self._copy_table(root, source)
-        return {root.name: rows, **{table.name: self._copy_table(table, source) for table in children}}
+            rows = self._rows_of(root, source)
+        return {root.name: rows, **{table.name: self._rows_of(table, source) for table in children}}
 
     def _between(self, ascending: Ids) -> Source:
         first, last = (uuid.UUID(bytes=each.tobytes()) for each in _octets_of(ascending[[0, -1]]))
@@ -143,43 +142,8 @@ class Sieve:
             asked=ASKED, target=target(table.name), owner=owner(table), parents=self._parents(table)
         )
 
-    def _copy_table(self, table: Table, source: Source, most: int | None = None) -> CopiedRows:
-        with self._conn.cursor() as cursor, cursor.copy(self._query(table, source, most)) as copy:
-            rows = _rows(copy)
-        return read_copied(rows, _names(table))
-
-    def _query(self, table: Table, source: Source, most: int | None) -> sql.Composed:
-        """The rows of the source: jsonb as text, then both digests, then whether an optional reference dangles."""
-        texts = {column.name: sql.Identifier(f"Text{at}") for at, column in enumerate(table.stored) if column.type in LOOSE}
-        hashed = comma(exact(column, texts.get(column.name, sql.Identifier(column.name))) for column in table.stored)
-        low, high = digests()
-        # Each text and each hash is made once: OFFSET 0, or a limit, keeps the queries apart.
-        return sql.SQL(
-            """
-            COPY (
-                SELECT {columns}, {low}, {high}, "Dangles"
-                FROM (
-                    SELECT *, {hash} FROM (
-                        SELECT {values}, {dangles} AS "Dangles" FROM {source} {limit}
-                    ) AS rows OFFSET 0
-                ) AS hashed
-            ) TO STDOUT (FORMAT BINARY)
-            """
-        ).format(
-            columns=comma(texts[c.name] if c.type == "jsonb" else sql.Identifier(c.name) for c in table.stored),
-            low=low,
-            high=high,
-            hash=row_hash(hashed),
-            values=comma(
-                [
-                    *(sql.Identifier("t", c.name) for c in table.stored if c.type != "jsonb"),
-                    *(sql.SQL("{}::text AS {}").format(sql.Identifier("t", name), text) for name, text in texts.items()),
-                ]
-            ),
-            dangles=self._dangles(table),
-            source=source(table),
-            limit=sql.SQL("LIMIT {}").format(most) if most else sql.SQL("OFFSET 0"),
-        )
+    def _rows_of(self, table: Table, source: Source, most: int | None = None) -> StoredRows:
+        return stored_rows(self._conn, table, source(table), self._dangles(table), most)
 
     def _dangles(self, table: Table) -> sql.Composable:
         """Whether an optional reference of the row has no row to refer to."""
@@ -196,29 +160,6 @@ class Sieve:
             )
             for at, column in enumerate(self._options[table.name])
         )
-
-
-def _names(table: Table) -> list[str]:
-    """The columns that `Sieve` copies of a table."""
-    return [*(column.name for column in table.stored), _LOW, _HIGH, _DANGLES]
-
-
-def _rows(copy: Copy) -> list[bytes]:
-    """The rows of a binary COPY, as bytes; an error of the server's is raised.
-
-    Those that have arrived are taken from libpq itself: on its way through psycopg a row costs twice as much.
-    """
-    connection = copy.connection.pgconn
-    rows: list[bytes] = []
-    while not rows or rows[-1] != COPY_END:
-        size, arrived = connection.get_copy_data(1)
-        if size < 0:
-            (failed, *_) = list(iter(connection.get_result, None))
-            raise error_from_result(failed)
-        row = bytes(arrived if size else copy.read())
-        rows.append(row if rows else row[len(COPY_BEGIN) :])
-    copy.read()  # nothing more, which ends the copy
-    return rows[:-1]
 
 
 def _content(portion: pa.BinaryArray) -> tuple[bytes, Positions]:

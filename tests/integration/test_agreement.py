@@ -401,6 +401,14 @@ def test_rows_that_are_not_the_same_have_digests_that_are_not(
     assert first != second
 
 
+def test_a_number_that_is_none_has_one_digest_whatever_its_bits(conn: psycopg.Connection[Any]) -> None:
+    value = exact(Column("x", "double precision"), sql.SQL("x"))
+    hashed = sql.SQL("SELECT float8send(x), {} FROM (VALUES (float8 'NaN'), (-float8 'NaN')) AS v (x)").format(row_hash(value))
+    (one, first), (other, second) = conn.execute(hashed).fetchall()
+    assert one != other
+    assert first == second
+
+
 # --- anything ----------------------------------------------------------------------------------------------------------
 
 

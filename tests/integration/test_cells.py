@@ -11,13 +11,13 @@ import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 from psycopg import sql
 
-from mongo2pg.model import COLUMN_TYPES, LONGEST_KEY, Column
+from mongo2pg.model import COLUMN_TYPES, LONGEST_KEY, Column, Table
 from mongo2pg.queries import SESSION
 from mongo2pg.reference import texts, walk
-from mongo2pg.reference.cells import Cells, agrees, agrees_as_json, read_copied
+from mongo2pg.reference.cells import Cells, agrees, agrees_as_json, cells_in
 from mongo2pg.reference.documents import read
 from mongo2pg.reference.octets import LONG_BYTES, Mask, Octets
-from mongo2pg.root_ids import COPY_BEGIN, COPY_END
+from mongo2pg.stored import stored_rows
 from tests.unit.raw_bson import Raw, document, string
 
 OID = ObjectId("65a1b2c3d4e5f60718293a4b")
@@ -42,21 +42,9 @@ def sent(conn: psycopg.Connection[Any], kind: str, cells: list[str]) -> Cells:
     each = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT {} AS n, ({})::{} AS x").format(n, sql.SQL(cell), sql.SQL(kind)) for n, cell in enumerate(cells)
     )
-    shown = sql.SQL("x::text" if kind == "jsonb" else "x")
-    with (
-        conn.cursor() as cursor,
-        cursor.copy(
-            sql.SQL("COPY (SELECT {} FROM ({}) AS cells ORDER BY n) TO STDOUT (FORMAT BINARY)").format(shown, each)
-        ) as copy,
-    ):
-        content = b"".join(map(bytes, copy))
-    assert content.endswith(COPY_END)
-    rows, at = [], len(COPY_BEGIN)
-    while at < len(content) - len(COPY_END):
-        size = int.from_bytes(content[at + 2 : at + 6], "big", signed=True)
-        rows.append(content[at : at + 6 + max(size, 0)])
-        at += len(rows[-1])
-    return read_copied(rows, ["x"]).columns["x"]
+    ordered = sql.SQL("(SELECT x FROM ({}) AS each ORDER BY n) AS t").format(each)
+    table = Table("cells", (Column("x", kind),))
+    return stored_rows(conn, table, ordered, sql.SQL("false")).columns["x"]
 
 
 def said(conn: psycopg.Connection[Any], column: Column, value: Any, cells: list[str]) -> list[bool]:
@@ -302,9 +290,8 @@ def test_what_a_declaration_says_of_values_is_respected(
     assert said(conn, column, value, cells) == want
 
 
-def test_rows_with_another_number_of_columns_are_refused() -> None:
-    row = b"\0\2" + b"\0\0\0\1x" + b"\xff\xff\xff\xff"
-    assert read_copied([row, row], ["a", "b"]).columns["b"].null.all()
-    for wrong in (row + b"\0", row[:-1], b"\0\3" + row[2:]):
-        with pytest.raises(ValueError, match="no rows"):
-            read_copied([row, wrong], ["a", "b"])
+def test_cells_of_other_sizes_than_they_say_are_refused() -> None:
+    assert cells_in(b"xyz", np.array([1, -1, 0, 2])).at.tolist() == [0, 1, 1, 1]
+    for sizes in ([1, 1], [4], [], [2, -1, 2]):
+        with pytest.raises(ValueError, match="came as 3"):
+            cells_in(b"xyz", np.array(sizes, np.int64))

@@ -18,7 +18,7 @@ from json.encoder import encode_basestring
 import numpy as np
 
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
-from mongo2pg.reference.cells import Cells, CopiedRows, agrees, agrees_as_json, uuid_words
+from mongo2pg.reference.cells import Cells, StoredRows, agrees, agrees_as_json, uuid_words
 from mongo2pg.reference.extended_json import dump
 from mongo2pg.reference.ids import NAMESPACE
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
@@ -64,13 +64,13 @@ class Agreement:
         """Nothing shall be said of the documents with these ids."""
         self._open &= Places(root_ids).find(self._ids) < 0
 
-    def judge(self, copied: Mapping[str, CopiedRows], odd: Mapping[str, Mask]) -> Agreed:
+    def judge(self, stored: Mapping[str, StoredRows], odd: Mapping[str, Mask]) -> Agreed:
         """Which documents are agreed on, given all rows of the target, by table, that stand under `root_ids`.
 
         Nothing is said of documents with an `odd` row: one in which somebody else has seen something.
         """
         owners = {
-            table.name: Places(self._ids).find(_ids_in(copied[table.name].columns[table.parent_key or "id"]))
+            table.name: Places(self._ids).find(_ids_in(stored[table.name].columns[table.parent_key or "id"]))
             for table in self._collection.tables
         }
         root, *children = self._collection.tables
@@ -85,13 +85,13 @@ class Agreement:
         shape = _Shape(self._collection)
         for group in self._groups:
             some = np.flatnonzero(found[group.rows])
-            found[group.rows[some]] = shape.agrees(self._octets, group, some, copied[root.name], where[group.rows[some]])
+            found[group.rows[some]] = shape.agrees(self._octets, group, some, stored[root.name], where[group.rows[some]])
         for table in children:
             assert table.child is not None  # noqa: S101 - only the first table has none
-            found &= self._children_agree(table, table.child, copied[table.name], owners[table.name], found)
+            found &= self._children_agree(table, table.child, stored[table.name], owners[table.name], found)
         return Agreed(found, owners)
 
-    def _children_agree(self, table: Table, child: Child, copied: CopiedRows, present: Positions, found: Mask) -> Mask:
+    def _children_agree(self, table: Table, child: Child, stored: StoredRows, present: Positions, found: Mask) -> Mask:
         """`present` are the documents of the rows."""
         found = found.copy()
         elements, owners = self._elements[table.name]
@@ -105,20 +105,20 @@ class Agreement:
             if child.has_source_id and (leaf := group.leaves.get(_ID)) and leaf.kind == OBJECT_ID:
                 own[group.rows] = leaf.at
         ids = self._element_ids(child, elements, owners, own)
-        where = Places(_ids_in(copied.columns["id"])).find(ids)
+        where = Places(_ids_in(stored.columns["id"])).find(ids)
         good = np.zeros(len(owners), np.bool_)
         shape = _Shape(child)
         for group in groups:
-            good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), copied, where[group.rows])
+            good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), stored, where[group.rows])
         # An own id that repeats inside of its array gives two elements one id here: they have other names, which others know.
         good &= (where >= 0) & _differ(ids)
-        if copied.count:
+        if stored.count:
             good &= present[where] == owners
             if child.has_ordinal:
-                ordinals = copied.columns["ordinal"].of(where)
+                ordinals = stored.columns["ordinal"].of(where)
                 good &= (ordinals.sizes == 4) & (ordinals.integers(">i4") == elements.numbers)
             else:
-                good &= _keys_agree(self._octets, elements, copied.columns[child.key].of(where))
+                good &= _keys_agree(self._octets, elements, stored.columns[child.key].of(where))
         found[owners[~good]] = False
         return found
 
@@ -293,7 +293,7 @@ class _Shape:
         paths = [*self.columns, *self.holders, *self.ignored]
         self.inner = {path[:end] for path in paths for end in range(1, len(path))}
 
-    def agrees(self, octets: Octets, group: Group, some: Positions, rows: CopiedRows, where: Positions) -> Mask:
+    def agrees(self, octets: Octets, group: Group, some: Positions, rows: StoredRows, where: Positions) -> Mask:
         """Of `some` documents of the group, those whose row is what they must become; its place is in `where`, -1 if there is none.
 
         Their ids, parents and positions are not looked at.

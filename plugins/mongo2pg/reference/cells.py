@@ -1,14 +1,14 @@
-"""Rows as PostgreSQL sends them in COPY's binary format, and whether a cell is what the value of a field must become.
+"""The target's rows by column, and whether a cell is what the value of a field must become.
 
 A rule says yes only where it is certain; a no means that somebody has to look closer, by the plain rules of `texts`. The
 forms are those of PostgreSQL's send functions: integers and doubles big-endian, timestamptz in microseconds since 2000,
-uuid as its bytes; jsonb is copied as text (PostgreSQL manual, COPY, "Binary Format"; src/backend/utils/adt).
+uuid as its bytes; jsonb comes as text (PostgreSQL manual, COPY, "Binary Format"; src/backend/utils/adt).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -61,30 +61,20 @@ class Cells:
         return self.octets.integers(kind, self.at)
 
 
+def cells_in(content: bytes, sizes: Positions) -> Cells:
+    """The cells of one column that lie one behind the other. ValueError if the sizes are not those of the content."""
+    ends = np.cumsum(np.maximum(sizes, 0))
+    if len(content) != ends[-1:].sum():
+        raise ValueError(f"cells of {ends[-1:].sum()} bytes came as {len(content)}")
+    return Cells(Octets(content), ends - np.maximum(sizes, 0), sizes)
+
+
 @dataclass(frozen=True)
-class CopiedRows:
+class StoredRows:
     """The rows of a table, by column."""
 
     count: int
     columns: dict[str, Cells] = field(default_factory=dict)
-
-
-def read_copied(rows: Sequence[bytes], names: Sequence[str]) -> CopiedRows:
-    """Rows of binary COPY, without its header and trailer, each with these columns. ValueError if they are something else."""
-    octets = Octets(b"".join(rows))
-    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
-    ends = np.cumsum(sizes)
-    at = ends - sizes
-    sound = octets.integers(">i4", at) >> 16 == len(names)
-    at = at + 2
-    columns: dict[str, Cells] = {}
-    for name in names:
-        size = octets.integers(">i4", at)
-        columns[name] = Cells(octets, at + 4, size)
-        at = at + 4 + np.maximum(size, 0)
-    if not (sound & (at == ends)).all():
-        raise ValueError("these are no rows of a binary COPY with that many columns")
-    return CopiedRows(len(rows), columns)
 
 
 # --- one column ------------------------------------------------------------------------------------------------------
