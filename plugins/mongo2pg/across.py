@@ -54,15 +54,16 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
 
 
 def _last_run(conn: Connection, domain: Domain) -> RunKey | None:
-    runs = {books.last_full_run(conn, domain.name, collection.name) for collection in domain.collections}
+    full = books.last_full_runs(conn)
+    runs = {full.get((domain.name, collection.name)) for collection in domain.collections}
     return runs.pop() if len(runs) == 1 else None
 
 
 def _pending(conn: Connection, domain: Domain) -> bool:
     """Whether a foreign key of the domain is still to be built although both of its sides are complete."""
-    built = schema.foreign_keys(conn)
+    built, complete = schema.foreign_keys(conn), schema.complete_tables(conn)
     return any(
-        (table.name, column.name) not in built and schema.is_complete(conn, column.references)
+        (table.name, column.name) not in built and column.references in complete
         for table in domain.tables
         for column in table.references
     )

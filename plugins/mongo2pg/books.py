@@ -118,9 +118,17 @@ def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str,
 
 
 def lock_collection(conn: Connection, domain: str, collection: str, *, shared: bool = False) -> None:
-    """Waits for the collection's lock and holds it to the end of the transaction; take several in sorted order."""
+    """Waits for the collection's lock and holds it to the end of the transaction."""
     function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
     conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {domain}.{collection}",))
+
+
+def lock_collections(conn: Connection, collections: Iterable[tuple[str, str]]) -> None:
+    """Waits for the locks of these collections, (domain, name), in the order that everybody takes several in."""
+    conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(%s::text[]) AS name",
+        ([f"mongo2pg {domain}.{name}" for domain, name in sorted(collections)],),
+    )
 
 
 def lock_chunk(conn: Connection, run: RunKey, collection: str, chunk: int) -> None:
@@ -135,6 +143,13 @@ def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | No
         (run.domain, collection),
     ).fetchone()
     return row or ("empty", None, None)
+
+
+def phases(conn: Connection, domain: str, collections: Iterable[str]) -> dict[str, tuple[str, str | None, str | None]]:
+    """What `phase` says of each of these collections of a domain."""
+    rows = conn.execute("SELECT collection, phase, owner_run, owner_plan FROM migration.collections WHERE domain = %s", (domain,))
+    known = {collection: (phase, run_id, plan_id) for collection, phase, run_id, plan_id in rows}
+    return {name: known.get(name, ("empty", None, None)) for name in collections}
 
 
 def set_phase(conn: Connection, run: RunKey, collection: str, name: Literal["empty", "bulk", "complete"]) -> None:
@@ -238,7 +253,13 @@ def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids:
         (run.domain, collection, run.plan_id, list(document_ids)),
     ).fetchall()
     for run_id, plan_id, count in rows:
-        record_pass_again(conn, RunKey(run.domain, run_id, plan_id), collection, "settle", {"superseded": count})
+        record_pass(conn, RunKey(run.domain, run_id, plan_id), collection, "settle", None, {"superseded": count})
+
+
+def held_by(conn: Connection, run: RunKey) -> set[str]:
+    """The collections of which this plan holds documents."""
+    rows = conn.execute("SELECT DISTINCT collection FROM migration.held WHERE plan_id = %s", (run.plan_id,))
+    return {row[0] for row in rows}
 
 
 def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
@@ -250,16 +271,21 @@ def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int, facts: Mapping[str, Any]) -> None:
-    """Writes what a transaction did to a chunk, or what settle did to the collection after all of them."""
+def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int | None, facts: Mapping[str, Any]) -> None:
+    """Writes what a transaction did to a chunk. A stage that has none may run again: each time has a pass of its own."""
     values = {name: Jsonb(value) if isinstance(value, dict) or name == "misfits" else value for name, value in facts.items()}
-    columns = list(values)
     conn.execute(
-        sql.SQL("INSERT INTO migration.passes (domain, run_id, plan_id, collection, stage, chunk, {}) VALUES ({})").format(
-            sql.SQL(", ").join(map(sql.Identifier, columns)),
-            sql.SQL(", ").join(sql.Placeholder() * (len(columns) + 6)),
-        ),
-        (*run, collection, stage, chunk, *values.values()),
+        sql.SQL(
+            """
+            INSERT INTO migration.passes (domain, run_id, plan_id, collection, stage, chunk, {})
+            VALUES (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, %(stage)s, coalesce(%(chunk)s, (
+                SELECT coalesce(max(chunk) + 1, 0) FROM migration.passes
+                WHERE (domain, run_id, plan_id, collection, stage)
+                    = (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, %(stage)s)
+            )), {})
+            """
+        ).format(sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(map(sql.Placeholder, values))),
+        {**run._asdict(), "collection": collection, "stage": stage, "chunk": chunk, **values},
     )
 
 
@@ -275,28 +301,15 @@ def was_bulk(conn: Connection, run: RunKey, collection: str) -> bool:
     return row is not None
 
 
-def last_full_run(conn: Connection, domain: str, collection: str) -> RunKey | None:
-    """The run and plan that last settled the collection in full; None where none did."""
-    row = conn.execute(
+def last_full_runs(conn: Connection) -> dict[tuple[str, str], RunKey]:
+    """By (domain, collection) the run and plan that last settled it in full; those that none did are not among them."""
+    rows = conn.execute(
         """
-        SELECT full_run, full_plan FROM migration.collections
-        WHERE domain = %s AND collection = %s AND phase = 'complete' AND full_run IS NOT NULL
-        """,
-        (domain, collection),
-    ).fetchone()
-    return RunKey(domain, *row) if row else None
-
-
-def record_pass_again(conn: Connection, run: RunKey, collection: str, stage: str, facts: Mapping[str, Any]) -> None:
-    """Writes a pass of a stage that may run again: each time has a pass of its own, with the next number."""
-    row = conn.execute(
+        SELECT domain, collection, full_run, full_plan FROM migration.collections
+        WHERE phase = 'complete' AND full_run IS NOT NULL
         """
-        SELECT coalesce(max(chunk) + 1, 0) FROM migration.passes
-        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, %s)
-        """,
-        (*run, collection, stage),
-    ).fetchone()
-    record_pass(conn, run, collection, stage, row[0] if row else 0, facts)
+    )
+    return {(domain, collection): RunKey(domain, run_id, plan_id) for domain, collection, run_id, plan_id in rows}
 
 
 def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
@@ -608,13 +621,11 @@ def rejected_before(conn: Connection, run: RunKey, collection: str) -> tuple[int
     return row or (0, 0)
 
 
-def loaded_chunks(conn: Connection, run: RunKey, collection: str) -> set[int]:
-    """The chunks that this run and plan loaded."""
-    rows = conn.execute(
-        """
-        SELECT chunk FROM migration.passes
-        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'load')
-        """,
-        (*run, collection),
-    )
-    return {row[0] for row in rows}
+def loaded_chunks(conn: Connection, run: RunKey) -> dict[str, set[int]]:
+    """The chunks that this run and plan loaded, by collection."""
+    loaded: dict[str, set[int]] = {}
+    for collection, chunk in conn.execute(
+        "SELECT collection, chunk FROM migration.passes WHERE (domain, run_id, plan_id, stage) = (%s, %s, %s, 'load')", run
+    ):
+        loaded.setdefault(collection, set()).add(chunk)
+    return loaded

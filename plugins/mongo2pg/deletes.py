@@ -279,7 +279,7 @@ def _record(conn: Connection, run: RunKey, place: Place, read_time: str, started
         "deleted_ids": place.deletion.deleted_ids,
         "seconds": round(time.monotonic() - started, 3),
     }
-    books.record_pass_again(conn, run._replace(domain=place.run.domain), place.collection.name, "delete", facts)
+    books.record_pass(conn, run._replace(domain=place.run.domain), place.collection.name, "delete", None, facts)
 
 
 def _check(place: Place, shares: dict[str, tuple[int, int]], ratio: float) -> Check:

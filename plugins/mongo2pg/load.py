@@ -48,10 +48,9 @@ def claim(conn: Connection, run: RunKey, domain: Domain, alive: Callable[[str], 
     nobody can say how far it came. So do documents that earlier plans of this run hold, for this plan reads them again.
     """
     with conn.transaction():
-        phases = {}
-        for collection in sorted(domain.collections, key=lambda each: each.name):
-            books.lock_collection(conn, run.domain, collection.name)
-            phases[collection.name] = books.phase(conn, run, collection.name)
+        names = [collection.name for collection in domain.collections]
+        books.lock_collections(conn, [(run.domain, name) for name in names])
+        phases = books.phases(conn, run.domain, names)
         owners = {name: owner for name, (phase, owner, _) in phases.items() if phase == "bulk" and owner != run.run_id}
         for owner in sorted(set(filter(None, owners.values()))):
             if alive(owner):
@@ -210,9 +209,10 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
     differs = sql.SQL("NOT EXISTS (SELECT FROM {target} t WHERE t.id = i.id AND {same})").format(
         target=target(root.name), same=same_image(root, "i", "t")
     )
+    complete = schema.complete_tables(conn)
     for table in collection.tables:
         for column in table.references:
-            if not schema.is_complete(conn, column.references):
+            if column.references not in complete:
                 continue  # nobody can be held for a table that is still to come: settle judges what is loaded
             yield sql.SQL(
                 """

@@ -75,7 +75,8 @@ class Place:
     """A collection under judgement.
 
     `own` tells the collections of the domain whose run judges from those of its neighbours, whose rows may have to go with
-    rows of this domain. `bulk`: its first load settles now, so that no constraint exists yet.
+    rows of this domain. `bulk`: its first load settles now, so that no constraint exists yet. `held`: documents of it wait in
+    `migration.held` for the run's settle.
     """
 
     collection: Collection
@@ -83,6 +84,7 @@ class Place:
     staging: CollectionStaging
     own: bool
     bulk: bool
+    held: bool
     outcome: Outcome = field(default_factory=Outcome)
     deletion: Deletion = field(default_factory=Deletion)
     losers: list[Loser] = field(default_factory=list)
@@ -96,23 +98,23 @@ class Place:
 
 def find_places(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> list[Place]:
     """The collections of the domain, and those of all others that are complete, with the full run that they come from."""
+    phases = books.phases(conn, run.domain, [collection.name for collection in domain.collections])
+    full_runs, held = books.last_full_runs(conn), books.held_by(conn, run)
     places = []
     for each in everyone:
         for collection in in_reference_order(each):
-            own = each is domain
-            key = run if own else books.last_full_run(conn, each.name, collection.name)
+            own, name = each is domain, collection.name
+            key = run if own else full_runs.get((each.name, name))
             if key is None:
                 continue  # nothing of it is complete: its own settle will judge it
-            folder = staging if own else RunStaging(staging.root, each.name, key.run_id)
-            bulk = own and books.phase(conn, run, collection.name)[0] == "bulk"
-            places.append(Place(collection, key, folder.collection(key.plan_id, collection.name), own, bulk))
+            folder = (staging if own else RunStaging(staging.root, each.name, key.run_id)).collection(key.plan_id, name)
+            places.append(Place(collection, key, folder, own, bulk=own and phases[name][0] == "bulk", held=own and name in held))
     return places
 
 
 def lock_places(conn: Connection, everyone: Sequence[Domain]) -> None:
     """Waits for the locks of all collections of these domains, in the order that everybody takes them in."""
-    for domain_name, name in sorted((domain.name, collection.name) for domain in everyone for collection in domain.collections):
-        books.lock_collection(conn, domain_name, name)
+    books.lock_collections(conn, [(domain.name, collection.name) for domain in everyone for collection in domain.collections])
 
 
 def apart(domain: Domain, domains: Sequence[Domain]) -> list[Domain]:

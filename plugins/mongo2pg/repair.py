@@ -74,7 +74,7 @@ def repair_domain(
             _repair(database, conn, key, touched, staging, everyone, found, max_repair_ratio)
             checks += count_domain(None, conn, key, touched, staging)
         with conn.transaction():
-            schema.build_post_data(conn, domain, set())  # what somebody dropped
+            schema.build_post_data(conn, [domain], set())  # what somebody dropped
     except IntegrityError as error:
         raise PermanentError(
             f"the constraint {error.diag.constraint_name} cannot be built again ({error.diag.message_detail}): "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 from psycopg import sql
 
@@ -29,23 +30,25 @@ def create_tables(conn: Connection, domain: Domain) -> None:
     conn.execute((INCLUDE / domain.name / "pre_data.sql").read_text())
 
 
-def build_post_data(conn: Connection, domain: Domain, loaded: Set[str]) -> list[str]:
-    """Builds those keys, constraints and indexes of the domain that the catalog lacks, in the file's order; returns their names.
+def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str]) -> list[str]:
+    """Builds those keys, constraints and indexes of the domains that the catalog lacks, in their files' order; returns their names.
 
     They wait until their table is complete, or among the `loaded` ones, whose first load ends now. A foreign key waits for the
     table that it refers to as well, which may be another domain's affair.
     """
-    present = _present(conn)
+    present, complete = _present(conn), complete_tables(conn)
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
     built = []
-    for statement in statements(INCLUDE / domain.name / "post_data.sql"):
+    for statement in itertools.chain.from_iterable(statements(INCLUDE / each.name / "post_data.sql") for each in domains):
         table, name = _table_and_name(statement)
         referenced = _REFERENCED.search(statement)
-        waits = table not in loaded and not is_complete(conn, table)
-        if name in present or waits or (referenced and not is_complete(conn, referenced[1])):
+        waits = table not in loaded | complete
+        if name in present or waits or (referenced and referenced[1] not in complete):
             continue
         conn.execute(statement)
         built.append(name)
+        if "PRIMARY KEY" in statement:
+            complete.add(table)
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))
     return built
@@ -62,6 +65,18 @@ def is_complete(conn: Connection, table: str) -> bool:
         "SELECT FROM pg_constraint WHERE contype = 'p' AND conrelid = to_regclass(%s)", (f"{TARGET}.{table}",)
     ).fetchone()
     return row is not None
+
+
+def complete_tables(conn: Connection) -> set[str]:
+    """The tables of which `is_complete` holds."""
+    rows = conn.execute(
+        """
+        SELECT c.relname FROM pg_constraint p JOIN pg_class c ON c.oid = p.conrelid
+        WHERE p.contype = 'p' AND c.relnamespace = to_regnamespace(%s)
+        """,
+        (TARGET,),
+    )
+    return {row[0] for row in rows}
 
 
 def foreign_keys(conn: Connection) -> set[tuple[str, str]]:

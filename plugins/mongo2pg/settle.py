@@ -29,11 +29,15 @@ from mongo2pg.model import Column, Domain, Table
 from mongo2pg.outline import count_elements
 from mongo2pg.places import Loser, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import FULL, REJECTS, REPAIR, WINDOW, scope
-from mongo2pg.queries import create_incoming, incoming, names, target
+from mongo2pg.queries import comma, create_incoming, incoming, names, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, open_parquet, read_json
 
 log = logging.getLogger(__name__)
+
+# 6,000 rows show how few or many values a key has, and where its ranges lie to a twentieth of the table; the default of 100 reads
+# 30,000, a tenth of the time that settling a small first load takes.
+STATISTICS = 20
 
 
 def settle_domain(
@@ -51,27 +55,34 @@ def settle_domain(
         _check_loaded(conn, run, domain, staging)
         settler = _Settler(conn, run, domain, staging, everyone)
         settler.judge_shared_ids()
-        settler.open_held(settler.own)
+        settler.open_held(settler.holding)
         settler.judge()
         settler.clear_dangling_options()
         settler.apply()
         settler.write_rejects()
         loaded = {table.name for table in domain.tables}
-        for each in everyone:
-            if each is domain or settler.knows(each):
-                schema.build_post_data(conn, each, loaded)
+        schema.build_post_data(conn, [each for each in everyone if each is domain or settler.knows(each)], loaded)
         settler.resolve_rejects()
         settler.record([place for place in settler.places.values() if place.own or place.outcome != Outcome()], started)
         books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
         for place in settler.own:
             _move_watermark(conn, run, place)
-    with conn.transaction():
-        for place in settler.own:
-            for table in place.collection.tables if place.bulk else ():
-                # What joins and looks up. Autovacuum sees to the other columns, wide ones among them, in its own time.
-                keys = sql.SQL(", ").join(map(sql.Identifier, _keys(table)))
-                conn.execute(sql.SQL("ANALYZE {} ({})").format(target(table.name), keys))
+    _analyze(conn, [table for place in settler.own if place.bulk for table in place.collection.tables])
     return {place.collection.name: place.outcome for place in settler.places.values() if place.own or place.losers}
+
+
+def _analyze(conn: Connection, tables: Sequence[Table]) -> None:
+    """Statistics of what joins and looks up, for the checks that follow: of part of the rows that PostgreSQL would look at.
+
+    Where only some columns were looked at, autovacuum still holds the table for one that nobody has analyzed, and sees to all of
+    them in its own time.
+    """
+    if not tables:
+        return
+    each = [sql.SQL("{} ({})").format(target(table.name), comma(map(sql.Identifier, _keys(table)))) for table in tables]
+    with conn.transaction():
+        conn.execute("SELECT set_config('default_statistics_target', %s, true)", (str(STATISTICS),))
+        conn.execute(sql.SQL("ANALYZE {}").format(comma(each)))
 
 
 def _keys(table: Table) -> list[str]:
@@ -82,14 +93,15 @@ def _keys(table: Table) -> list[str]:
 
 def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
     """What is not loaded cannot be settled: the watermark would pass over it."""
-    for collection in domain.collections:
-        chunks = range(len(read_json(staging.collection(run.plan_id, collection.name).plan)["bounds"]))
-        missing = set(chunks) - books.loaded_chunks(conn, run, collection.name)
+    loaded = books.loaded_chunks(conn, run)
+    phases = books.phases(conn, run.domain, [collection.name for collection in domain.collections])
+    for name, (phase, owner_run, owner_plan) in phases.items():
+        chunks = range(len(read_json(staging.collection(run.plan_id, name).plan)["bounds"]))
+        missing = set(chunks) - loaded.get(name, set())
         if missing:
-            raise StagingError(f"{collection.name}: chunk {min(missing)} is not loaded; clear the failed tasks of this run")
-        phase, owner_run, owner_plan = books.phase(conn, run, collection.name)
+            raise StagingError(f"{name}: chunk {min(missing)} is not loaded; clear the failed tasks of this run")
         if phase == "bulk" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
-            raise StagingError(f"the first load of {collection.name} belongs to run {owner_run}; clear the task `plan`")
+            raise StagingError(f"the first load of {name} belongs to run {owner_run}; clear the task `plan`")
 
 
 def _move_watermark(conn: Connection, run: RunKey, place: Place) -> None:
@@ -109,6 +121,8 @@ class _Settler(Settlement):
         self.domain, self.staging = domain, staging
         super().__init__(conn, run, find_places(conn, run, domain, staging, everyone))
         self.own = [place for place in self.places.values() if place.own]
+        self.holding = [place for place in self.own if place.held]
+        self.references = self._references()
 
     def knows(self, domain: Domain) -> bool:
         """Whether all collections of a domain are complete."""
@@ -132,7 +146,7 @@ class _Settler(Settlement):
 
     def judge_shared_ids(self) -> None:
         """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded."""
-        for place in self.own:
+        for place in self.holding:
             claims: dict[str, dict[str, bool]] = {}
             for root_id, document, held in self.conn.execute(
                 sql.SQL(
@@ -212,7 +226,7 @@ class _Settler(Settlement):
             )
 
     def superseded(self, place: Place, ids: list[str]) -> set[str]:
-        if not place.own:
+        if not place.held:
             return super().superseded(place, ids)
         query = sql.SQL("SELECT id::text FROM {} WHERE id = ANY(%s::uuid[])").format(incoming(place.collection.table))
         return super().superseded(place, ids) | {row[0] for row in self.conn.execute(query, (ids,))}
@@ -223,36 +237,37 @@ class _Settler(Settlement):
         """Rounds over all collections until one rejects nothing: whoever goes may orphan others or free a slot."""
         while sum(self._judge_place(place) for place in self.places.values()):
             pass
-        for place, table, column in self._references():
+        for place, table, column in self.references:
             if column.required and table.child:
                 for side in self.sides(place, table, column):
                     self.reject_elements(place, table, column, side, self._without_parent(side, column))
 
     def clear_dangling_options(self) -> None:
         """An optional reference to a row that is not there becomes NULL; the original goes to `extra` and is counted."""
-        for place, table, column in self._references():
+        for place, table, column in self.references:
             if not column.required:
                 for side in self.sides(place, table, column):
                     self.clear(place, table, column, side, self._without_parent(side, column))
 
     def _references(self) -> list[tuple[Place, Table, Column]]:
         """The references that can be judged: into another domain only when that one's table is complete."""
+        there = schema.complete_tables(self.conn) | {place.collection.table for place in self.own}
         return [
             (place, table, column)
             for place in self.places.values()
             for table in place.collection.tables
             for column in table.references
-            if column.references in {own.collection.table for own in self.own} or schema.is_complete(self.conn, column.references)
+            if column.references in there
         ]
 
     def _judge_place(self, place: Place) -> int:
         lost = 0
-        for judged, table, column in self._references():
+        for judged, table, column in self.references:
             if judged is place and column.required and not table.child:
                 for side in self.sides(place, table, column):
                     lost += self.reject_documents(place, side, self._without_parent(side, column), column.path, "orphan")
         root = place.collection.tables[0]
-        for key in root.unique if place.own else ():
+        for key in root.unique if place.bulk or place.held else ():
             path = ",".join(column.path for column in root.columns if column.name in key)
             for side, ids in self._slot_losers(place, root, key):
                 lost += self.reject_documents(place, side, ids, path, "duplicate_key")
@@ -262,7 +277,7 @@ class _Settler(Settlement):
         """Rows whose column names a row that neither is there nor comes with this settle."""
         name = sql.Identifier(column.name)
         parents = [target(column.references)]
-        if column.references in self.places and self.places[column.references].own:
+        if column.references in self.places and self.places[column.references].held:
             parents.append(incoming(column.references))
         nowhere = sql.SQL(" AND ").join(
             sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE p.id = x.{})").format(parent, name) for parent in parents
@@ -272,24 +287,31 @@ class _Settler(Settlement):
 
     def _slot_losers(self, place: Place, root: Table, key: tuple[str, ...]) -> list[tuple[sql.Identifier, list[str]]]:
         """The ids that give way, by where their rows stand. A held row stands for its own row in the target, too."""
-        columns = sql.SQL(", ").join(map(sql.Identifier, key))
-        everyone = sql.SQL(
-            """
-            SELECT id, extra, true AS held, {columns} FROM {incoming}
-            UNION ALL
-            SELECT id, extra, false, {columns} FROM {target} t WHERE NOT EXISTS (SELECT FROM {incoming} i WHERE i.id = t.id)
-            """
-        ).format(columns=columns, incoming=incoming(root.name), target=target(root.name))
-        among = everyone if place.bulk else sql.SQL("SELECT {} FROM {}").format(columns, incoming(root.name))
+        parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(root.name), "target": target(root.name)}
+        everyone = sql.SQL("SELECT id, extra, false AS held, {columns} FROM {target}").format(**parts)
+        if place.held:
+            everyone = sql.SQL(
+                """
+                SELECT id, extra, true AS held, {columns} FROM {incoming}
+                UNION ALL
+                SELECT id, extra, false, {columns} FROM {target} t WHERE NOT EXISTS (SELECT FROM {incoming} i WHERE i.id = t.id)
+                """
+            ).format(**parts)
+        # Whatever is claimed twice in a first load, which no key has judged yet; later on, whatever a held row claims.
+        wanted = sql.SQL(
+            "SELECT {columns} FROM ({everyone}) AS a GROUP BY {columns} HAVING count(*) > 1"
+            if place.bulk
+            else "SELECT DISTINCT {columns} FROM {incoming}"
+        ).format(everyone=everyone, **parts)
         rows = self.conn.execute(
             sql.SQL(
                 """
                 SELECT slot, id::text, coalesce(extra -> '_id', migration.document_id(id, extra))::text, held FROM (
                     SELECT id, extra, held, ROW({columns})::text AS slot, count(*) OVER (PARTITION BY {columns}) AS claims
-                    FROM ({everyone}) AS e JOIN (SELECT DISTINCT {columns} FROM ({among}) AS a) AS w USING ({columns})
+                    FROM ({everyone}) AS e JOIN ({wanted}) AS w USING ({columns})
                 ) AS claimed WHERE claims > 1
                 """
-            ).format(everyone=everyone, among=among, columns=columns)
+            ).format(everyone=everyone, wanted=wanted, **parts)
         ).fetchall()
         read = place.documents([root_id for _, root_id, _, held in rows if not held])
         gives_way = self._stale_and_free(place, [root_id for _, root_id, _, held in rows if not held])
@@ -312,7 +334,7 @@ class _Settler(Settlement):
 
     def _bound(self, place: Place, ids: set[str]) -> set[str]:
         bound: set[str] = set()
-        for other, table, column in self._references():
+        for other, table, column in self.references:
             if not column.required or column.references != place.collection.table or other is place:
                 continue
             rows = self.conn.execute(
@@ -333,12 +355,14 @@ class _Settler(Settlement):
 
     def apply(self) -> None:
         """The held documents that stay, into the target; references to rows that come later are filled in at the end."""
+        if not self.holding:
+            return
         tables = {place.collection.table for place in self.own}
         later: list[tuple[Table, Column]] = []
         self.conn.execute(
             "CREATE TEMP TABLE mongo2pg_later (table_name text, id uuid, column_name text, value uuid) ON COMMIT DROP"
         )
-        for place in self.own:
+        for place in self.holding:
             if self.conn.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(incoming(place.collection.table))).fetchone() == (
                 False,
             ):

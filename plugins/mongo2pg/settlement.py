@@ -39,7 +39,7 @@ class Settlement:
 
     def sides(self, place: Place, table: Table, column: Column) -> list[sql.Identifier]:
         """Where a reference is judged: in the held rows always, in the target as long as no constraint does it."""
-        held = [incoming(table.name)] if place.own else []
+        held = [incoming(table.name)] if place.held else []
         return held + ([] if (table.name, column.name) in self.constrained else [target(table.name)])
 
     def reject_documents(self, place: Place, side: sql.Identifier, ids: list[str], path: str, reason: str) -> int:
@@ -322,7 +322,7 @@ class Settlement:
                 "updated_ids": outcome.updated_ids,
                 "seconds": round(time.monotonic() - started, 3),
             }
-            books.record_pass_again(self.conn, place.run, place.collection.name, "settle", facts)
+            books.record_pass(self.conn, place.run, place.collection.name, "settle", None, facts)
 
 
 def _reject_row(loser: Loser, content: bytes, chunk: int) -> RejectRow:

@@ -324,6 +324,17 @@ def test_documents_that_are_new_changed_and_the_same_are_told_apart(mover: Mover
 # ------------------------------------------------------------------------------------------------------- unique keys
 
 
+def test_a_first_load_leaves_statistics_of_keys_and_the_other_columns_to_autovacuum(mover: Mover) -> None:
+    fill(mover.database, **small_world())
+    mover.passed("first")
+    analyzed = "SELECT attname FROM pg_stats WHERE schemaname = 'public' AND tablename = %s ORDER BY 1"
+    assert mover.column(analyzed, "progress_points") == ["id", "user_id"]
+    assert mover.column(analyzed, "user_roles") == ["id", "ordinal", "role", "user_id"]
+    mover.column("SELECT pg_stat_force_next_flush()")
+    left = "SELECT n_mod_since_analyze FROM pg_stat_user_tables WHERE schemaname = 'public' AND relname = %s"
+    assert mover.column(left, "progress_points") == [3], "for autovacuum nobody has analyzed the table yet"
+
+
 @SIZES
 def test_an_e_mail_passes_from_one_user_to_another(mover: Mover, chunk_bytes: int, backwards: bool) -> None:
     fill(mover.database, users=[user(1, email="a@x"), user(2, email="b@x")])
