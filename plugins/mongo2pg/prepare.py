@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from mongo2pg import books, lineage, schema
-from mongo2pg.books import Connection, RunKey
+from mongo2pg.books import Connection
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
-from mongo2pg.queries import TARGET, target
+from mongo2pg.queries import TARGET, comma, target
 from mongo2pg.staging import written
 from mongo2pg.window import index_faults
 
@@ -61,9 +62,11 @@ def prepare(
         books.install(conn)
         schema.create_tables(conn, domain)
         lineage.write_comments(conn, domain)
-        faults = schema.differences(conn, domain) + _unexplained_rows(conn, domain)
+        phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
+        untouched = [table.name for each in domain.collections if phases[each.name][0] == "empty" for table in each.tables]
+        faults = schema.differences(conn, domain) + _unexplained_rows(conn, untouched)
         if database is not None and scan_limit is not None:
-            complete = [c.name for c in domain.collections if books.phase(conn, RunKey(domain.name, ""), c.name)[0] == "complete"]
+            complete = [name for name, (phase, _, _) in phases.items() if phase == "complete"]
             faults += index_faults(database, domain.only(complete), scan_limit)
         if faults:
             raise PrepareError(faults)
@@ -213,16 +216,12 @@ def _all_tables_exist(conn: Connection, domain: Domain) -> bool:
     return all(schema.exists(conn, table.name) for table in domain.tables)
 
 
-def _unexplained_rows(conn: Connection, domain: Domain) -> list[str]:
+def _unexplained_rows(conn: Connection, tables: Sequence[str]) -> list[str]:
     """Rows in tables that the books say nobody loaded: a first load would mix with them."""
-    faults = []
-    for collection in domain.collections:
-        if books.phase(conn, RunKey(domain.name, ""), collection.name)[0] != "empty":
-            continue
-        for table in collection.tables:
-            row = conn.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(target(table.name))).fetchone()
-            if row == (True,):
-                faults.append(
-                    f"{TARGET}.{table.name} holds rows that no run of this pipeline loaded: move them away or empty the table first"
-                )
-    return faults
+    holds_rows = comma(sql.SQL("EXISTS (SELECT FROM {})").format(target(name)) for name in tables)
+    found = conn.execute(sql.SQL("SELECT {}").format(holds_rows)).fetchone() or ()
+    return [
+        f"{TARGET}.{name} holds rows that no run of this pipeline loaded: move them away or empty the table first"
+        for name, holds in zip(tables, found, strict=True)
+        if holds
+    ]

@@ -118,18 +118,11 @@ def drop_unique_keys(conn: Connection, table: str) -> None:
 
 def differences(conn: Connection, domain: Domain) -> list[str]:
     """How the domain's tables in the catalog differ from the declaration, a sentence each; missing tables are none."""
+    catalog = _columns(conn, domain)
+    checks = _checks(conn, domain)
     faults = []
     for table in domain.tables:
-        found = {
-            name: (kind, required)
-            for name, kind, required in conn.execute(
-                """
-                SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
-                WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-                """,
-                (f"{TARGET}.{table.name}",),
-            )
-        }
+        found = catalog.get(table.name)
         if not found:
             continue
         for column in table.stored:
@@ -143,20 +136,43 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
             elif got[1] != wanted[1]:
                 faults.append(f"column {where} is {'NOT NULL' if got[1] else 'nullable'}, the declaration says the opposite")
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
-        faults += _altered_enums(conn, domain, table)
+        faults += _altered_enums(domain, table, checks)
     return faults + _strangers(conn, domain)
 
 
-def _altered_enums(conn: Connection, domain: Domain, table: Table) -> list[str]:
+def _columns(conn: Connection, domain: Domain) -> dict[str, dict[str, tuple[str, bool]]]:
+    """By table and name the columns that the catalog has: their type, and whether they are NOT NULL."""
+    found: dict[str, dict[str, tuple[str, bool]]] = {}
+    for table, name, kind, required in conn.execute(
+        """
+        SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
+        """,
+        (TARGET, [table.name for table in domain.tables]),
+    ):
+        found.setdefault(table, {})[name] = (kind, required)
+    return found
+
+
+def _checks(conn: Connection, domain: Domain) -> dict[tuple[str, str], str]:
+    """By table and name the definitions of the CHECKs that the domain's tables have."""
+    rows = conn.execute(
+        """
+        SELECT t.relname, c.conname, pg_get_constraintdef(c.oid) FROM pg_class t JOIN pg_constraint c ON c.conrelid = t.oid
+        WHERE t.relnamespace = to_regnamespace(%s) AND t.relname = ANY(%s) AND c.contype = 'c'
+        """,
+        (TARGET, [table.name for table in domain.tables]),
+    )
+    return {(table, name): definition for table, name, definition in rows}
+
+
+def _altered_enums(domain: Domain, table: Table, checks: dict[tuple[str, str], str]) -> list[str]:
     """The CHECKs of the table's enums that are gone, or that let other values pass than the declaration."""
     faults = []
     for column in table.columns:
         name = f"{table.name}_{column.name}_check"
-        row = conn.execute(
-            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s AND conrelid = to_regclass(%s)",
-            (name, f"{TARGET}.{table.name}"),
-        ).fetchone()
-        if column.enum and (row is None or set(_LITERAL.findall(row[0])) != set(column.enum)):
+        if column.enum and set(_LITERAL.findall(checks.get((table.name, name), ""))) != set(column.enum):
             faults.append(
                 f"the constraint {name} of {TARGET}.{table.name} is missing or lets other values pass than the declaration: "
                 f"make it as it stands in include/sql/{domain.name}/pre_data.sql"
