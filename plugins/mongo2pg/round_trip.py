@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from psycopg import sql
 
@@ -32,7 +31,7 @@ from mongo2pg.reference.equivalence import Likeness, Unlike, shown
 from mongo2pg.reference.ids import identify
 from mongo2pg.reference.rebuild import rebuild_document, rebuild_element
 from mongo2pg.staging import CollectionStaging, open_parquet, read_json
-from mongo2pg.verify import NEWER, name_newer
+from mongo2pg.verify import newer_elsewhere
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +69,9 @@ def round_trip_chunk(
         books.forget_differences(conn, run, "round_trip", chunk, tables)
         trip = _Trip(conn, run, collection, chunk)
         if manifest["documents"]:
-            name_newer(conn, run, collection, staging, manifest)
+            newer = newer_elsewhere(conn, run, collection, staging, manifest)
             for names, raws in _sampled(staging, chunk, manifest, sample):
-                trip.take(names, raws)
+                trip.take(names, raws, newer)
             trip.write()
         checks = trip.checks()
         books.write_checks(conn, run, checks)
@@ -97,10 +96,10 @@ class _Trip:
         self.waiting: list[Difference] = []
         self.waiting_size = 0
 
-    def take(self, names: Sequence[str], raws: Sequence[bytes]) -> None:
-        """Rebuilds these documents, but those that were rejected or of which another run had a later word."""
+    def take(self, names: Sequence[str], raws: Sequence[bytes], newer: sql.Composable) -> None:
+        """Rebuilds these documents, but those that were rejected or of which another run had a later word (`newer`)."""
         root, *children = self.collection.tables
-        documents = self._present(names, raws)
+        documents = self._present(names, raws, newer)
         rows = {row["id"]: row for row in self._rows(root, "id", list(documents))}
         for document in documents.values():
             self.documents += 1
@@ -146,7 +145,7 @@ class _Trip:
                     value = self._shown(table, None, shown(_element(document.content, child, place)))
                     self._note(table, Difference(table.name, document.root_id, what, "rebuilt", value, None))
 
-    def _present(self, names: Sequence[str], raws: Sequence[bytes]) -> dict[str, _Document]:
+    def _present(self, names: Sequence[str], raws: Sequence[bytes], newer: sql.Composable) -> dict[str, _Document]:
         apart = self.conn.execute(
             sql.SQL(
                 """
@@ -156,7 +155,7 @@ class _Trip:
                 JOIN migration.rejects r ON md5(r.document_id::text) = md5(d.id::text)
                 WHERE r.state = 'open' AND r.domain = %(domain)s AND r.collection = %(collection)s
                 """
-            ).format(newer=NEWER),
+            ).format(newer=newer),
             {"ids": list(names), "domain": self.run.domain, "collection": self.collection.name},
         )
         passed_over: set[int] = set()
@@ -246,18 +245,18 @@ def _sampled(
 ) -> Iterator[tuple[list[str], list[bytes]]]:
     """The chosen documents, batch by batch, with their `_id`s; chosen by their `_id`s alone."""
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
-        groups = range(raw.num_row_groups)
         wanted = min(manifest["documents"], max(math.ceil(manifest["documents"] * sample), AT_LEAST))
-        ranks = [_ranks(_names(raw, group)) for group in groups]
-        limit = np.partition(np.concatenate(ranks), wanted - 1)[wanted - 1]
+        all_names = [raw.read_row_group(group, columns=["_id"]).column(0) for group in range(raw.num_row_groups)]
+        all_ranks = list(map(_ranks, all_names))
+        limit = np.partition(np.concatenate(all_ranks), wanted - 1)[wanted - 1]
         names: list[str] = []
         raws: list[bytes] = []
         size = 0
-        for group in groups:
-            chosen = np.flatnonzero(ranks[group] <= limit).tolist()
+        for group, (content, ranks) in enumerate(zip(all_names, all_ranks, strict=True)):
+            chosen = np.flatnonzero(ranks <= limit).tolist()
             if not chosen:
                 continue
-            content, documents = _names(raw, group), raw.read_row_group(group, columns=["bson"]).column(0)
+            documents = raw.read_row_group(group, columns=["bson"]).column(0)
             for at in chosen:
                 names.append(content[at].as_py())
                 raws.append(documents[at].as_py())
@@ -267,10 +266,6 @@ def _sampled(
                     names, raws, size = [], [], 0
         if raws:
             yield names, raws
-
-
-def _names(raw: pq.ParquetFile, group: int) -> pa.ChunkedArray:
-    return raw.read_row_group(group, columns=["_id"]).column(0)
 
 
 def _ranks(names: pa.ChunkedArray) -> NDArray[np.uint32]:

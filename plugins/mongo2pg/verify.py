@@ -36,12 +36,12 @@ def verify_chunk(
         # One view of the target for rows, rejects and what other runs loaded: they may go on meanwhile.
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         books.forget_differences(conn, run, "checksums", chunk, tables)
-        name_newer(conn, run, collection, staging, manifest)
+        newer = newer_elsewhere(conn, run, collection, staging, manifest)
         documents = _staged(staging, chunk, manifest, collection)
         booked = of_chunk(run, collection.name, chunk, partial=scope(staging) != FULL)
         # Extract says whether a document came twice. If it should be wrong, such a document is a difference.
         again = bool(manifest["superseded"])
-        with compare_documents(conn, domain, collection, documents, booked, apart=NEWER, at_once=again) as comparison:
+        with compare_documents(conn, domain, collection, documents, booked, apart=newer, at_once=again) as comparison:
             checks = _checks(comparison, collection, chunk)
             found = comparison.count()
             first = comparison.first()
@@ -79,27 +79,24 @@ def _checks(comparison: Comparison, collection: Collection, chunk: int) -> list[
     return checks
 
 
-NEWER = sql.SQL("SELECT document_id FROM pg_temp.mongo2pg_newer")
-
-
-def name_newer(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]) -> None:
-    """Names the documents of which the target has another run's word: it loaded or rejected them later."""
+def newer_elsewhere(
+    conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]
+) -> sql.Composed:
+    """A query for the documents of which the target has another run's word: it loaded or rejected them later."""
+    rejected = sql.SQL(
+        "SELECT document_id FROM migration.rejects WHERE state = 'open' AND (domain, collection) = ({}, {}) AND plan_id <> {}"
+    ).format(run.domain, collection.name, run.plan_id)
     loads = books.loads_after(conn, run, collection.name, manifest["chunk"])
     newer = ids_among(staging, loads, read_ids(staging, manifest)) if loads else set()
-    if newer:
-        log.info("%s: %s documents have a newer reading in another run", collection.name, f"{len(newer):,}")
+    if not newer:
+        return rejected
+    log.info("%s: %s documents have a newer reading in another run", collection.name, f"{len(newer):,}")
     conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_newer")
     conn.execute("CREATE TEMP TABLE mongo2pg_newer (document_id jsonb) ON COMMIT DROP")
     with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_newer FROM STDIN") as copy:
         for document_id in newer:
             copy.write_row((document_id,))
-    conn.execute(
-        """
-        INSERT INTO pg_temp.mongo2pg_newer
-        SELECT document_id FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s AND plan_id <> %s
-        """,
-        (run.domain, collection.name, run.plan_id),
-    )
+    return sql.SQL("TABLE pg_temp.mongo2pg_newer UNION ALL {}").format(rejected)
 
 
 def _staged(staging: CollectionStaging, chunk: int, manifest: dict[str, Any], collection: Collection) -> Iterator[pa.BinaryArray]:
