@@ -29,7 +29,7 @@ from mongo2pg.model import Column, Domain, Table
 from mongo2pg.outline import count_elements
 from mongo2pg.places import Loser, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import FULL, REJECTS, REPAIR, WINDOW, scope
-from mongo2pg.queries import comma, create_incoming, incoming, names, target
+from mongo2pg.queries import comma, create_incoming, incoming, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, open_parquet, read_json
 
@@ -212,11 +212,12 @@ class _Settler(Settlement):
                 opened = self.conn.execute(
                     sql.SQL(
                         """
-                        INSERT INTO {incoming} SELECT {columns}
-                        FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).*) AS r
-                        WHERE h.plan_id = %s AND h.table_name = %s
+                        INSERT INTO {incoming} SELECT (h.image).* FROM (
+                            SELECT row_image::{incoming} AS image FROM migration.held WHERE (plan_id, table_name) = (%s, %s)
+                            OFFSET 0  -- each image is read here, once; without it, once for each of its columns
+                        ) AS h
                         """
-                    ).format(incoming=incoming(table.name), columns=names(table.stored, "r")),
+                    ).format(incoming=incoming(table.name)),
                     (self.run.plan_id, table.name),
                 ).rowcount
                 if opened:
