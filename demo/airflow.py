@@ -22,8 +22,7 @@ from demo.rest import AirflowClient
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # `-P`: in the folder of the program lies our own `airflow.py`, which must not be taken for Airflow.
-AIRFLOW = ("-m", "airflow")
-SCHEDULER = ("-P", str(Path(__file__).with_name("scheduler.py")))
+PROGRAM = ("-P", str(Path(__file__).with_name("component.py")))
 
 COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 ROLES = {"admin": "admin", "engineer": "user", "auditor": "viewer"}
@@ -57,13 +56,16 @@ class Airflow:
         folder: Path,
         *,
         metadata: PostgresLogin,
-        source: Source,
+        source: Source | None,
         target: PostgresLogin,
         staging: Path,
         more_dags: Path | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`more_dags` is a second folder of DAGs, looked at every second; `settings` are variables of the project's own."""
+        """`more_dags` is a second folder of DAGs, looked at every second; `settings` are variables of the project's own.
+
+        The source may be given later, but before `start`.
+        """
         self.children = children
         self.home = folder / "airflow"
         self.logs = folder / "logs"
@@ -78,6 +80,7 @@ class Airflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
         }
         self.port = free_port()
+        self.migration: Child | None = None
         self.components: list[Child] = []
 
     @property
@@ -90,12 +93,21 @@ class Airflow:
 
     def migrate(self) -> None:
         """Create the metadata tables; needs the metadata database and nothing else."""
-        child = self._start("db migrate", "db", "migrate")
-        assert child.popen is not None  # noqa: S101 - it was started just now
+        self.begin_migration()
+        self.finish_migration()
+
+    def begin_migration(self) -> None:
+        """The same, but return at once: `finish_migration` waits for it."""
+        self.migration = self._start("db migrate", "db", "migrate")
+
+    def finish_migration(self, seconds: float = 180) -> None:
+        """Return once the metadata tables are complete; DemoError if they cannot be made."""
+        child = self.migration
+        assert child and child.popen  # noqa: S101, PT018 - it was begun before
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.popen.wait(180)
+            child.popen.wait(seconds)
         status = child.popen.poll()
-        self.children.stop(child)
+        self.stop()
         if status != 0:
             raise DemoError(f"Airflow could not create its metadata tables; the end of {child.log}:\n{child.last_lines()}")
 
@@ -116,9 +128,9 @@ class Airflow:
         raise DemoError("Airflow's API server found its port taken three times in a row: start again.")
 
     def stop(self) -> None:
-        """Stop the components, all at once; running tasks are ended with them."""
-        self.children.stop(*self.components)
-        self.components = []
+        """Stop the components, all at once, and a migration that goes on; running tasks are ended with them."""
+        self.children.stop(*self.components, *([self.migration] if self.migration else []))
+        self.migration, self.components = None, []
 
     def dead(self) -> Child | None:
         """A component that has ended although nobody stopped it."""
@@ -145,6 +157,8 @@ class Airflow:
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.metadata.sqlalchemy_url(),
+            # Every component would read all migrations to see whether there is one that `migrate` has left out.
+            "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": self._bundles(),
             # A password inside a URL is percent-encoded: without this it would pass the masking of logs.
             "AIRFLOW__LOGGING__SECRET_MASK_ADAPTER": "urllib.parse.quote_plus",
@@ -152,7 +166,7 @@ class Airflow:
             **TUNING,
             **self.settings,
             **self._secrets,
-            "AIRFLOW_CONN_DEEPIRI_MONGO": self.source.airflow_connection(),
+            **({"AIRFLOW_CONN_DEEPIRI_MONGO": self.source.airflow_connection()} if self.source else {}),
             "AIRFLOW_CONN_DEEPIRI_POSTGRES": self.target.airflow_connection(),
             "MONGO2PG_STAGING": f"file://{self.staging}",
         }
@@ -178,16 +192,14 @@ class Airflow:
         title = f"airflow api_server -- host:127.0.0.1 port:{self.port}"
         self.components = [
             self._start("API server", "api-server", title=title),
-            self._start("scheduler", "--skip-serve-logs", program=SCHEDULER),
+            self._start("scheduler", "scheduler", "--skip-serve-logs"),
             self._start("DAG processor", "dag-processor"),
             # It would wait ten seconds for a process of its own that has nothing to do.
             self._start("triggerer", "triggerer", "--skip-serve-logs", patience=2),
         ]
 
-    def _start(
-        self, name: str, *arguments: str, program: tuple[str, ...] = AIRFLOW, title: str | None = None, patience: float = 5
-    ) -> Child:
-        command = [sys.executable, *program, *arguments]
+    def _start(self, name: str, *arguments: str, title: str | None = None, patience: float = 5) -> Child:
+        command = [sys.executable, *PROGRAM, *arguments]
         log = self.logs / f"airflow-{name.replace(' ', '-').lower()}.log"
         return self.children.start(f"Airflow {name}", command, log, env=self.environment(), title=title, patience=patience)
 

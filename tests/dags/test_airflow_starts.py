@@ -7,6 +7,7 @@ import stat
 import httpx
 import psutil
 import pytest
+from airflow.sdk.api.datamodels._generated import API_VERSION
 
 from demo.airflow import ROLES
 from demo.rest import AirflowClient, ApiError
@@ -67,6 +68,11 @@ def test_every_component_is_healthy(airflow) -> None:
     assert airflow.client.health() == want
 
 
+def test_the_interface_of_tasks_has_the_version_that_tasks_ask_for(airflow) -> None:
+    answer = httpx.get(f"{airflow.server.url}/execution/health", headers={"Airflow-API-Version": API_VERSION}, trust_env=False)
+    assert (answer.status_code, answer.headers["Airflow-API-Version"]) == (httpx.codes.OK, API_VERSION)
+
+
 def test_nothing_listens_beyond_this_machine(airflow) -> None:
     got: dict[str, set[str]] = {}
     for child in airflow.server.children.children:
@@ -115,7 +121,7 @@ def test_a_run_reaches_both_databases_and_shows_no_password(airflow, probe: Airf
     assert probe.xcom("probe", run, "connect") == ["mover", "deepiri", "documents: 1"]
     assert probe.xcom("probe", run, "part", map_index=2) == "DOCUMENTS: 1"
     assert "mongodb://mover:***@127.0.0.1" in probe.log_text("probe", run, "connect")
-    # Neither in the task's log nor in the scheduler's, which repeats it: there demo/scheduler.py masks, not Airflow.
+    # Neither in the task's log nor in the scheduler's, which repeats it: there demo/component.py masks, not Airflow.
     assert "mongodb://mover:***@127.0.0.1" in (airflow.server.logs / "airflow-scheduler.log").read_text()
     files = [*airflow.server.logs.glob("*.log"), *airflow.server.home.glob("logs/**/attempt=*.log")]
     assert any("dag_id=probe" in str(file) for file in files)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -24,6 +25,7 @@ from pymongo.errors import OperationFailure
 from demo import folder as demo_folder
 from demo import mongo as demo_mongo
 from demo import postgres as demo_postgres
+from demo.airflow import Airflow
 from demo.folder import DemoFolder
 from demo.mongo import Mongo, MongoLogin
 from demo.postgres import Postgres, PostgresLogin
@@ -254,6 +256,35 @@ def test_what_a_dead_child_forked_is_ended_too(own_children: Children, tmp_path:
     child.popen.wait()
     assert end_leftovers(own_children.file) == ["forking"]
     assert not runs(orphan)
+
+
+# ---------------------------------------------------------------------------------------------------- Airflow's tables
+
+
+def airflow_of(children: Children, folder: Path, metadata: PostgresLogin) -> Airflow:
+    (folder / "logs").mkdir()
+    return Airflow(children, folder, metadata=metadata, source=None, target=metadata, staging=folder / "staging")
+
+
+def test_tables_that_airflow_cannot_make_are_said_with_the_end_of_its_log(
+    own_children: Children, tmp_path: Path, target: PostgresLogin
+) -> None:
+    server = airflow_of(own_children, tmp_path, replace(target, password="wrong"))
+    with pytest.raises(DemoError, match=r"(?s)could not create its metadata tables; the end of .*password authentication failed"):
+        server.migrate()
+    assert recorded(own_children.file) == []
+
+
+def test_a_migration_that_goes_on_ends_when_airflow_is_stopped(
+    own_children: Children, tmp_path: Path, target: PostgresLogin
+) -> None:
+    server = airflow_of(own_children, tmp_path, target)
+    server.begin_migration()
+    child = server.migration
+    assert child.alive()
+    server.stop()
+    assert not child.alive()
+    assert recorded(own_children.file) == []
 
 
 # ---------------------------------------------------------------------------------------------------- interrupted launchers
