@@ -28,7 +28,8 @@ DAGS = tuple(domain for domain in DOMAINS if (REPOSITORY / "dags" / f"{domain}.p
 # The DAG that runs them, each in a run of its own DAG under one run id.
 PLATFORM = "platform"
 
-SECONDS_BETWEEN_LOOKS = 1
+# A look every second takes Airflow a tenth of a core from its tasks.
+SECONDS_BETWEEN_LOOKS = 2
 # A change bears the time at which it was made, and is seen when its transaction ends.
 UNSEEN = timedelta(seconds=10)
 
@@ -55,26 +56,25 @@ class Demo:
             for role, database in (("airflow", "airflow"), ("mover", DATABASE)):
                 logins[role] = self.postgres.login(database, role, self.postgres.create_role(role))
                 self.postgres.create_database(database, role)
-        with step("SecantusDB, which speaks MongoDB's protocol"):
-            self.mongo.start()
-            seeder = self.mongo.create_user("seeder", "readWrite", DATABASE)
-            mover = self.mongo.create_user("mover", "read", DATABASE)
-        collections = [collection for domain in DAGS for collection in DOMAINS[domain]]
-        self.seeding = Seeding(seeder, collections, self.scale)
         self.airflow = Airflow(
-            self.children, self.folder.path, metadata=logins["airflow"], source=mover, target=logins["mover"],
+            self.children, self.folder.path, metadata=logins["airflow"], source=None, target=logins["mover"],
             staging=self.folder.staging, settings={"MONGO2PG_SCHEDULE": "none"},
         )  # fmt: skip
+        collections = [collection for domain in DAGS for collection in DOMAINS[domain]]
+        with step("SecantusDB, which speaks MongoDB's protocol, and beside it Airflow's metadata tables"):
+            self.airflow.begin_migration()
+            self.mongo.start()
+            seeder = self.mongo.create_user("seeder", "readWrite", DATABASE)
+            mover = self.airflow.source = self.mongo.create_user("mover", "read", DATABASE)
+            self.seeding = Seeding(seeder, collections, self.scale)
+            self.airflow.finish_migration()
+        with step("Airflow: scheduler, API server, DAG processor, triggerer"):
+            self.airflow.start()
         passwords = {
             "airflow": {"url": self.airflow.url, **self.airflow.passwords},
             "mongo": {login.user: login.uri for login in (self.mongo.admin, seeder, mover)},
             "postgres": {login.user: login.dsn for login in (self.postgres.superuser, *logins.values())},
         }
-        with step("Airflow's metadata tables"):
-            self.airflow.migrate()
-        with step("Airflow: scheduler, API server, DAG processor, triggerer"):
-            self.airflow.start()
-        passwords["airflow"]["url"] = self.airflow.url
         write_private(self.folder.passwords, json.dumps(passwords, indent=2) + "\n")
         self.folder.announce(url=self.airflow.url)
         with step(f"sample data in {len(collections)} collections"):
@@ -124,8 +124,8 @@ class Demo:
         """Show all runs until the platform's has ended; the state in which each did that was started."""
         width = max(map(len, (*DAGS, PLATFORM)))
         shown = {dag_id: Progress(dag_id, width) for dag_id in (*DAGS, PLATFORM)}
-        state, since = "queued", datetime.now(UTC) - UNSEEN
-        while state not in FINISHED_RUN:
+        since = datetime.now(UTC) - UNSEEN
+        while True:
             if self.airflow and (child := self.airflow.dead()):
                 raise ended_by_itself(child)
             looked = datetime.now(UTC)
@@ -134,9 +134,10 @@ class Demo:
             changed = client.changed_tasks(run_id, since)
             for dag_id, progress in shown.items():
                 progress.show([task for task in changed if task["dag_id"] == dag_id])
+            if state in FINISHED_RUN:
+                return {dag_id: str(client.run(dag_id, run_id)["state"]) for dag_id in shown if client.started(dag_id, run_id)}
             since = looked - UNSEEN
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        return {dag_id: str(client.run(dag_id, run_id)["state"]) for dag_id in shown if client.started(dag_id, run_id)}
 
 
 @contextlib.contextmanager
