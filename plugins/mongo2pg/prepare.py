@@ -168,19 +168,24 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
                has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
                to_regnamespace('migration') IS NOT NULL,
                to_regnamespace('migration') IS NULL OR has_schema_privilege('migration', 'CREATE'),
-               has_database_privilege(current_database(), 'TEMPORARY')
+               has_database_privilege(current_database(), 'TEMPORARY'), current_setting('server_encoding')
         """,
         (TARGET,),
     ).fetchone()
-    user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary = row or (
+    user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary, encoding = row or (
         "",
         "",
         0,
         *[True] * 5,
+        "",
     )
     faults = []
     if version < 140000:
         faults.append(f"PostgreSQL {version // 10000} is too old: the pipeline needs 14 or newer")
+    if encoding != "UTF8":
+        faults.append(
+            f"the database {database} holds {encoding}, which lacks characters that MongoDB has: make one WITH ENCODING 'UTF8'"
+        )
     if not has_books and not may_create_schema:
         faults.append(f"{user} may not create the schema migration: GRANT CREATE ON DATABASE {database} TO {user}")
     if not may_book:

@@ -287,6 +287,17 @@ def test_a_role_that_may_make_no_temporary_table(outside: Outside, target, clerk
     assert f"GRANT TEMPORARY ON DATABASE {target.dbname} TO {clerk}" in outside.fault()
 
 
+def test_a_database_that_lacks_characters(outside: Outside, target, postgres) -> None:
+    narrow = f"{target.dbname}_latin1"
+    with postgres.server.superuser.connect(autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {narrow} OWNER mover TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'".encode())
+    try:
+        outside.connect_postgres(schema=narrow)
+        assert f"the database {narrow} holds LATIN1, which lacks characters" in outside.fault()
+    finally:
+        postgres.server.drop_database(narrow)
+
+
 # --------------------------------------------------------------------------------------- a schema changed by hand
 
 SUPPRESS = "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
