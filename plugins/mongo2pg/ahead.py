@@ -1,5 +1,5 @@
 """One step ahead: what comes next is made while what is there is used. It pays where both sides wait for a server or compute
-without Python's lock, as numpy, pyarrow and zstd do."""
+without Python's lock, as numpy and pyarrow do."""
 
 from __future__ import annotations
 

@@ -134,23 +134,25 @@ _NONE = np.zeros(0, np.int64)
 
 def _hop(array: bytes) -> tuple[Positions, Positions]:
     starts: list[int] = []
-    sizes: list[int] = []
     size_at = struct.Struct("<i").unpack_from
-    position, last = 4, len(array) - 1
+    position, last, head = 4, len(array) - 1, 0
     try:
         while position < last:
-            position = array.index(0, position + 1) + 1  # behind the type and the key, which is the document's number
-            (size,) = size_at(array, position)
+            # Before a document stand its type and its key, which is its number: mostly as long as the one before.
+            if array[position + head - 1] or not head:
+                head = array.index(0, position + 1) + 1 - position
+            position += head
+            size = size_at(array, position)[0]
             starts.append(position)
-            sizes.append(size)
             if size < SMALLEST:
                 break
             position += size
-    except (struct.error, ValueError):
+    except (struct.error, IndexError, ValueError):
         position = -1
-    begin, length = np.array(starts, np.int64), np.array(sizes, np.int64)
+    octets, begin = np.frombuffer(array, np.uint8), np.array(starts, np.int64)
+    length = octets.take(begin[:, None] + np.arange(4), mode="clip").view("<i4").ravel().astype(np.int64)
     heads = np.append(4, begin[:-1] + length[:-1])[: len(begin)]
-    wrong = np.flatnonzero(np.frombuffer(array, np.uint8).take(heads, mode="clip") != DOCUMENT)
+    wrong = np.flatnonzero(octets.take(heads, mode="clip") != DOCUMENT)
     if len(wrong) or position != last or array[last:] != b"\0":
         at = max((int(wrong[0]) if len(wrong) else len(starts)) - 1, 0)
         raise InvalidBSON(f"document {at} of a reply has no end where it says, or the reply was cut off behind it")

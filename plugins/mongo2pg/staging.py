@@ -196,8 +196,9 @@ def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.Pa
     """A Parquet file that exists only when it is whole, with the hash of its bytes."""
     with (
         written(path) as file,
-        # Without dictionaries: nearly every value occurs once, and zstd finds those that occur again.
-        pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="zstd", compression_level=1, use_dictionary=False) as writer,
+        # Without dictionaries: nearly every value occurs once, and lz4 finds those that occur again. It leaves twice what zstd
+        # does, at half the cost, and is read in half the time: a file is read three times and kept for some days.
+        pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="lz4", use_dictionary=False) as writer,
     ):
         yield writer, file
 
