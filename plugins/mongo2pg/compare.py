@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import chain
+from typing import Any, LiteralString
 
 from psycopg import sql
 
@@ -22,6 +23,7 @@ from mongo2pg.expected import (
     DOCUMENT,
     PORTION_BYTES,
     REJECTS,
+    Numbered,
     create_expected,
     drop_expected,
     expect,
@@ -34,6 +36,7 @@ from mongo2pg.queries import digests, exact_values, incoming, names, row_hash, t
 from mongo2pg.reject_causes import (
     SETTLED,
     Booked,
+    any_booked,
     asks_who_was_read,
     booked_ids,
     count_booked,
@@ -52,11 +55,16 @@ NO_DOCUMENTS = sql.SQL("SELECT NULL::jsonb WHERE false")
 
 @dataclass
 class Comparison:
-    """What was compared and found; the differences stand in `pg_temp.mongo2pg_differences` until the block ends."""
+    """What was compared and found; the differences stand in `pg_temp.mongo2pg_differences` until the block ends.
+
+    Where all documents are agreed on and the books have rejects of none, `closely` stays false, and no table is made: to make
+    them all costs as much as to compare thousands of documents.
+    """
 
     conn: Connection
     collection: Collection
-    booked_rejects: int
+    closely: bool = False
+    booked_rejects: int = 0
     documents: int = 0
     own_rejects: int = 0
     # Rows and checksum of the expected and of the present rows, by table; and of the documents in which nothing differs,
@@ -88,12 +96,11 @@ class Comparison:
 
     def count(self) -> int:
         """How many differences there are."""
-        row = self.conn.execute("SELECT count(*) FROM pg_temp.mongo2pg_differences").fetchone()
-        return row[0] if row else 0
+        return sum(count for (count,) in self._found("SELECT count(*) FROM pg_temp.mongo2pg_differences"))
 
     def first(self, table: str | None = None, *, rejects: bool = False) -> list[Difference]:
         """The first differences, as many as are shown anywhere; of one table or of all, of values and rows or of rejects."""
-        rows = self.conn.execute(
+        rows = self._found(
             """
             SELECT table_name, id::text, column_name, kind, left(source, %(read)s), left(target, %(read)s)
             FROM pg_temp.mongo2pg_differences
@@ -106,18 +113,22 @@ class Comparison:
 
     def differing(self) -> dict[str, int]:
         """The documents in which something differs: their names in the books → their places among the documents."""
-        rows = self.conn.execute(
+        named = (
             "SELECT DISTINCT document_id::text, document FROM pg_temp.mongo2pg_differences WHERE document IS NOT NULL ORDER BY 2"
         )
-        return dict(rows.fetchall())
+        return dict(self._found(named))
 
     def kept_ids(self) -> dict[str, str]:
         """What rows keep of the `_id`s of differing documents, as Extended JSON by the documents' names: where to look for them."""
-        rows = self.conn.execute("SELECT document_id::text, kept::text FROM pg_temp.mongo2pg_differences WHERE kept IS NOT NULL")
-        return dict(rows.fetchall())
+        return dict(self._found("SELECT document_id::text, kept::text FROM pg_temp.mongo2pg_differences WHERE kept IS NOT NULL"))
+
+    def _found(self, query: LiteralString, params: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        return self.conn.execute(query, params).fetchall() if self.closely else []
 
     def book(self, run: RunKey, check: str, chunk: int, documents: Iterable[str] | None = None) -> None:
         """Writes all of them, however many, or those of these documents, into migration.differences."""
+        if not self.closely:
+            return
         self.conn.execute(
             """
             INSERT INTO migration.differences
@@ -158,27 +169,17 @@ def compare_documents(
         with conn.transaction(), compare_documents(conn, domain, collection, in_portions(raws), of_collection(…)) as comparison:
             comparison.sums, comparison.first(), comparison.differing(), comparison.book(run, "reconcile", chunk)
     """
-    _drop(conn)
     # Few rows meet many: PostgreSQL's default, made for disks that turn, would read the whole target for each portion. And
     # what the temporary tables need of statistics, a small sample says.
     conn.execute("SET LOCAL random_page_cost = 1.1; SET LOCAL default_statistics_target = 10")
-    conn.execute(
-        sql.SQL(
-            """
-            CREATE TEMP TABLE mongo2pg_differences (
-                root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text,
-                document bigint, document_id jsonb, kept jsonb
-            ) ON COMMIT DROP;
-            CREATE TEMP TABLE mongo2pg_set_apart ON COMMIT DROP AS {};
-            CREATE TEMP TABLE mongo2pg_apart (document bigint, root_id uuid) ON COMMIT DROP;
-            CREATE TEMP TABLE mongo2pg_ids (id uuid) ON COMMIT DROP
-            """
-        ).format(apart)
-    )
-    create_expected(conn, collection)
-    name_booked(conn, booked, sql.SQL("TABLE pg_temp.mongo2pg_set_apart"))
-    comparison = Comparison(conn, collection, booked_rejects=count_booked(conn))
+    comparison = Comparison(conn, collection)
     references = _judged(conn, domain, collection)
+
+    def begin() -> None:
+        _create(conn, apart)
+        create_expected(conn, collection)
+        name_booked(conn, booked, sql.SQL("TABLE pg_temp.mongo2pg_set_apart"))
+        comparison.closely, comparison.booked_rejects = True, count_booked(conn)
 
     def judge() -> None:
         _leave_out(conn, collection)
@@ -189,18 +190,25 @@ def compare_documents(
         _name_documents(conn, collection)
         comparison.add(sums)
 
+    def announced(unlike: Iterator[Numbered]) -> Iterator[Numbered]:
+        if (first := next(unlike, None)) is not None:
+            writer.put(0, begin)
+            yield from chain([first], unlike)
+
     try:
         with second_thread() as writer:
-            sieve = Sieve(conn, collection, references, booked_ids(conn), writer)
+            sieve = Sieve(conn, collection, references, booked_ids(conn, booked), writer)
+            if any_booked(conn, booked):
+                begin()
             unlike = (sieve.all_of if at_once or asks_who_was_read(conn, booked) else sieve.let_through)(documents)
-            expect(conn, collection, unlike, judge, writer, at_once=at_once)
+            expect(conn, collection, unlike if comparison.closely else announced(unlike), judge, writer, at_once=at_once)
         comparison.documents = sieve.documents
         comparison.add_agreed(sieve.sums)
-        if booked.whole:
+        if comparison.booked_rejects and booked.whole:
             judge_unread(conn, collection)
         yield comparison
     finally:
-        if not conn.broken and conn.info.transaction_status != conn.info.transaction_status.INERROR:
+        if comparison.closely and not conn.broken and conn.info.transaction_status != conn.info.transaction_status.INERROR:
             drop_expected(conn, collection)
             _drop(conn)
 
@@ -216,6 +224,22 @@ def in_portions(documents: Iterable[bytes]) -> Iterator[pa.BinaryArray]:
             yield pa.array(portion, pa.binary())
             portion, size = [], 0
     yield pa.array(portion, pa.binary())
+
+
+def _create(conn: Connection, apart: sql.Composable) -> None:
+    conn.execute(
+        sql.SQL(
+            """
+            CREATE TEMP TABLE mongo2pg_differences (
+                root_id uuid, table_name text, id uuid, column_name text, kind text, source text, target text,
+                document bigint, document_id jsonb, kept jsonb
+            ) ON COMMIT DROP;
+            CREATE TEMP TABLE mongo2pg_set_apart ON COMMIT DROP AS {};
+            CREATE TEMP TABLE mongo2pg_apart (document bigint, root_id uuid) ON COMMIT DROP;
+            CREATE TEMP TABLE mongo2pg_ids (id uuid) ON COMMIT DROP
+            """
+        ).format(apart)
+    )
 
 
 def _drop(conn: Connection) -> None:

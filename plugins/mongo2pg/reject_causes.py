@@ -54,6 +54,12 @@ def of_collection(domain: str, collection: str) -> Booked:
     return Booked(sql.SQL("(domain, collection) = ({})").format(key), whole=False)
 
 
+def any_booked(conn: Connection, booked: Booked) -> bool:
+    """Whether the books have open rejects of them at all."""
+    found = sql.SQL("SELECT EXISTS (SELECT FROM migration.rejects WHERE {} AND state = 'open')").format(booked.where)
+    return conn.execute(found).fetchone() == (True,)
+
+
 def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None:
     """Notes which rejects of the books, but those `apart`, wait to be explained."""
     conn.execute(
@@ -80,13 +86,15 @@ def count_booked(conn: Connection) -> int:
     return _count(conn, sql.SQL("pg_temp.mongo2pg_booked"))
 
 
-def booked_ids(conn: Connection) -> Ids:
-    """The ids of the documents that they belong to, of those that an ObjectId names."""
+def booked_ids(conn: Connection, booked: Booked) -> Ids:
+    """The ids of the documents that the books have open rejects of, of those that an ObjectId names."""
     rows = conn.execute(
-        """
-        SELECT DISTINCT migration.uuid_from_objectid(document_id ->> '$oid') FROM pg_temp.mongo2pg_booked
-        WHERE jsonb_typeof(document_id) = 'object' AND document_id ? '$oid'
-        """
+        sql.SQL(
+            """
+            SELECT DISTINCT migration.uuid_from_objectid(document_id ->> '$oid') FROM migration.rejects
+            WHERE {} AND state = 'open' AND jsonb_typeof(document_id) = 'object' AND document_id ? '$oid'
+            """
+        ).format(booked.where)
     )
     found = b"".join(row[0].bytes for row in rows)
     return np.frombuffer(found, ">u8").astype(np.uint64).reshape(-1, 2)
@@ -94,7 +102,8 @@ def booked_ids(conn: Connection) -> Ids:
 
 def asks_who_was_read(conn: Connection, booked: Booked) -> bool:
     """Whether a cause depends on which documents are at hand (see `Booked`), so that none may be left out beforehand."""
-    return booked.partial and _count(conn, sql.SQL("pg_temp.mongo2pg_booked WHERE reason = 'duplicate_key' AND NOT element")) > 0
+    duplicates = sql.SQL("migration.rejects WHERE {} AND state = 'open' AND reason = 'duplicate_key' AND NOT element")
+    return booked.partial and _count(conn, duplicates.format(booked.where)) > 0
 
 
 def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked) -> int:
