@@ -7,7 +7,7 @@ triggers are disabled looks at none, and an index that could not be built to its
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -69,23 +69,22 @@ def state_of(found: Sequence[Guard], kinds: str, columns: Sequence[str], referen
 
 
 # How PostgreSQL is to read: tables and no indexes, and a key of 200,000 rows is grouped in memory, not on disk.
-_READING = {"enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off", "work_mem": "64MB"}
+_TABLES_ONLY = """
+    SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off;
+    SET LOCAL work_mem = '64MB'
+"""
+_AS_USUAL = """
+    SET LOCAL enable_indexscan TO DEFAULT; SET LOCAL enable_indexonlyscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT;
+    SET LOCAL work_mem TO DEFAULT
+"""
 
 
 @contextmanager
 def reading_tables(conn: Connection) -> Iterator[None]:
     """Inside, PostgreSQL reads tables and no indexes: a broken index would vouch for itself."""
-    before = conn.execute("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", (list(_READING),)).fetchall()
-    _set(conn, _READING)
+    conn.execute(_TABLES_ONLY)
     yield
-    _set(conn, dict(before))
-
-
-def _set(conn: Connection, settings: Mapping[str, str]) -> None:
-    conn.execute(
-        "SELECT set_config(name, value, true) FROM unnest(%s::text[], %s::text[]) AS s (name, value)",
-        (list(settings), list(settings.values())),
-    )
+    conn.execute(_AS_USUAL)
 
 
 def rows_to_check(table: Table, *, whole: bool) -> sql.Composed:
