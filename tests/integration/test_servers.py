@@ -30,6 +30,8 @@ from demo.folder import DemoFolder
 from demo.mongo import Mongo, MongoLogin
 from demo.postgres import Postgres, PostgresLogin
 from demo.processes import GATE, Child, Children, DemoError, end_leftovers, free_port, runs
+from demo.sample import DOMAINS, documents
+from demo.seed import Seeding
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 AS_ROOT = os.geteuid() == 0
@@ -256,6 +258,22 @@ def test_what_a_dead_child_forked_is_ended_too(own_children: Children, tmp_path:
     child.popen.wait()
     assert end_leftovers(own_children.file) == ["forking"]
     assert not runs(orphan)
+
+
+# ---------------------------------------------------------------------------------------------------- sample data
+
+
+def test_every_sample_document_is_inserted_and_counted_once(mongo: Mongo, mongo_database) -> None:
+    seeding = Seeding(replace(mongo.admin, database=mongo_database.name), DOMAINS["auth"], scale=0.05)
+    count = seeding.finish()
+    want = {name: sum(1 for _ in documents(name, 0.05)) for name in DOMAINS["auth"]}
+    assert {name: mongo_database[name].count_documents({}) for name in DOMAINS["auth"]} == want
+    assert count == sum(want.values())
+
+
+def test_what_stops_the_sample_data_is_raised_where_it_is_waited_for(source: MongoLogin) -> None:
+    with pytest.raises(OperationFailure, match="not authorized"):
+        Seeding(source, DOMAINS["auth"], scale=0.05).finish()
 
 
 # ---------------------------------------------------------------------------------------------------- Airflow's tables
