@@ -64,7 +64,7 @@ def main() -> None:
         started = time.perf_counter()
         for table, rows in memory.items():
             copy(conn, table, rows, sql.Identifier("public", table.name))
-        build_post_data(conn, domain, {table.name for table in domain.tables})
+        build_post_data(conn, [domain], {table.name for table in domain.tables})
         conn.commit()
         given.result.write_text(json.dumps({"seconds": round(time.perf_counter() - started, 3)}))
 
