@@ -12,15 +12,19 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.differences import READ, excerpts
 from mongo2pg.model import Domain
-from mongo2pg.page import render
+from mongo2pg.queries import INCLUDE
+from mongo2pg.rejects import REASONS
 from mongo2pg.staging import written
 
 if TYPE_CHECKING:
     from mongo2pg.staging import StagingPath
 
+PAGES = INCLUDE.parent / "report"
 # What reads, converts and writes values: whoever repeats the run wants the same.
 LIBRARIES = ("apache-airflow", "pymongo", "pyarrow", "pgpq", "psycopg", "orjson")
 # Differences shown in the report; all of them are in migration.differences.
@@ -55,6 +59,23 @@ def write(folder: StagingPath, report: Mapping[str, Any]) -> str:
     with written(folder / "report.html") as page:
         page.write(render(report, file.sha256).encode())
     return file.sha256
+
+
+def render(report: Mapping[str, Any], sha256: str) -> str:
+    """The report of a domain, or of a platform of several, as a page without scripts or anything from elsewhere."""
+    # A page that is made once is not worth the time that Jinja's optimizer takes.
+    pages = Environment(
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        optimized=False,
+    )
+    pages.filters["grouped"] = lambda number: f"{number:,}"
+    return pages.get_template("certificate.html").render(
+        report=report, domains=report.get("domains", [report]), sha256=sha256, reasons=REASONS
+    )
 
 
 def _run(conn: Connection, run: RunKey) -> dict[str, Any]:

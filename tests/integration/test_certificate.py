@@ -14,7 +14,6 @@ from deepiri.auth import AUTH
 from mongo2pg import certificate, gate
 from mongo2pg.across import report_platform
 from mongo2pg.books import RunKey
-from mongo2pg.page import render
 from mongo2pg.run import Run
 from tests.documents import oid, uuid_of
 from tests.mover import Mover
@@ -115,6 +114,6 @@ def test_a_run_that_could_not_begin_has_a_page_too(tmp_path: Path) -> None:
 def test_the_platform_has_one_page_over_all_domains(mover: Mover) -> None:
     mover.move("r1").verify()
     report = report_platform([AUTH], mover.staging, "r1", {})
-    page = render(report, "0" * 64)
+    page = certificate.render(report, "0" * 64)
     assert "platform" in page
     assert "auth: " in page
