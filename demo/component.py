@@ -21,8 +21,6 @@ IMPORTS = {
     "scheduler": ("airflow.providers.mongo.hooks.mongo", "airflow.providers.postgres.hooks.postgres", "deepiri.registry"),
     "triggerer": ("airflow.cli.commands.triggerer_command",),
 }
-# Who answers tasks, or code in the place of a task.
-ANSWERS_TASKS = ("api-server", "triggerer")
 
 
 def mask_output() -> None:
@@ -37,16 +35,6 @@ def mask_output() -> None:
     # Importing Airflow has configured its logging; the workers, which print the copy, are forks of this process.
     *processors, render = structlog.get_config()["processors"]
     structlog.configure(processors=[*processors, mask_logs, render])
-
-
-def keep_new_versions() -> None:
-    """Make the interface of tasks in two versions instead of nine, when it is first asked: a second in place of five.
-
-    The other seven are for tasks of an older Airflow.
-    """
-    from airflow.api_fastapi.execution_api.versions import bundle
-
-    bundle.versions = bundle.versions[:2]
 
 
 def import_all(command: str) -> None:
@@ -66,8 +54,6 @@ if __name__ == "__main__":
     airflow = importlib.import_module("airflow.__main__")
     if sys.argv[1] == "scheduler":
         mask_output()
-    if sys.argv[1] in ANSWERS_TASKS:
-        keep_new_versions()
     import_all(sys.argv[1])
     gc.freeze()
     gc.enable()

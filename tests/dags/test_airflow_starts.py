@@ -7,7 +7,6 @@ import stat
 import httpx
 import psutil
 import pytest
-from airflow.sdk.api.datamodels._generated import API_VERSION
 
 from demo.airflow import ROLES
 from demo.rest import AirflowClient, ApiError
@@ -66,11 +65,6 @@ def probe(airflow) -> AirflowClient:
 def test_every_component_is_healthy(airflow) -> None:
     want = dict.fromkeys(("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy")
     assert airflow.client.health() == want
-
-
-def test_the_interface_of_tasks_has_the_version_that_tasks_ask_for(airflow) -> None:
-    answer = httpx.get(f"{airflow.server.url}/execution/health", headers={"Airflow-API-Version": API_VERSION}, trust_env=False)
-    assert (answer.status_code, answer.headers["Airflow-API-Version"]) == (httpx.codes.OK, API_VERSION)
 
 
 def test_nothing_listens_beyond_this_machine(airflow) -> None:
