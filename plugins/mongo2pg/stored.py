@@ -36,8 +36,11 @@ _BITS = 31
 def stored_rows(
     conn: Connection, table: Table, source: sql.Composable, dangles: sql.Composable, most: int | None = None
 ) -> StoredRows:
-    """The rows `t` of the source, what stands behind FROM, or `most` of them: jsonb as text; beside the table's columns
-    both digests of the row, and whether it `dangles`."""
+    """The rows `t` of the source, what stands behind FROM, or `most` of them; jsonb as text.
+
+    Beside the table's columns come both digests of each row, and whether it `dangles`. Raises ProgramLimitExceeded where the cells
+    of one column are more than 1 GB, which is PostgreSQL's most for a value.
+    """
     with conn.cursor(binary=True) as cursor:
         count, *contents = cursor.execute(_query(table, source, dangles, most)).fetchone() or (0,)
     return StoredRows(count, dict(_columns(table, count, iter([content or b"" for content in contents]))))
