@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from demo.airflow import AIRFLOW
 from tests.dags.test_auth_run import Ran, log, rows, states
 
 DAG = "notification"
@@ -111,7 +110,7 @@ def backfilled(asleep, first: Ran) -> list[Ran]:
     last_day = FIRST_DAY + timedelta(days=DAYS - 1)
     command = ["backfill", "create", "--dag-id", DAG, "--from-date", FIRST_DAY.isoformat(), "--to-date", last_day.isoformat()]
     done = subprocess.run(
-        [sys.executable, *AIRFLOW, *command, "--run-backwards", "--max-active-runs", str(DAYS)],
+        [sys.executable, "-m", "airflow", *command, "--run-backwards", "--max-active-runs", str(DAYS)],
         env=asleep.server.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
