@@ -100,13 +100,15 @@ class Airflow:
         """The same, but return at once: `finish_migration` waits for it."""
         self.migration = self._start("db migrate", "db", "migrate")
 
-    def finish_migration(self, seconds: float = 180) -> None:
+    def finish_migration(self) -> None:
         """Return once the metadata tables are complete; DemoError if they cannot be made."""
         child = self.migration
-        assert child and child.popen  # noqa: S101, PT018 - it was begun before
+        process = child.popen if child else None
+        if not child or not process:
+            raise DemoError("Airflow's migration was not begun.")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.popen.wait(seconds)
-        status = child.popen.poll()
+            process.wait(180)
+        status = process.poll()
         self.stop()
         if status != 0:
             raise DemoError(f"Airflow could not create its metadata tables; the end of {child.log}:\n{child.last_lines()}")

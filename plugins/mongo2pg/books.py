@@ -138,11 +138,7 @@ def lock_chunk(conn: Connection, run: RunKey, collection: str, chunk: int) -> No
 
 def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | None, str | None]:
     """Phase, owning run and owning plan of a collection; ('empty', None, None) for one never seen."""
-    row = conn.execute(
-        "SELECT phase, owner_run, owner_plan FROM migration.collections WHERE domain = %s AND collection = %s",
-        (run.domain, collection),
-    ).fetchone()
-    return row or ("empty", None, None)
+    return phases(conn, run.domain, [collection])[collection]
 
 
 def phases(conn: Connection, domain: str, collections: Iterable[str]) -> dict[str, tuple[str, str | None, str | None]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, LiteralString
 
 from psycopg import sql
@@ -193,7 +192,8 @@ def compare_documents(
     def announced(unlike: Iterator[Numbered]) -> Iterator[Numbered]:
         if (first := next(unlike, None)) is not None:
             writer.put(0, begin)
-            yield from chain([first], unlike)
+            yield first
+            yield from unlike
 
     try:
         with second_thread() as writer:

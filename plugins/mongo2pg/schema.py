@@ -42,7 +42,7 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
     for statement in itertools.chain.from_iterable(statements(INCLUDE / each.name / "post_data.sql") for each in domains):
         table, name = _table_and_name(statement)
         referenced = _REFERENCED.search(statement)
-        waits = table not in loaded | complete
+        waits = table not in loaded and table not in complete
         if name in present or waits or (referenced and referenced[1] not in complete):
             continue
         conn.execute(statement)
@@ -61,10 +61,7 @@ def exists(conn: Connection, table: str) -> bool:
 
 def is_complete(conn: Connection, table: str) -> bool:
     """Whether the table's first load settled: its primary key is built then, and not before."""
-    row = conn.execute(
-        "SELECT FROM pg_constraint WHERE contype = 'p' AND conrelid = to_regclass(%s)", (f"{TARGET}.{table}",)
-    ).fetchone()
-    return row is not None
+    return table in complete_tables(conn)
 
 
 def complete_tables(conn: Connection) -> set[str]:
