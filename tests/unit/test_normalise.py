@@ -361,3 +361,11 @@ print("pandas" in sys.modules)
         [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": str(root / "plugins")}, check=True
     )
     assert done.stdout.split() == ["2", "False", "True"]
+
+
+@pytest.mark.parametrize(("asked", "chosen"), [({}, "system"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")])
+def test_arrow_takes_its_memory_from_malloc_unless_somebody_chose_otherwise(asked: dict[str, str], chosen: str) -> None:
+    program = "from mongo2pg.normalise import pa; print(pa.default_memory_pool().backend_name)"
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "plugins"), **asked}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == chosen
