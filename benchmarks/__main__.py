@@ -3,9 +3,10 @@
     make bench                                              all of it, into benchmarks/results
     make bench ARGS="--data progresspoints=20000 --contenders ours,limit --runs 1"      a quick look, into .bench/results
 
-`ours` is all stages and checks in a fresh process, imports included; `ours_live` reads the source a second time besides;
-`ours_unverified` is the same without the checks; `limit` what nobody can beat: binary COPY of the finished rows from memory,
-and the same keys and indexes; `ours_dag` a run of the domain's DAG in a warm Airflow. The contenders take turns.
+`ours` is all stages and checks by two workers, from the start of a fresh process on; `ours_live` reads the source a second time
+besides; `ours_one_worker` is that by one process, a stage after the other, with what each costs; `ours_unverified` is `ours`
+without the checks; `limit` what nobody can beat: binary COPY of the finished rows from memory, and the same keys and indexes;
+`ours_dag` a run of the domain's DAG in a warm Airflow. The contenders take turns.
 """
 
 from __future__ import annotations

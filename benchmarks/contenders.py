@@ -74,6 +74,12 @@ def ours_live(place: Place) -> Command:
     return command._replace(words=[*command.words, "--verify", "live"])
 
 
+def ours_one_worker(place: Place) -> Command:
+    """That by one process, a stage after the other: its profile says what each costs."""
+    command = ours_live(place)
+    return command._replace(words=[*command.words, "--workers", "1"])
+
+
 def ours_unverified(place: Place) -> Command:
     """All stages, to tables with their keys, constraints and indexes; no checks."""
     return _own_program(
@@ -149,6 +155,7 @@ def _peer(place: Place, program: Path, *words: str, **env: str) -> Command:
 CONTENDERS: dict[str, Callable[[Place], Command]] = {
     "ours": ours_verified,
     "ours_live": ours_live,
+    "ours_one_worker": ours_one_worker,
     "ours_unverified": ours_unverified,
     "limit": limit,
     "ingestr": ingestr,

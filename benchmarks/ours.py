@@ -1,16 +1,20 @@
-"""The program that is measured as `ours`: a domain's stages one after another in a fresh process, as a first user would run them.
+"""The program that is measured as `ours`: a run of a domain in a fresh process, as a first user would start it.
 
-It says what each stage cost: seconds, and the CPU of this process, of PostgreSQL and of the source.
+Two workers share the tasks in the DAG's order, as an executor's do: lots beside each other, then checks beside each other. With
+one worker all stages come one after another in this process. It says what each step cost: seconds, and the CPU of ours, of
+PostgreSQL and of the source.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,17 @@ from pymongo import MongoClient
 
 from benchmarks.data import DATA_SETS
 from benchmarks.measure import cpu_seconds
+from mongo2pg.arrow import pa
+from mongo2pg.plan import Lot
 from mongo2pg.run import MOVE, VERIFY, Run
+from mongo2pg.window import stored_bytes
+
+# A worker for each of the two cores that the figures are meant for.
+WORKERS = 2
+# Less than the default: several for each worker, so that both have work until the end.
+CHUNK_BYTES = 9 << 20
+# What is done for each lot: stages that follow each other, and checks that do not wait for each other.
+MOVE_LOT, CHECK_LOT = ("extract", "normalise", "load"), ("checksums", "live", "round_trip")
 
 
 class Stages:
@@ -38,7 +52,68 @@ class Stages:
         self.costs.append({"stage": name, "seconds": round(time.monotonic() - started, 3), "cpu": cpu})
 
     def _cpu(self, *, own: bool = True) -> dict[str, float]:
-        return {"ours": sum(os.times()[:4]) if own else 0.0} | {name: cpu_seconds(pid) for name, pid in self._servers.items()}
+        return {"ours": cpu_seconds(os.getpid()) if own else 0.0} | {name: cpu_seconds(pid) for name, pid in self._servers.items()}
+
+
+def one_after_another(run: Run, checks: tuple[str, ...], stages: Stages) -> None:
+    """The run by this process alone."""
+    for name in ("prepare", "plan", *MOVE, *checks):
+        with stages.stage(name):
+            getattr(run, name)()
+
+
+class Workers:
+    """Processes that take tasks off one queue, each with connections of its own: forks of this one, where nothing may be open."""
+
+    def __init__(self, start: Callable[[], Run]) -> None:
+        self._pool = ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork"), _begin, (start,))
+        self._pool.submit(int).result()  # here they are forked
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def share(self, run: Run, checks: tuple[str, ...], stages: Stages) -> None:
+        """The run by all workers; what no two can do at once is done by this process."""
+        with stages.stage("prepare"):
+            run.prepare()
+        with stages.stage("plan"):
+            largest = max(stored_bytes(run.database, collection.name) for collection in run.domain.collections)
+            run.plan(min(CHUNK_BYTES, largest // WORKERS + 1))
+        with stages.stage(", ".join(MOVE_LOT)):
+            self._all([(MOVE_LOT, [lot]) for lot in run.lots])
+        for name in ("delete", "settle"):
+            with stages.stage(name):
+                getattr(run, name)()
+        if checks:
+            with stages.stage("checks"):
+                # The longest first.
+                of_lots = [((name,), [lot]) for name in CHECK_LOT if name in checks for lot in run.lots]
+                self._all([*of_lots, *(((name,), run.lots) for name in checks if name not in CHECK_LOT)])
+
+    def _all(self, tasks: list[tuple[tuple[str, ...], list[Lot]]]) -> None:
+        for done in [self._pool.submit(_task, *task) for task in tasks]:
+            done.result()
+
+
+# The run of a worker's process.
+_own: Run
+
+
+def _begin(start: Callable[[], Run]) -> None:
+    global _own
+    _own = start()
+
+
+def _task(stages: tuple[str, ...], lots: list[Lot]) -> None:
+    _own.resume()
+    _own.lots = lots
+    for stage in stages:
+        getattr(_own, stage)()
+    # A task of Airflow's ends with its process, and takes nothing along.
+    pa.default_memory_pool().release_unused()
 
 
 def main() -> None:
@@ -48,6 +123,7 @@ def main() -> None:
     parser.add_argument("--uri", required=True, help="of the database to read")
     parser.add_argument("--staging", type=Path, required=True)
     parser.add_argument("--verify", choices=["staged", "live"], help="also check everything, live against a second reading, too")
+    parser.add_argument("--workers", type=int, choices=[1, WORKERS], default=WORKERS)
     parser.add_argument("--started", type=float, required=True, help="when this process was started, on the monotonic clock")
     parser.add_argument("--server", action="append", default=[], metavar="NAME=PID", help="whose CPU to report, too")
     parser.add_argument("--costs", type=Path, required=True, help="the file to write")
@@ -55,14 +131,24 @@ def main() -> None:
     stages = Stages({name: int(pid) for name, pid in (pair.split("=") for pair in given.server)})
     with stages.stage("imports", since=given.started):
         domain = DATA_SETS[given.data_set].domain
-    with MongoClient[Any](given.uri) as client, psycopg.connect(os.environ["TARGET"]) as conn:
-        run = Run(client.get_default_database(), conn, domain, given.staging, "bench")
-        checks = {"staged": VERIFY, "live": (*VERIFY, "live")}
-        for name in ("prepare", "plan", *MOVE, *([*checks[given.verify], "report"] if given.verify else [])):
-            with stages.stage(name):
-                outcome = getattr(run, name)()
-        if given.verify and not outcome["passed"]:
-            raise SystemExit(f"the run is red: {json.dumps(outcome['failures'])[:2000]}")
+    checks = {None: (), "staged": VERIFY, "live": (*VERIFY, "live")}[given.verify]
+
+    def start() -> Run:
+        client, conn = MongoClient[Any](given.uri), psycopg.connect(os.environ["TARGET"])
+        return Run(client.get_default_database(), conn, domain, given.staging, "bench")
+
+    with Workers(start) if given.workers > 1 else nullcontext() as workers:
+        run = start()
+        if workers:
+            workers.share(run, checks, stages)
+        else:
+            one_after_another(run, checks, stages)
+        if checks:
+            with stages.stage("report"):
+                report = run.report()
+            if not report["passed"]:
+                raise SystemExit(f"the run is red: {json.dumps(report['failures'])[:2000]}")
+        run.conn.close()
     given.costs.write_text(json.dumps(stages.costs))
 
 

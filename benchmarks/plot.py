@@ -15,7 +15,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 # Ours in one hue, the limit apart, everybody else grey.
-COLOURS = {"ours": "#1f6f8b", "ours_live": "#17536a", "ours_unverified": "#5aa9c4", "ours_dag": "#99d0e2", "limit": "#2e2e2e"}
+COLOURS = {
+    "ours": "#1f6f8b",
+    "ours_live": "#17536a",
+    "ours_one_worker": "#0f3a4a",
+    "ours_unverified": "#5aa9c4",
+    "ours_dag": "#99d0e2",
+    "limit": "#2e2e2e",
+}
 OTHERS = "#b8b8b8"
 FIGURES = (("seconds", "seconds"), ("documents_per_s", "documents/s"), ("rows_per_s", "rows/s"), ("peak_rss_mb", "peak memory, MB"))
 

@@ -50,13 +50,16 @@ def profile(costs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     ]
 
 
-def checking_percent(stages: Iterable[Mapping[str, Any]]) -> float | None:
-    """What verification costs, in percent of extracting, normalising and loading; None where nothing was verified."""
+def checking_percents(stages: Iterable[Mapping[str, Any]]) -> tuple[float, float] | None:
+    """What verification costs in percent of extracting, normalising and loading, without and with the second reading.
+
+    None where the stages did not come one after another.
+    """
     seconds = {stage["stage"]: stage["seconds"] for stage in stages}
-    if not set(CHECKING) <= seconds.keys():
+    if not {*MOVING, *CHECKING, "live"} <= seconds.keys():
         return None
-    checking = sum(seconds[name] for name in CHECKING) + seconds.get("live", 0)
-    return round(100 * checking / sum(seconds[name] for name in MOVING), 1)
+    moving, checking = (sum(seconds[name] for name in names) for names in (MOVING, CHECKING))
+    return round(100 * checking / moving, 1), round(100 * (checking + seconds["live"]) / moving, 1)
 
 
 def merge_summary(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,8 +106,11 @@ def text(details: Mapping[str, Any]) -> str:
         parts += [f"{head} {found['source_mb_per_s']:,} MB/s", table(*contenders_table(found))]
         for who, stages in found["profile"].items():
             parts += [f"  {who}, stage by stage, medians", table(*profile_table(stages))]
-            if (percent := checking_percent(stages)) is not None:
-                parts.append(f"  Verification costs {percent:.0f} % of extract + normalise + load.")
+            if percents := checking_percents(stages):
+                staged, live = percents
+                parts.append(
+                    f"  Verification costs {staged:.0f} % of extract + normalise + load, {live:.0f} % with a second reading."
+                )
     if details["series"]:
         parts += ["ours, by the number of documents", table(*series_table(details["series"]))]
     if merge := details["merge"]:

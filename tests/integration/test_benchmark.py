@@ -26,22 +26,25 @@ def bench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_ours_and_the_limit_are_measured_side_by_side(tmp_path: Path) -> None:
     data = ("--data", "webhooks=20", "--data", "merge=300")
-    done = bench(tmp_path, *data, "--contenders", "ours,ours_live,ours_unverified,limit", "--runs", "1")
+    done = bench(tmp_path, *data, "--contenders", "ours,ours_live,ours_one_worker,ours_unverified,limit", "--runs", "1")
 
     assert done.returncode == 0, done.stderr
     latest = json.loads((tmp_path / "results" / "latest.json").read_text())
     found = json.loads((tmp_path / "results" / "details.json").read_text())["data_sets"]["webhooks"]
     assert {name: set(each) for name, each in latest.items()} == {
-        "webhooks": {"ours", "ours_live", "ours_unverified", "limit", "rows", "peak_rss_mb"},
+        "webhooks": {"ours", "ours_live", "ours_one_worker", "ours_unverified", "limit", "rows", "peak_rss_mb"},
         "merge": {"ours", "limit", "rows", "peak_rss_mb", "wal_mb"},
     }
     assert latest["merge"]["rows"] == 3
-    assert set(latest["webhooks"]["peak_rss_mb"]) == {"ours", "ours_live", "ours_unverified", "limit"}
+    assert set(latest["webhooks"]["peak_rss_mb"]) == {"ours", "ours_live", "ours_one_worker", "ours_unverified", "limit"}
     # A row for each webhook and each of its logs, whoever wrote them.
     assert {latest["webhooks"]["rows"]} == {each["rows"] for each in found["contenders"].values()} == {225}
     assert [stage["stage"] for stage in found["profile"]["ours"]] == [
+        "imports", "prepare", "plan", "extract, normalise, load", "delete", "settle", "checks", "report", "the rest",
+    ]  # fmt: skip
+    assert [stage["stage"] for stage in found["profile"]["ours_one_worker"]] == [
         "imports", "prepare", "plan", "extract", "normalise", "load", "delete", "settle", "row_counts", "checksums",
-        "references", "uniqueness", "round_trip", "report", "the rest",
+        "references", "uniqueness", "round_trip", "live", "report", "the rest",
     ]  # fmt: skip
     assert "Verification costs" in done.stdout
     assert [each.name for each in tmp_path.iterdir() if each.name in ("children.json", "scratch", "frames", "postgres18")] == []
@@ -144,5 +147,6 @@ def test_a_summary_is_the_median_with_the_extremes() -> None:
 def test_the_cost_of_verification_is_a_share_of_moving_the_data() -> None:
     seconds = {"imports": 5.0, "extract": 1.0, "normalise": 2.0, "load": 1.0, "row_counts": 0.5, "checksums": 2.0, "report": 0.0}
     seconds |= {"references": 0.2, "uniqueness": 0.2, "round_trip": 0.1}
-    assert report.checking_percent({"stage": name, "seconds": each} for name, each in seconds.items()) == 75.0
-    assert report.checking_percent([{"stage": "extract", "seconds": 1.0}]) is None
+    seconds |= {"live": 1.0}
+    assert report.checking_percents({"stage": name, "seconds": each} for name, each in seconds.items()) == (75.0, 100.0)
+    assert report.checking_percents([{"stage": "extract, normalise, load", "seconds": 1.0}]) is None
