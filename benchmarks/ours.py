@@ -12,9 +12,9 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,29 +37,29 @@ MOVE_LOT, CHECK_LOT = ("extract", "normalise", "load"), ("checksums", "live", "r
 
 
 class Stages:
-    """What each stage cost, in their order."""
+    """What each stage cost, in their order: one begins where the one before it ended, the first where this process was started."""
 
-    def __init__(self, servers: dict[str, int]) -> None:
-        self._servers = servers
+    def __init__(self, servers: Mapping[str, int], started: float) -> None:
+        self._servers, self._ended = servers, started
+        self._cpu = self._cpu_seconds() | {"ours": 0.0}
         self.costs: list[dict[str, Any]] = []
 
-    @contextmanager
-    def stage(self, name: str, since: float | None = None) -> Iterator[None]:
-        """Notes what the block costs, or what this process has cost since that moment."""
-        before, started = self._cpu(own=since is None), time.monotonic() if since is None else since
-        yield
-        cpu = {each: round(seconds - before[each], 3) for each, seconds in self._cpu().items()}
-        self.costs.append({"stage": name, "seconds": round(time.monotonic() - started, 3), "cpu": cpu})
+    def end(self, name: str) -> None:
+        """Notes what has been spent since the end of the stage before."""
+        cpu, now = self._cpu_seconds(), time.monotonic()
+        spent = {who: round(seconds - self._cpu[who], 3) for who, seconds in cpu.items()}
+        self.costs.append({"stage": name, "seconds": round(now - self._ended, 3), "cpu": spent})
+        self._cpu, self._ended = cpu, now
 
-    def _cpu(self, *, own: bool = True) -> dict[str, float]:
-        return {"ours": cpu_seconds(os.getpid()) if own else 0.0} | {name: cpu_seconds(pid) for name, pid in self._servers.items()}
+    def _cpu_seconds(self) -> dict[str, float]:
+        return {name: cpu_seconds(pid) for name, pid in {"ours": os.getpid(), **self._servers}.items()}
 
 
 def one_after_another(run: Run, checks: tuple[str, ...], stages: Stages) -> None:
     """The run by this process alone."""
     for name in ("prepare", "plan", *MOVE, *checks):
-        with stages.stage(name):
-            getattr(run, name)()
+        getattr(run, name)()
+        stages.end(name)
 
 
 class Workers:
@@ -77,21 +77,21 @@ class Workers:
 
     def share(self, run: Run, checks: tuple[str, ...], stages: Stages) -> None:
         """The run by all workers; what no two can do at once is done by this process."""
-        with stages.stage("prepare"):
-            run.prepare()
-        with stages.stage("plan"):
-            largest = max(stored_bytes(run.database, collection.name) for collection in run.domain.collections)
-            run.plan(min(CHUNK_BYTES, largest // WORKERS + 1))
-        with stages.stage(", ".join(MOVE_LOT)):
-            self._all([(MOVE_LOT, [lot]) for lot in run.lots])
+        run.prepare()
+        stages.end("prepare")
+        largest = max(stored_bytes(run.database, collection.name) for collection in run.domain.collections)
+        run.plan(min(CHUNK_BYTES, largest // WORKERS + 1))
+        stages.end("plan")
+        self._all([(MOVE_LOT, [lot]) for lot in run.lots])
+        stages.end(", ".join(MOVE_LOT))
         for name in ("delete", "settle"):
-            with stages.stage(name):
-                getattr(run, name)()
+            getattr(run, name)()
+            stages.end(name)
         if checks:
-            with stages.stage("checks"):
-                # The longest first.
-                of_lots = [((name,), [lot]) for name in CHECK_LOT if name in checks for lot in run.lots]
-                self._all([*of_lots, *(((name,), run.lots) for name in checks if name not in CHECK_LOT)])
+            # The longest first.
+            of_lots = [((name,), [lot]) for name in CHECK_LOT if name in checks for lot in run.lots]
+            self._all([*of_lots, *(((name,), run.lots) for name in checks if name not in CHECK_LOT)])
+            stages.end("checks")
 
     def _all(self, tasks: list[tuple[tuple[str, ...], list[Lot]]]) -> None:
         for done in [self._pool.submit(_task, *task) for task in tasks]:
@@ -128,9 +128,9 @@ def main() -> None:
     parser.add_argument("--server", action="append", default=[], metavar="NAME=PID", help="whose CPU to report, too")
     parser.add_argument("--costs", type=Path, required=True, help="the file to write")
     given = parser.parse_args()
-    stages = Stages({name: int(pid) for name, pid in (pair.split("=") for pair in given.server)})
-    with stages.stage("imports", since=given.started):
-        domain = DATA_SETS[given.data_set].domain
+    stages = Stages({name: int(pid) for name, pid in (pair.split("=") for pair in given.server)}, given.started)
+    stages.end("imports")
+    domain = DATA_SETS[given.data_set].domain
     checks = {None: (), "staged": VERIFY, "live": (*VERIFY, "live")}[given.verify]
 
     def start() -> Run:
@@ -144,8 +144,8 @@ def main() -> None:
         else:
             one_after_another(run, checks, stages)
         if checks:
-            with stages.stage("report"):
-                report = run.report()
+            report = run.report()
+            stages.end("report")
             if not report["passed"]:
                 raise SystemExit(f"the run is red: {json.dumps(report['failures'])[:2000]}")
         run.conn.close()
