@@ -11,6 +11,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pgpq
 import psycopg
@@ -24,8 +25,11 @@ from benchmarks.data import DATA_SETS
 from mongo2pg.model import Table
 from mongo2pg.schema import build_post_data, create_tables
 
+if TYPE_CHECKING:
+    from mongo2pg.staging import StagingPath
 
-def finished_rows(staging: Path, table: Table) -> pa.Table | None:
+
+def finished_rows(staging: StagingPath, table: Table) -> pa.Table | None:
     """The table's rows as a run staged them, without the columns that no table has."""
     files = sorted(staging.glob(f"**/frames/{table.name}/*.parquet"))
     frames = pa.concat_tables([pq.read_table(file) for file in files])

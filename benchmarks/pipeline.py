@@ -248,7 +248,7 @@ def _object_to_array(value: Value | None) -> Value:
     )
 
 
-_NAMES = {kind: encode(name) for kind, name in {None: "missing", **TYPE_NAMES}.items()}
+_NAMES: dict[int | None, Value] = {None: encode("missing"), **{kind: encode(name) for kind, name in TYPE_NAMES.items()}}
 _UNARY: dict[str, Callable[[Value | None], Value]] = {
     "$isArray": lambda value: _boolean(value is not None and value.kind == ARRAY),
     "$type": lambda value: _NAMES[value and value.kind],

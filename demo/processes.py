@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -243,14 +244,14 @@ def end(children: Iterable[Child]) -> None:
                 process.send_signal(child.stop_signal)
     signalled = time.monotonic()
     for child in children:
-        _poll(lambda child=child: not child.alive(), signalled + child.patience)
+        _wait_while(child.alive, signalled + child.patience)
         # Processes of the session keep it in being even after its leader has gone, so its number cannot have been given away.
         rest = {*members[child.pid], *child.session()}
         for process in rest:
             with contextlib.suppress(psutil.Error):
                 if process.is_running() and _session_of(process) == child.pid:
                     process.kill()
-        _poll(lambda rest=rest: not any(map(runs, rest)), time.monotonic() + 5)
+        _wait_while(partial(_any_runs, rest), time.monotonic() + 5)
         if child.popen:
             child.popen.wait()
 
@@ -258,13 +259,17 @@ def end(children: Iterable[Child]) -> None:
 def runs(process: psutil.Process) -> bool:
     """False for a zombie too: after its launcher was killed nobody may ever collect it."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
 
-def _poll(condition: Callable[[], bool], deadline: float) -> None:
-    while not condition() and time.monotonic() < deadline:
+def _any_runs(processes: Iterable[psutil.Process]) -> bool:
+    return any(map(runs, processes))
+
+
+def _wait_while(condition: Callable[[], bool], deadline: float) -> None:
+    while condition() and time.monotonic() < deadline:
         time.sleep(0.02)
 
 

@@ -67,9 +67,9 @@ def test_the_same_documents_again_while_the_source_moved_on_pp_33(mover: Mover, 
     assert reason(moved(mover, "again", NOON, NOON + 2 * HOUR)) is None
     real = plan.plan_window
 
-    def stuck(*arguments: Any) -> dict[str, Any]:
+    def stuck(database: Any, collection: Any, plan_id: str, moved: window.Window, *arguments: Any) -> dict[str, Any]:
         """Reads the first window for ever, and says otherwise."""
-        made = real(*arguments[:3], window.Window(NOON, NOON + 2 * HOUR), *arguments[4:])
+        made = real(database, collection, plan_id, window.Window(NOON, NOON + 2 * HOUR), *arguments)
         return {**made, "window": {"start": (NOON + 2 * HOUR).isoformat(), "end": (NOON + 4 * HOUR).isoformat(), "lookback": 0}}
 
     monkeypatch.setattr(plan, "plan_window", stuck)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,7 @@ from mongo2pg import extract, load, merge
 from mongo2pg.normalise import Batch, Normaliser, Read, Reject
 
 Mutant = Callable[[], AbstractContextManager[None]]
-Frame = pa.RecordBatch
+Frame: TypeAlias = pa.RecordBatch
 
 
 @contextmanager
