@@ -285,6 +285,20 @@ def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chun
     )
 
 
+def count_deletions(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
+    """How many documents this run and plan deleted or marked, and how many it rejected for that."""
+    row = conn.execute(
+        """
+        SELECT coalesce(sum(cardinality(deleted_ids)), 0),
+               coalesce(sum((SELECT sum(count::bigint) FROM jsonb_each_text(rejected) AS r (reason, count))), 0)
+        FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'delete')
+        """,
+        (*run, collection),
+    ).fetchone() or (0, 0)
+    return int(row[0]), int(row[1])
+
+
 def was_bulk(conn: Connection, run: RunKey, collection: str) -> bool:
     """Whether this run and plan loaded the collection in bulk: then every document it loaded counts as inserted."""
     row = conn.execute(

@@ -102,8 +102,9 @@ def _repair(
     for collection in domain.collections:
         staged = staging.collection(run.plan_id, collection.name)
         _move(database, conn, run, collection, staged)
-        if holders := _holders(conn, run, collection):
-            _move(database, conn, run, collection, staged, _add(database, staged, holders))
+        if not read_json(staged.plan)["with_holders"]:
+            _add(database, staged, _holders(conn, run, collection))
+            _move(database, conn, run, collection, staged)
     create_gone(conn)
     for name, each in found.items():
         conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
@@ -112,11 +113,9 @@ def _repair(
     settle_domain(conn, run, domain, staging, everyone)
 
 
-def _move(
-    database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, first: int = 0
-) -> None:
-    """The plan's chunks from the first one on, from documents to rows."""
-    for chunk in range(first, len(read_json(staging.plan)["bounds"])):
+def _move(database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging) -> None:
+    """The plan's chunks from documents to rows; what is done already is left alone."""
+    for chunk in range(len(read_json(staging.plan)["bounds"])):
         extract_chunk(database, staging, chunk)
         normalise_chunk(collection, staging, chunk)
         load_chunk(conn, run, collection, staging, chunk, partial(read_again, database, collection, staging, chunk))
@@ -151,15 +150,13 @@ def _holders(conn: Connection, run: RunKey, collection: Collection) -> dict[str,
     return holders
 
 
-def _add(database: Database[Any], staging: CollectionStaging, documents: dict[str, str | None]) -> int:
-    """Adds chunks of these documents to the plan; returns the number of the first one."""
+def _add(database: Database[Any], staging: CollectionStaging, documents: dict[str, str | None]) -> None:
+    """Adds chunks of these documents, the holders, to the plan."""
     plan = read_json(staging.plan)
-    first = len(plan["bounds"])
     kept = {name: text for name, text in documents.items() if text is not None}
     added = _ids(database, staging.collection, list(documents), kept)
-    plan |= {"source_before": plan["source_before"] + len(added), "bounds": plan["bounds"] + _chunks(added)}
-    write_json(staging.plan, plan)
-    return first
+    bounds = plan["bounds"] + _chunks(added)
+    write_json(staging.plan, plan | {"source_before": plan["source_before"] + len(added), "bounds": bounds, "with_holders": True})
 
 
 def _ids(database: Database[Any], name: str, documents: Sequence[str], kept: dict[str, str]) -> list[Any]:
@@ -173,7 +170,13 @@ def _chunks(ids: list[Any]) -> list[dict[str, Any]]:
 
 
 def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:
-    """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's."""
+    """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's.
+
+    One that an earlier attempt made is gone on with: what it did counts as this run's.
+    """
+    mark = staging.folder / "repair.json"
+    if mark.exists() and (before := read_json(mark))["compared_by"] == run.plan_id:
+        return run._replace(plan_id=before["plan_id"])
     key = run._replace(plan_id=uuid.uuid4().hex[:12])
     for collection in domain.collections:
         each = found[collection.name]
@@ -189,10 +192,11 @@ def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: R
             "source_before": len(ids),
             "estimated_bytes": 0,
             "bounds": _chunks(ids),
+            "with_holders": False,
         }
         write_json(staging.collection(key.plan_id, collection.name).plan, plan)
         log.info("%s: %s documents are moved again", collection.name, f"{len(ids):,}")
-    write_json(staging.folder / "repair.json", {"plan_id": key.plan_id, "compared_by": run.plan_id})
+    write_json(mark, {"plan_id": key.plan_id, "compared_by": run.plan_id})
     return key
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 MOVE = ("extract", "normalise", "load", "delete", "settle")
 VERIFY = ("row_counts", "checksums", "references", "uniqueness", "round_trip")
 STAGES = ("prepare", "plan", *MOVE, *VERIFY, "report")
+# Those of a run that compares everything and repairs what differs.
+RECONCILE = ("prepare_reconcile", "plan_reconcile", "compare", "rows", "repair", "report")
 
 
 class Run:
@@ -138,22 +140,42 @@ class Run:
         self, *, repair: bool = False, max_repair_ratio: float | None = None, chunk_bytes: int = CHUNK_BYTES
     ) -> dict[str, Any]:
         """A run that compares everything with its source and, with `repair`, moves again what differs; returns the report."""
-        from mongo2pg.reconcile import Reconciler, check_rows, plan_reconcile
-        from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
+        self.prepare_reconcile(repair=repair)
+        self.plan_reconcile(chunk_bytes)
+        self.compare()
+        self.rows()
+        if repair:
+            self.repair(max_repair_ratio)
+        return self.report()
 
+    def prepare_reconcile(self, *, repair: bool = True) -> None:
         books.open_session(self.conn)
         prepare(self.database, self.conn, self.domain, self.staging.root)
         books.start_run(self.conn, self.key, "reconcile", {"mode": "reconcile", "repair": repair}, None)
+
+    def plan_reconcile(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+        from mongo2pg.reconcile import plan_reconcile
+
         self.lots = plan_reconcile(self.database, self.conn, self.domain, self.staging, chunk_bytes)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
+
+    def compare(self) -> None:
+        from mongo2pg.reconcile import Reconciler
+
         for name, chunk in self.chunks():
             staged = self.staging.collection(self.key.plan_id, name)
             Reconciler(self.database, self.conn, self.key, self.domain, self.domain.collection(name), staged).compare(chunk)
+
+    def rows(self) -> None:
+        from mongo2pg.reconcile import check_rows
+
         check_rows(self.database, self.conn, self.key, self.domain, self.staging)
-        if repair:
-            ratio = MAX_REPAIR_RATIO if max_repair_ratio is None else max_repair_ratio
-            repair_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, ratio, self.alive)
-        return self.report()
+
+    def repair(self, max_repair_ratio: float | None = None) -> None:
+        from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
+
+        ratio = MAX_REPAIR_RATIO if max_repair_ratio is None else max_repair_ratio
+        repair_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, ratio, self.alive)
 
     def settle(self) -> None:
         settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)

@@ -30,31 +30,31 @@ from tests.faults.steps import watch
 
 @dataclass(frozen=True)
 class Job:
-    """One run of the auth domain: both ends, its staging and its id."""
+    """One run of the auth domain: both ends, its staging, its id, and its tasks in their order."""
 
     source: str
     target: str
     staging: Path
     run_id: str
     chunk_bytes: int
+    tasks: tuple[str, ...] = STAGES
 
 
 def perform(job: Job, task: str) -> None:
     """One task, with everything that it needs opened before and closed after it."""
     with MongoClient[Any](job.source) as client, psycopg.connect(job.target) as conn:
         run = Run(client.get_default_database(), conn, AUTH, job.staging, job.run_id)
-        if task == "plan":
+        given = {"plan": [job.chunk_bytes], "plan_reconcile": [job.chunk_bytes], "repair": [1]}.get(task, [])
+        if task.startswith("plan"):
             books.open_session(conn)
-            run.plan(job.chunk_bytes)
-            return
-        if task != "prepare":
+        elif not task.startswith("prepare"):
             run.resume()
-        getattr(run, task)()
+        getattr(run, task)(*given)
 
 
 def perform_from(job: Job, first: str) -> None:
     """This task and all that follow it."""
-    for task in STAGES[STAGES.index(first) :]:
+    for task in job.tasks[job.tasks.index(first) :]:
         perform(job, task)
 
 
@@ -63,9 +63,9 @@ def perform_from(job: Job, first: str) -> None:
 
 @dataclass
 class Attempt:
-    """What a process came to that performed the tasks from `first` on: its exit code, -9 for one that was killed."""
+    """What a process came to that performed these tasks: its exit code, -9 for one that was killed."""
 
-    first: str
+    tasks: tuple[str, ...]
     code: int = 0
     finished: list[str] = field(default_factory=list)
     # Of each step that it reached: the task and the kind of step.
@@ -74,19 +74,19 @@ class Attempt:
     @property
     def next(self) -> str | None:
         """The task that a retry begins with; None once all are finished."""
-        return next((task for task in STAGES[STAGES.index(self.first) :] if task not in self.finished), None)
+        return next((task for task in self.tasks if task not in self.finished), None)
 
 
 def attempt(
-    job: Job, first: str = "prepare", *, fatal: tuple[str, int] | None = None, after: float | None = None, clock: int = 0
+    job: Job, first: str | None = None, *, fatal: tuple[str, int] | None = None, after: float | None = None, clock: int = 0
 ) -> Attempt:
-    """Performs the tasks in a process that kills itself at a step of a task, or is killed `after` so many seconds.
+    """Performs the tasks, from `first` on, in a process that kills itself at a step of one, or is killed `after` so many seconds.
 
     `fatal` names the task and the number of the step, from 0 on. The clock of the process is ahead by `clock` seconds.
     """
-    made = Attempt(first)
+    made = Attempt(job.tasks[job.tasks.index(first) if first else 0 :])
     ours, theirs = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_perform_and_say, args=(job, first, fatal, clock, theirs))
+    process = CONTEXT.Process(target=_perform_and_say, args=(job, made.tasks, fatal, clock, theirs))
     process.start()
     theirs.close()
     with ours:
@@ -97,7 +97,7 @@ def attempt(
             while True:
                 kind, *content = ours.recv()
                 if kind == "error":
-                    pytest.fail(f"after {made.finished} of the tasks from {first} on:\n{content[0]}")
+                    pytest.fail(f"after {made.finished} of {made.tasks}:\n{content[0]}")
                 elif kind == "finished":
                     made.finished.append(*content)
                 else:
@@ -110,8 +110,8 @@ def attempt(
     return made
 
 
-def _perform_and_say(job: Job, first: str, fatal: tuple[str, int] | None, clock: int, said: Any) -> None:
-    current = first
+def _perform_and_say(job: Job, tasks: tuple[str, ...], fatal: tuple[str, int] | None, clock: int, said: Any) -> None:
+    current = tasks[0]
     reached_of: Counter[str] = Counter()
 
     def reached(kind: str) -> None:
@@ -124,7 +124,7 @@ def _perform_and_say(job: Job, first: str, fatal: tuple[str, int] | None, clock:
     if clock:
         wrong_clock.shift(clock)
     try:
-        for current in STAGES[STAGES.index(first) :]:
+        for current in tasks:
             perform(job, current)
             reached("end")
             said.send(("finished", current))

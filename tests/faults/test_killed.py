@@ -6,13 +6,19 @@ import random
 
 import pytest
 
-from mongo2pg.run import STAGES
-from tests.faults.conftest import EVERYTHING
+from tests.faults.conftest import EVERYTHING, GROUNDS
 from tests.faults.grounds import Ground, finish, outcome
 from tests.faults.tasks import attempt
 
 # On each ground.
 KILLS = 25 if EVERYTHING else 1
+
+
+@pytest.fixture(params=[*GROUNDS, "damaged"])
+def ground(request: pytest.FixtureRequest) -> Ground:
+    """A reconcile's, too."""
+    chosen: Ground = request.getfixturevalue(request.param)
+    return chosen
 
 
 def test_a_clean_run_passes_and_rejects_for_every_reason_that_settle_has(ground: Ground) -> None:
@@ -29,7 +35,7 @@ def steps_of(ground: Ground, task: str) -> int:
 
 @pytest.mark.skipif(not EVERYTHING, reason="one of make faults: a run for each of some 60 steps")
 def test_a_task_killed_after_any_of_its_steps_does_nothing_twice_and_leaves_nothing_out(ground: Ground) -> None:
-    for task, step in [(each, step) for each in STAGES for step in range(steps_of(ground, each))]:
+    for task, step in [(each, step) for each in ground.tasks for step in range(steps_of(ground, each))]:
         with ground.job() as job:
             killed = attempt(job, fatal=(task, step))
             assert (killed.code, killed.next) == (-9, task)
@@ -40,9 +46,9 @@ def test_a_task_killed_after_any_of_its_steps_does_nothing_twice_and_leaves_noth
 def test_a_run_killed_in_each_of_its_tasks_does_nothing_twice_and_leaves_nothing_out_pp_40(
     ground: Ground, chance: random.Random
 ) -> None:
-    first = "prepare"
+    first = None
     with ground.job() as job:
-        for task in STAGES:
+        for task in ground.tasks:
             killed = attempt(job, first, fatal=(task, chance.randrange(steps_of(ground, task))))
             assert (killed.code, killed.next) == (-9, task)
             first = task
