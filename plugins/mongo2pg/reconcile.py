@@ -108,6 +108,7 @@ class Reconciler:
             self.staging.manifest(chunk),
             {
                 "chunk": chunk,
+                "compared_at": server_time(self.database),
                 "documents": judged.documents,
                 "agreed": agreed,
                 "suspects": suspects,

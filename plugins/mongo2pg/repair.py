@@ -39,12 +39,13 @@ MAX_REPAIR_RATIO = 0.01
 
 class Found(NamedTuple):
     """What a comparison found of a collection: documents that differ, what rows keep of their `_id`s, rows without a document,
-    and how many documents there are."""
+    how many documents there are, and when each chunk was compared."""
 
     differing: list[str]
     kept: dict[str, str]
     gone: list[str]
     documents: int
+    compared_at: list[str]
 
 
 def repair_domain(
@@ -172,10 +173,14 @@ def _chunks(ids: list[Any]) -> list[dict[str, Any]]:
 def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:
     """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's.
 
-    One that an earlier attempt made is gone on with: what it did counts as this run's.
+    One that an earlier attempt made is gone on with, unless something was compared again: what it did counts as this run's.
     """
     mark = staging.folder / "repair.json"
-    if mark.exists() and (before := read_json(mark))["compared_by"] == run.plan_id:
+    comparison = {
+        "compared_by": run.plan_id,
+        "compared_at": {each.name: found[each.name].compared_at for each in domain.collections},
+    }
+    if mark.exists() and comparison.items() <= (before := read_json(mark)).items():
         return run._replace(plan_id=before["plan_id"])
     key = run._replace(plan_id=uuid.uuid4().hex[:12])
     for collection in domain.collections:
@@ -196,7 +201,7 @@ def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: R
         }
         write_json(staging.collection(key.plan_id, collection.name).plan, plan)
         log.info("%s: %s documents are moved again", collection.name, f"{len(ids):,}")
-    write_json(mark, {"plan_id": key.plan_id, "compared_by": run.plan_id})
+    write_json(mark, {"plan_id": key.plan_id, **comparison})
     return key
 
 
@@ -205,7 +210,8 @@ def _found(conn: Connection, run: RunKey, collection: Collection, staging: RunSt
     chunks = [read_json(compared.manifest(chunk)) for chunk in range(len(read_json(compared.plan)["bounds"]))]
     differing = [document_id for chunk in chunks for document_id in chunk["differing"]]
     kept = {document_id: text for chunk in chunks for document_id, text in chunk["kept"].items()}
-    return Found(differing, kept, unexplained_ids(conn, run, collection), sum(chunk["documents"] for chunk in chunks))
+    documents = sum(chunk["documents"] for chunk in chunks)
+    return Found(differing, kept, unexplained_ids(conn, run, collection), documents, [chunk["compared_at"] for chunk in chunks])
 
 
 def _brake(found: dict[str, Found], ratio: float) -> None:

@@ -180,6 +180,26 @@ def test_what_no_window_sees_is_found_and_repaired_and_nothing_else_is_written(m
     assert differences(mover, "again") == set()
 
 
+def test_what_differs_when_the_comparison_is_repeated_is_repaired_too(mover: Mover) -> None:
+    fill(mover.database, users=[user(number) for number in range(1, 4)])
+    mover.passed("first")
+    damage = "UPDATE public.users SET name = 'damaged' WHERE email LIKE 'user1%'"
+    mover.conn.execute(damage)
+    run = mover.run("repair")
+    assert run.reconcile(repair=True)["passed"] is True
+    mover.conn.execute(damage)
+    run.repair()
+    assert mover.column("SELECT name FROM users WHERE id = %s", uuid_of(1)) == ["damaged"], "a repair goes by its comparison"
+    assert run.report()["passed"] is False
+
+    for task in ("compare", "rows", "repair"):  # as somebody does who clears `compare` with what comes after it
+        getattr(run, task)()
+
+    assert mover.column("SELECT name FROM users WHERE id = %s", uuid_of(1)) == ["User 1"]
+    report = run.report()
+    assert (report["passed"], report["collections"][0]["updated"]) == (True, 1)
+
+
 def test_more_than_a_share_is_not_repaired_but_counted(mover: Mover) -> None:
     fill(mover.database, users=[user(number) for number in range(1, 41)])
     mover.passed("first")
