@@ -36,7 +36,7 @@ demo: $(VENV)/.installed ## run everything on this machine, show the report, lea
 test: $(VENV)/.installed $(MOTO)/.installed ## run every test, against real servers that it starts and stops
 	@exec $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-bench: $(VENV)/.installed $(PEER_STAMPS) ## measure speed and memory against the limit and against other tools, about 25 minutes
+bench: $(VENV)/.installed $(PEER_STAMPS) ## measure speed and memory against the limit and against other tools, about 10 minutes
 	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)
 
 faults: $(VENV)/.installed ## kill, cut and starve runs in every way that the tests know, not only some of each: about 20 minutes
