@@ -23,17 +23,16 @@ from pymongo import MongoClient
 
 from benchmarks.data import DATA_SETS
 from benchmarks.measure import cpu_seconds
-from mongo2pg.arrow import pa
 from mongo2pg.plan import Lot
-from mongo2pg.run import MOVE, VERIFY, Run
+from mongo2pg.run import MOVE, MOVE_LOT, VERIFY, Run
 from mongo2pg.window import stored_bytes
 
 # A worker for each of the two cores that the figures are meant for.
 WORKERS = 2
 # Less than the default: several for each worker, so that both have work until the end.
 CHUNK_BYTES = 9 << 20
-# What is done for each lot: stages that follow each other, and checks that do not wait for each other.
-MOVE_LOT, CHECK_LOT = ("extract", "normalise", "load"), ("checksums", "live", "round_trip")
+# The checks of lots, which do not wait for each other.
+CHECK_LOT = ("checksums", "live", "round_trip")
 
 
 class Stages:
@@ -84,7 +83,7 @@ class Workers:
         stages.end("plan")
         self._all([(MOVE_LOT, [lot]) for lot in run.lots])
         stages.end(", ".join(MOVE_LOT))
-        for name in ("delete", "settle"):
+        for name in MOVE[len(MOVE_LOT) :]:
             getattr(run, name)()
             stages.end(name)
         if checks:
@@ -112,8 +111,6 @@ def _task(stages: tuple[str, ...], lots: list[Lot]) -> None:
     _own.lots = lots
     for stage in stages:
         getattr(_own, stage)()
-    # A task of Airflow's ends with its process, and takes nothing along.
-    pa.default_memory_pool().release_unused()
 
 
 def main() -> None:

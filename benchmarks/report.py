@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks.measure import Measured
 from demo.console import table
-from mongo2pg.run import VERIFY
+from mongo2pg.run import MOVE_LOT, VERIFY
 
 # What the checks of a run cost is compared with what these stages cost.
-MOVING, CHECKING = ("extract", "normalise", "load"), (*VERIFY, "report")
+CHECKING = (*VERIFY, "report")
 
 
 def summary(documents: int, rows: int, runs: list[Measured]) -> dict[str, Any]:
@@ -56,9 +56,9 @@ def checking_percents(stages: Iterable[Mapping[str, Any]]) -> tuple[float, float
     None where the stages did not come one after another.
     """
     seconds = {stage["stage"]: stage["seconds"] for stage in stages}
-    if not {*MOVING, *CHECKING, "live"} <= seconds.keys():
+    if not {*MOVE_LOT, *CHECKING, "live"} <= seconds.keys():
         return None
-    moving, checking = (sum(seconds[name] for name in names) for names in (MOVING, CHECKING))
+    moving, checking = (sum(seconds[name] for name in names) for names in (MOVE_LOT, CHECKING))
     return round(100 * checking / moving, 1), round(100 * (checking + seconds["live"]) / moving, 1)
 
 

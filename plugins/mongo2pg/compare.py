@@ -304,13 +304,8 @@ def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
 
 def _judged(conn: Connection, domain: Domain, collection: Collection) -> list[tuple[Table, Column]]:
     """The references that were judged: into another domain only when that one's table is complete."""
-    own = {table.name for table in domain.tables}
-    return [
-        (table, column)
-        for table in collection.tables
-        for column in table.references
-        if column.references in own or schema.is_complete(conn, column.references)
-    ]
+    judged = {table.name for table in domain.tables} | schema.complete_tables(conn)
+    return [(table, column) for table in collection.tables for column in table.references if column.references in judged]
 
 
 def _clear_dangling_options(conn: Connection, references: Sequence[tuple[Table, Column]]) -> None:

@@ -35,8 +35,9 @@ def adoptable(conn: Connection, domain: Domain, windows: Iterable[str]) -> dict[
 
 def _of(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
     found: dict[str, Any] = {}
+    complete = schema.complete_tables(conn)
     for column, prefix in _references(collection):
-        if len(found) >= MOST or not schema.is_complete(conn, column.references):
+        if len(found) >= MOST or column.references not in complete:
             continue
         orphans = _orphans(conn, domain, collection, column, prefix)
         while some := list(islice(orphans, MOST)):

@@ -104,8 +104,7 @@ def _repair(
         staged = staging.collection(run.plan_id, collection.name)
         _move(database, conn, run, collection, staged)
         if not read_json(staged.plan)["with_holders"]:
-            _add(database, staged, _holders(conn, run, collection))
-            _move(database, conn, run, collection, staged)
+            _move(database, conn, run, collection, staged, _add(database, staged, _holders(conn, run, collection)))
     create_gone(conn)
     for name, each in found.items():
         conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
@@ -114,9 +113,11 @@ def _repair(
     settle_domain(conn, run, domain, staging, everyone)
 
 
-def _move(database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging) -> None:
-    """The plan's chunks from documents to rows; what is done already is left alone."""
-    for chunk in range(len(read_json(staging.plan)["bounds"])):
+def _move(
+    database: Database[Any], conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, first: int = 0
+) -> None:
+    """The plan's chunks from the first one on, from documents to rows; what is done already is left alone."""
+    for chunk in range(first, len(read_json(staging.plan)["bounds"])):
         extract_chunk(database, staging, chunk)
         normalise_chunk(collection, staging, chunk)
         load_chunk(conn, run, collection, staging, chunk, partial(read_again, database, collection, staging, chunk))
@@ -151,13 +152,14 @@ def _holders(conn: Connection, run: RunKey, collection: Collection) -> dict[str,
     return holders
 
 
-def _add(database: Database[Any], staging: CollectionStaging, documents: dict[str, str | None]) -> None:
-    """Adds chunks of these documents, the holders, to the plan."""
+def _add(database: Database[Any], staging: CollectionStaging, documents: dict[str, str | None]) -> int:
+    """Adds chunks of these documents, the holders, to the plan; returns the number of the first one."""
     plan = read_json(staging.plan)
     kept = {name: text for name, text in documents.items() if text is not None}
     added = _ids(database, staging.collection, list(documents), kept)
     bounds = plan["bounds"] + _chunks(added)
     write_json(staging.plan, plan | {"source_before": plan["source_before"] + len(added), "bounds": bounds, "with_holders": True})
+    return len(plan["bounds"])
 
 
 def _ids(database: Database[Any], name: str, documents: Sequence[str], kept: dict[str, str]) -> list[Any]:

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 
 # The methods of a run that are its stages, in their order.
-MOVE = ("extract", "normalise", "load", "delete", "settle")
+MOVE_LOT = ("extract", "normalise", "load")  # what is done lot by lot
+MOVE = (*MOVE_LOT, "delete", "settle")
 VERIFY = ("row_counts", "checksums", "references", "uniqueness", "round_trip")
 STAGES = ("prepare", "plan", *MOVE, *VERIFY, "report")
 # Those of a run that compares everything and repairs what differs.
@@ -65,9 +66,12 @@ class Run:
         self.alive = alive
 
     def prepare(self) -> None:
+        self._begin(FULL)
+
+    def _begin(self, mode: str, *, reads: bool = True, **params: Any) -> None:
         books.open_session(self.conn)
-        prepare(self.database, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, FULL, {"mode": FULL}, None)
+        prepare(self.database if reads else None, self.conn, self.domain, self.staging.root)
+        books.start_run(self.conn, self.key, mode, {"mode": mode, **params}, None)
 
     def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
         orphans = adoptable(self.conn, self.domain, moved or ())
@@ -93,9 +97,7 @@ class Run:
 
     def stage_replay(self) -> None:
         """The first half of a replay: the documents of open rejects as frames."""
-        books.open_session(self.conn)
-        prepare(None, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, REPLAY, {"mode": REPLAY}, None)
+        self._begin(REPLAY, reads=False)
         self.lots = plan_replay(self.conn, self.domain, self.staging)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
         claim(self.conn, self.key, self.domain, self.alive)
@@ -130,9 +132,7 @@ class Run:
 
     def delete_alone(self, max_delete_ratio: float = MAX_DELETE_RATIO) -> dict[str, Deletion]:
         """A run that moves nothing and takes out what is gone."""
-        books.open_session(self.conn)
-        prepare(self.database, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, DELETES, {"mode": DELETES}, None)
+        self._begin(DELETES)
         self.key = self.key._replace(plan_id=plan_deletes(self.conn, self.domain, self.staging))
         return self.delete(max_delete_ratio)
 
@@ -149,9 +149,7 @@ class Run:
         return self.report()
 
     def prepare_reconcile(self, *, repair: bool = True) -> None:
-        books.open_session(self.conn)
-        prepare(self.database, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, "reconcile", {"mode": "reconcile", "repair": repair}, None)
+        self._begin("reconcile", repair=repair)
 
     def plan_reconcile(self, chunk_bytes: int = CHUNK_BYTES) -> None:
         from mongo2pg.reconcile import plan_reconcile

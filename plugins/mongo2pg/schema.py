@@ -59,13 +59,8 @@ def exists(conn: Connection, table: str) -> bool:
     return conn.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{TARGET}.{table}",)).fetchone() == (True,)
 
 
-def is_complete(conn: Connection, table: str) -> bool:
-    """Whether the table's first load settled: its primary key is built then, and not before."""
-    return table in complete_tables(conn)
-
-
 def complete_tables(conn: Connection) -> set[str]:
-    """The tables of which `is_complete` holds."""
+    """The tables whose first load settled: their primary keys are built then, and not before."""
     rows = conn.execute(
         """
         SELECT c.relname FROM pg_constraint p JOIN pg_class c ON c.oid = p.conrelid

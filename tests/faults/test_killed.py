@@ -12,13 +12,8 @@ from tests.faults.tasks import attempt
 
 # On each ground.
 KILLS = 25 if EVERYTHING else 1
-
-
-@pytest.fixture(params=[*GROUNDS, "damaged"])
-def ground(request: pytest.FixtureRequest) -> Ground:
-    """A reconcile's, too."""
-    chosen: Ground = request.getfixturevalue(request.param)
-    return chosen
+# A reconcile's, too.
+pytestmark = pytest.mark.parametrize("ground", [*GROUNDS, "damaged"], indirect=True)
 
 
 def test_a_clean_run_passes_and_rejects_for_every_reason_that_settle_has(ground: Ground) -> None:
