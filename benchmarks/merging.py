@@ -98,8 +98,8 @@ class Merging:
         for step in steps.values():
             step()
             moments.append(time.perf_counter())
-        seconds = {name: round(end - begin, 3) for name, (begin, end) in zip(steps, pairwise(moments), strict=True)}
-        return {**seconds, "seconds": round(moments[-1] - moments[0], 3), "wal_mb": round((self._written() - before) / 1e6, 3)}
+        seconds = {name: round(end - begin, 6) for name, (begin, end) in zip(steps, pairwise(moments), strict=True)}
+        return {**seconds, "seconds": round(moments[-1] - moments[0], 6), "wal_mb": round((self._written() - before) / 1e6, 3)}
 
     def _written(self) -> int:
         """Bytes of WAL since the server began."""

@@ -66,7 +66,7 @@ def merge_summary(found: Mapping[str, Any]) -> dict[str, Any]:
     """What a window that changes rows costs beside the bare statement."""
     costs = {
         name: {
-            "seconds": round(median(one["seconds"] for one in found[name]), 3),
+            "seconds": round(median(one["seconds"] for one in found[name]), 6),
             "min": min(one["seconds"] for one in found[name]),
             "max": max(one["seconds"] for one in found[name]),
             "steps": {step: round(median(one[step] for one in found[name]), 3) for step in steps},

@@ -150,3 +150,12 @@ def test_the_cost_of_verification_is_a_share_of_moving_the_data() -> None:
     seconds |= {"live": 1.0}
     assert report.checking_percents({"stage": name, "seconds": each} for name, each in seconds.items()) == (75.0, 100.0)
     assert report.checking_percents([{"stage": "extract, normalise, load", "seconds": 1.0}]) is None
+
+
+def test_a_statement_that_takes_less_than_a_millisecond_takes_some_time() -> None:
+    one = {"load": 0.002, "settle": 0.001, "insert": 0.0002, "wal_mb": 0.1}
+    runs = {"ours": [{**one, "seconds": 0.003}], "bare": [{**one, "seconds": 0.0002}]}
+
+    merge = report.merge_summary({"rows": {"table": 300, "changed": 3}, **runs})
+
+    assert [row[4] for row in report.merge_table(merge)[1]] == ["15.00", "1.00"]
