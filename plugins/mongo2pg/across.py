@@ -10,14 +10,11 @@ from pymongo.database import Database
 
 from mongo2pg import books, gate, schema
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.count import count_domain
 from mongo2pg.model import Domain
 from mongo2pg.references import check_references, waited
-from mongo2pg.round_trip import round_trip_chunk
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import RunStaging, read_json
 from mongo2pg.uniqueness import check_uniqueness
-from mongo2pg.verify import verify_chunk
 
 if TYPE_CHECKING:
     from mongo2pg.staging import StagingPath
@@ -70,6 +67,10 @@ def _pending(conn: Connection, domain: Domain) -> bool:
 
 
 def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
+    from mongo2pg.count import count_domain
+    from mongo2pg.round_trip import round_trip_chunk
+    from mongo2pg.verify import verify_chunk
+
     count_domain(database, conn, run, domain, staging)
     for collection in domain.collections:
         staged = staging.collection(run.plan_id, collection.name)

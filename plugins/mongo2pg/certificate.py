@@ -18,7 +18,7 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.differences import READ, excerpts
 from mongo2pg.model import Domain
 from mongo2pg.queries import INCLUDE
-from mongo2pg.rejects import REASONS
+from mongo2pg.reasons import REASONS
 from mongo2pg.staging import written
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mongo2pg import identity
+from mongo2pg import id_columns
+from mongo2pg.bson_types import ARRAY, DOCUMENT, NULL, OBJECT_ID
 from mongo2pg.columns import Left, column_of, leave_long, places, strings
-from mongo2pg.elements import ARRAY, DOCUMENT, NULL, OBJECT_ID, Content, Field, Keys, Mask, Positions, together, walk
+from mongo2pg.elements import Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.jsontexts import object_id_texts, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.rows import declared_tree
@@ -58,7 +59,7 @@ class CleanReader:
         documents = np.flatnonzero(~rows.left.rows)
         tables = {self._root.name: Part(_filtered(columns, ~rows.left.rows), documents)}
         ids = np.frombuffer(columns["id"].buffers()[1], np.uint8).reshape(-1, 16)
-        texts = identity.texts_from_uuids(ids.tobytes()) if any(len(child.parent) for child in children) else []
+        texts = id_columns.texts_from_uuids(ids.tobytes()) if any(len(child.parent) for child in children) else []
         for child in children:
             tables[child.table.name] = child.part(~rows.left.rows[child.parent], ids, texts)
         return Clean(tables, rows.left.rows)
@@ -182,17 +183,17 @@ class _Elements:
             names = self._columns[self._child.key or self._child.columns[0].name].filter(pa.array(stay)).dictionary_encode()
             written = [orjson.dumps(name) for name in names.dictionary.to_pylist()]
             keys = [written[code] for code in names.indices.to_pylist()]
-            return identity.child_ids(texts, path, "key" if kind == "map" else "value", keys)
+            return id_columns.child_ids(texts, path, "key" if kind == "map" else "value", keys)
         by_ordinal = [b"%d" % ordinal for ordinal in self._ordinal[stay].tolist()]
         if kind == "scalars":
-            return identity.child_ids(texts, path, "ordinal", by_ordinal)
+            return id_columns.child_ids(texts, path, "ordinal", by_ordinal)
         own, has_own = self._rows.object_ids("source_id")
         own, has_own = own[stay], (has_own & ~_shared(self.parent, own, has_own))[stay]
         quoted = np.ascontiguousarray(object_id_texts(own)[:, 8:34]).view("S26").ravel().tolist()
         ids = np.zeros((len(texts), 16), np.uint8)
         for which, name, keys in ((has_own, "id", quoted), (~has_own, "ordinal", by_ordinal)):
             index = np.flatnonzero(which)
-            made = identity.child_ids([texts[i] for i in index], path, name, [keys[i] for i in index])
+            made = id_columns.child_ids([texts[i] for i in index], path, name, [keys[i] for i in index])
             ids[index] = np.frombuffer(made, np.uint8).reshape(-1, 16)
         return ids.tobytes()
 

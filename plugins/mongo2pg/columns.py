@@ -15,27 +15,10 @@ import pyarrow.compute as pc
 from bson.errors import InvalidBSON
 from numpy.typing import NDArray
 
-from mongo2pg import identity
+from mongo2pg import id_columns
+from mongo2pg.bson_types import ARRAY, BOOLEAN, DATE, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 from mongo2pg.decode import MalformedError, read_value
-from mongo2pg.elements import (
-    ARRAY,
-    BOOLEAN,
-    DATE,
-    DOUBLE,
-    INT32,
-    INT64,
-    NULL,
-    OBJECT_ID,
-    STRING,
-    Content,
-    Field,
-    Keys,
-    Mask,
-    Positions,
-    ends,
-    together,
-    walk,
-)
+from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk
 from mongo2pg.jsontexts import invalid_texts, octets_of, texts
 from mongo2pg.model import Column
 from mongo2pg.values import ARROW_TYPES, FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, fill, uuid_array
@@ -168,7 +151,7 @@ def _booleans(content: Content, column: Column, fields: list[Field], left: Left)
 def _uuids(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
     at, missing = places(fields, OBJECT_ID, left)
     packed = content.object_ids(at)
-    ids = uuid_array(identity.uuids_from_objectids(packed.tobytes()).tobytes())
+    ids = uuid_array(id_columns.uuids_from_objectids(packed.tobytes()).tobytes())
     if not missing.any():
         return ids
     present = pa.py_buffer(np.packbits(~missing, bitorder="little"))

@@ -105,6 +105,20 @@ def _decode_one(raw: bytes) -> dict[str, Any] | MalformedError:
         return fault
 
 
+def value_at(content: bytes, path: str) -> Any:
+    """The value at a dotted path (array positions as numbers) of a document; None where there is none."""
+    (document,) = decode_batch([content])
+    if isinstance(document, MalformedError):
+        return None
+    value: Any = document
+    for key in path.split("."):
+        if isinstance(value, list):
+            value = value[int(key)] if int(key) < len(value) else None
+        elif isinstance(value, dict):
+            value = value.get(key)
+    return value
+
+
 def decode_exactly(raw: bytes) -> dict[str, Any]:
     """The document with every BSON type told apart; raises `MalformedError`."""
     if len(raw) < 5 or struct.unpack_from("<i", raw)[0] != len(raw):

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from bson.objectid import ObjectId
 from psycopg import sql
 from pymongo.database import Database
@@ -22,7 +21,7 @@ from pymongo.database import Database
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.errors import DeleteError, PermanentError
-from mongo2pg.identity import objectid_from_uuid, uuids_from_objectids
+from mongo2pg.identity import objectid_from_uuid
 from mongo2pg.model import Collection, Domain
 from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import DELETES, FULL, exists, scope, server_time, write_pointer
@@ -169,6 +168,10 @@ def _ids_between(database: Database[Any], name: str, page: list[tuple[bytes, boo
     )
     if low is None or high is None or not exists(database, name):
         return set()
+    import numpy as np  # a first load, of which nothing can be gone, does without
+
+    from mongo2pg.id_columns import uuids_from_objectids
+
     bounds: tuple[list[Any], list[Any]] = ([("_id", low)], [("_id", _next(high))])
     found: set[bytes] = set()
     with database[name].find_raw_batches({}, {"_id": 1}, hint=[("_id", 1)]) as cursor:

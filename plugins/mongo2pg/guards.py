@@ -15,7 +15,6 @@ from psycopg import sql
 
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
-from mongo2pg.count import name_read
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.plan import FULL, RECONCILE, scope
 from mongo2pg.queries import TARGET
@@ -126,5 +125,7 @@ def judge_tables(
 def _is_read_in_full(conn: Connection, staging: CollectionStaging) -> bool:
     if scope(staging) in (FULL, RECONCILE):
         return True
+    from mongo2pg.count import name_read  # with Arrow, which the check of whole tables does without
+
     name_read(conn, staging, [])
     return False

@@ -12,15 +12,11 @@ and 5.0 are one `_id` to MongoDB, and with another form for embedded documents t
 
 from __future__ import annotations
 
-import hashlib
 import re
 import uuid
-from collections.abc import Sequence
 from decimal import Context, Decimal
 from typing import Any
 
-import numpy as np
-import orjson
 from bson.binary import Binary
 from bson.code import Code
 from bson.decimal128 import Decimal128
@@ -32,7 +28,6 @@ from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
-from numpy.typing import NDArray
 
 from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 
@@ -46,19 +41,9 @@ HEX_OBJECT_ID = re.compile(r"[0-9a-fA-F]{24}")
 
 def uuid_from_objectid(oid: ObjectId) -> uuid.UUID:
     """The version 8 UUID that carries the ObjectId; `objectid_from_uuid` gives it back."""
-    return uuid.UUID(bytes=uuids_from_objectids(oid.binary).tobytes())
-
-
-def uuids_from_objectids(packed: bytes) -> NDArray[np.uint8]:
-    """The same for many at once: n × 12 packed bytes in, an n × 16 array of UUID bytes out."""
-    oid = np.frombuffer(packed, np.uint8).reshape(-1, 12)
-    out = np.zeros((len(oid), 16), np.uint8)
-    out[:, 0:6] = oid[:, 0:6]
-    out[:, 6] = 0x80 | oid[:, 6] >> 4
-    out[:, 7] = (oid[:, 6] & 0x0F) << 4 | oid[:, 7] >> 4
-    out[:, 8] = 0x80 | oid[:, 7] & 0x0F
-    out[:, 9:13] = oid[:, 8:12]
-    return out
+    b = oid.binary
+    marked = bytes([0x80 | b[6] >> 4, (b[6] & 0x0F) << 4 | b[7] >> 4, 0x80 | b[7] & 0x0F])
+    return uuid.UUID(bytes=b[0:6] + marked + b[8:] + b"\0\0\0")
 
 
 def objectid_from_uuid(value: uuid.UUID) -> ObjectId | None:
@@ -67,6 +52,11 @@ def objectid_from_uuid(value: uuid.UUID) -> ObjectId | None:
     if b[6] >> 4 != 8 or b[8] & 0xF0 != 0x80 or b[13:] != b"\0\0\0":
         return None
     return ObjectId(b[0:6] + bytes([(b[6] & 0x0F) << 4 | b[7] >> 4, (b[7] & 0x0F) << 4 | b[8] & 0x0F]) + b[9:13])
+
+
+def uuid_text(packed: bytes) -> str:
+    """The 36 characters of a UUID's 16 bytes."""
+    return str(uuid.UUID(bytes=packed))
 
 
 def id_from_value(value: Any) -> uuid.UUID:
@@ -150,38 +140,6 @@ def _by_value(value: Any) -> Any:
 def _decimal(value: int | float | Decimal128) -> Decimal:
     """The number, exactly."""
     return value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
-
-
-def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence[bytes]) -> bytes:
-    """UUIDv5 of the JSON list [parent id, path, kind, key] for each (parent, key): n × 16 packed bytes.
-
-    `parent_text` holds the parents' ids as 36-character texts, `keys` the keys already written as JSON.
-    """
-    middle = b'",' + orjson.dumps(path) + b"," + orjson.dumps(kind) + b","
-    start = hashlib.sha1(NAMESPACE.bytes + b'["', usedforsecurity=False)
-    parts = []
-    previous, prefix = None, start
-    for parent, key in zip(parent_text, keys, strict=True):
-        if parent is not previous:
-            previous, prefix = parent, start.copy()
-            prefix.update(parent + middle)
-        digest = prefix.copy()
-        digest.update(key + b"]")
-        parts.append(digest.digest()[:16])
-    ids = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16).copy()
-    ids[:, 6] = ids[:, 6] & 0x0F | 0x50  # RFC 9562, 5.5: version 5 …
-    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # … and the variant
-    return ids.tobytes()
-
-
-def texts_from_uuids(packed: bytes) -> list[bytes]:
-    """The 36-character texts of n × 16 packed bytes."""
-    digits = packed.hex().encode()
-    return [
-        b"%b-%b-%b-%b-%b"
-        % (digits[i : i + 8], digits[i + 8 : i + 12], digits[i + 12 : i + 16], digits[i + 16 : i + 20], digits[i + 20 : i + 32])
-        for i in range(0, len(digits), 32)
-    ]
 
 
 def bson_order(value: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Extended JSON of many BSON values at once, exactly as `values.extended_json` writes it.
+"""Extended JSON of many BSON values at once, exactly as `extended_json` writes it.
 
 BSON and JSON put things in the same order. So each piece of text (a brace, a key, a number) is noted with the position
 in the buffer that it comes from, level by level and type by type; sorted by position, the pieces are the text.
@@ -11,26 +11,11 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mongo2pg.bson_types import ARRAY, BOOLEAN, DATE, DOCUMENT, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 from mongo2pg.decode import MalformedError, read_value
-from mongo2pg.elements import (
-    ARRAY,
-    BOOLEAN,
-    DATE,
-    DOCUMENT,
-    DOUBLE,
-    INT32,
-    INT64,
-    NULL,
-    OBJECT_ID,
-    STRING,
-    Content,
-    Keys,
-    Mask,
-    Positions,
-    ends,
-    walk,
-)
-from mongo2pg.values import LARGE_DOUBLE, UnfitError, extended_json
+from mongo2pg.elements import Content, Keys, Mask, Positions, ends, walk
+from mongo2pg.errors import UnfitError
+from mongo2pg.extended_json import LARGE_DOUBLE, extended_json
 
 # Levels of documents in documents that are walked; what lies deeper is rare, and left to `decode`.
 MOST_LEVELS = 32

@@ -29,9 +29,10 @@ from mongo2pg.document_ids import MALFORMED, of_bytes
 from mongo2pg.jsontexts import octets_of
 from mongo2pg.model import Collection
 from mongo2pg.modes import LOOKBACK
+from mongo2pg.parquet import open_parquet
 from mongo2pg.plan import FULL, REJECTS, Reading, exists, reading
 from mongo2pg.source_count import is_later
-from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+from mongo2pg.staging import CollectionStaging, read_json
 
 # A second reading of this much costs a minute or two; of more, somebody shall ask for it.
 LIVE_UP_TO = 1 << 30

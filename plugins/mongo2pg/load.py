@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -26,47 +26,22 @@ from mongo2pg import books, identity, schema
 from mongo2pg.ahead import ahead
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.document_ids import compact
-from mongo2pg.errors import OwnedError, StagingError, TransientError
+from mongo2pg.errors import StagingError, TransientError
+from mongo2pg.held import hold, name_held
+from mongo2pg.identity import uuid_text
 from mongo2pg.merge import merge
-from mongo2pg.model import Collection, Column, Domain, Table
+from mongo2pg.model import Collection, Column, Table
 from mongo2pg.normalise import HOLD, RAW_ROW
 from mongo2pg.outline import UNREADABLE, own_id
+from mongo2pg.parquet import open_parquet
 from mongo2pg.plan import REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
 from mongo2pg.rejects import documents_at
-from mongo2pg.staging import CollectionStaging, open_parquet, read_json
-from mongo2pg.values import ARROW_TYPES, uuid_text
+from mongo2pg.staging import CollectionStaging, read_json
+from mongo2pg.values import ARROW_TYPES
 from mongo2pg.versions import is_overtaken
 
 log = logging.getLogger(__name__)
-
-
-def claim(conn: Connection, run: RunKey, domain: Domain, alive: Callable[[str], bool]) -> None:
-    """Makes this run and plan the owner of each collection's first load, where that is still to be done: of all or of none.
-
-    Raises OwnedError as long as another run, `alive` by its id, has one of them. What a dead owner left in the tables goes:
-    nobody can say how far it came. So do documents that earlier plans of this run hold, for this plan reads them again.
-    """
-    with conn.transaction():
-        names = [collection.name for collection in domain.collections]
-        books.lock_collections(conn, [(run.domain, name) for name in names])
-        phases = books.phases(conn, run.domain, names)
-        owners = {name: owner for name, (phase, owner, _) in phases.items() if phase == "bulk" and owner != run.run_id}
-        for owner in sorted(set(filter(None, owners.values()))):
-            if alive(owner):
-                raise OwnedError(owner, [name for name, other in owners.items() if other == owner])
-        for collection in domain.collections:
-            phase, _, plan = phases[collection.name]
-            books.forget_held(conn, run, collection.name, everybody=phase != "complete")
-            if phase == "complete":
-                continue
-            if collection.name in owners:
-                log.info("%s: run %s did not finish its first load; its rows go", collection.name, owners[collection.name])
-            if plan:
-                tables = sql.SQL(", ").join(target(table.name) for table in collection.tables)
-                conn.execute(sql.SQL("TRUNCATE {}").format(tables))
-                books.forget_stale(conn, run, collection.name)
-            books.set_phase(conn, run, collection.name, "bulk")
 
 
 def load_chunk(
@@ -138,9 +113,6 @@ def _own_phase(conn: Connection, run: RunKey, collection: Collection, shared: bo
     return phase
 
 
-_HOLD = sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold")
-
-
 def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
     flagged = _hold_flagged(conn, run, collection, files)
     for table in collection.tables:
@@ -196,13 +168,6 @@ def _hold_flagged(conn: Connection, run: RunKey, collection: Collection, files: 
     return [row[RAW_ROW] for row in flagged]
 
 
-def name_held(conn: Connection, ids: Sequence[str]) -> None:
-    """Says which incoming documents `hold` shall move, by their root ids."""
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_hold")
-    conn.execute("CREATE TEMP TABLE mongo2pg_hold (id uuid) ON COMMIT DROP")
-    conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%s::uuid[])", (list(ids),))
-
-
 def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[sql.Composed]:
     """Queries for the ids of incoming documents that this chunk cannot judge; a row that is the same is never among them."""
     root = collection.tables[0]
@@ -239,34 +204,6 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
           AND migration.document_id(t.id, t.extra) <> migration.document_id(i.id, i.extra)
         """
     ).format(incoming=incoming(root.name), target=target(root.name))
-
-
-def hold(conn: Connection, run: RunKey, collection: Collection) -> int:
-    """Moves the incoming documents named in `mongo2pg_hold`, root rows and child rows, to `migration.held`; returns how many."""
-    root, *children = collection.tables
-    count = 0
-    for table in collection.tables:
-        owner = sql.Identifier(table.parent_key or "id")
-        moved = conn.execute(
-            sql.SQL(
-                """
-                INSERT INTO migration.held (domain, collection, run_id, plan_id, document_id, root_id, table_name, row_image)
-                SELECT %s, %s, %s, %s, migration.document_id(r.id, r.extra), r.id, %s, ROW({columns})::text
-                FROM {incoming} i JOIN {root} r ON r.id = i.{owner}
-                WHERE i.{owner} IN ({only})
-                """
-            ).format(
-                columns=names(table.stored, "i"), incoming=incoming(table.name), root=incoming(root.name), owner=owner, only=_HOLD
-            ),
-            (run.domain, collection.name, run.run_id, run.plan_id, table.name),
-        ).rowcount
-        if table is root:
-            count = moved
-    if count:
-        for table in (*children, root):
-            owner = sql.Identifier(table.parent_key or "id")
-            conn.execute(sql.SQL("DELETE FROM {} i WHERE i.{} IN ({})").format(incoming(table.name), owner, _HOLD))
-    return count
 
 
 # --- COPY -----------------------------------------------------------------------------------------------------------

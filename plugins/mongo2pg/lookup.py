@@ -32,7 +32,7 @@ def read_id(extended_json: str) -> Any:
     except (BSONError, ValueError, TypeError, LookupError, ArithmeticError):
         value = json.loads(extended_json)  # an embedded document that only looks like Extended JSON
     if isinstance(value, dict) and list(value) == ["$utf8"]:
-        value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `values.extended_json` writes it
+        value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `extended_json` writes it
     return value
 
 

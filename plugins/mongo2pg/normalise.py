@@ -24,18 +24,21 @@ import pyarrow.parquet as pq
 from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
-from mongo2pg import identity
+from mongo2pg import id_columns, identity
 from mongo2pg.ahead import side_by_side
+from mongo2pg.bson_types import bson_type
 from mongo2pg.clean import Clean, CleanReader, Part
 from mongo2pg.decode import MalformedError, decode_batch
 from mongo2pg.document_ids import document_id, of_bytes
 from mongo2pg.elements import Content
+from mongo2pg.extended_json import extended_json
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.outline import count_elements
+from mongo2pg.parquet import open_parquet, parquet_writer
 from mongo2pg.progress import Progress
 from mongo2pg.rows import EMPTY, ArrayCount, Counts, Rows, declared_tree
-from mongo2pg.staging import CollectionStaging, open_parquet, parquet_writer, read_json, write_json
-from mongo2pg.values import ARROW_TYPES, bson_type, extended_json, fill, uuid_array
+from mongo2pg.staging import CollectionStaging, read_json, write_json
+from mongo2pg.values import ARROW_TYPES, fill, uuid_array
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +274,7 @@ class Normaliser:
             schema=self.schema(self._root),
         )
         frames = {self._root.name: root.filter(pa.array(loaded))}
-        texts = identity.texts_from_uuids(packed_ids) if self._children else []
+        texts = id_columns.texts_from_uuids(packed_ids) if self._children else []
         parents = _Parents(packed_ids, texts, loaded, rows, ids)
         for child, table in self._children:
             frames[table.name], element_rejects = self._child_frame(child, table, work.held[child.path], parents)
@@ -288,7 +291,7 @@ class Normaliser:
     @staticmethod
     def _root_ids(work: Rows, ids: list[Any]) -> bytes:
         if set(map(type, ids)) <= {ObjectId}:
-            packed = identity.uuids_from_objectids(b"".join([value.binary for value in ids])).tobytes()
+            packed = id_columns.uuids_from_objectids(b"".join([value.binary for value in ids])).tobytes()
         else:
             packed = b"".join([identity.id_from_value(value).bytes for value in ids])
             for row, value in enumerate(ids):
@@ -403,13 +406,13 @@ def _child_ids(
 ) -> bytes:
     texts = [parents.texts[index] for index in parent]
     if child.kind == "map":
-        return identity.child_ids(texts, child.path, "key", [orjson.dumps(key) for key in keys])
+        return id_columns.child_ids(texts, child.path, "key", [orjson.dumps(key) for key in keys])
     if child.unique_value:
         # What became no text has no row; any key serves for it.
-        return identity.child_ids(texts, child.path, "value", [orjson.dumps(key or "") for key in keys])
+        return id_columns.child_ids(texts, child.path, "value", [orjson.dumps(key or "") for key in keys])
     by_ordinal = [b"%d" % position for position in ordinal]
     if child.kind == "scalars":
-        return identity.child_ids(texts, child.path, "ordinal", by_ordinal)
+        return id_columns.child_ids(texts, child.path, "ordinal", by_ordinal)
     own = [element.get("_id") if type(element) is dict else None for element in elements]
     own = [value if type(value) is ObjectId else None for value in own]
     holders = Counter((int(index), value) for index, value in zip(parent, own, strict=True) if value is not None)
@@ -418,10 +421,10 @@ def _child_ids(
         b'"%b"' % str(value).encode() if own_id else position
         for value, own_id, position in zip(own, use_own, by_ordinal, strict=True)
     ]
-    by_own_id = identity.child_ids(texts, child.path, "id", names)
+    by_own_id = id_columns.child_ids(texts, child.path, "id", names)
     if all(use_own):
         return by_own_id
-    by_position = identity.child_ids(texts, child.path, "ordinal", names)
+    by_position = id_columns.child_ids(texts, child.path, "ordinal", names)
     return b"".join((by_own_id if own_id else by_position)[at * 16 : at * 16 + 16] for at, own_id in enumerate(use_own))
 
 

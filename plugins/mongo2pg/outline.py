@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from bson.errors import InvalidBSON
 
+from mongo2pg.bson_types import ARRAY, BINARY, DOCUMENT, STRING
 from mongo2pg.decode import MalformedError, read_value
-from mongo2pg.elements import ARRAY, BINARY, DOCUMENT, STRING
 from mongo2pg.model import Child
 
 

@@ -84,13 +84,11 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @permanent
         def plan_run() -> list[Lot]:
             from mongo2pg import books
+            from mongo2pg.claim import claim
             from mongo2pg.deletes import plan_deletes
             from mongo2pg.increments import passed_over, what_moves
-            from mongo2pg.load import claim
             from mongo2pg.orphans import adoptable
             from mongo2pg.plan import plan_domain, server_time
-            from mongo2pg.rehearsal import rehearse
-            from mongo2pg.replay import plan_replay
 
             asked, chunk_bytes, scan_limit = _asked(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
             with _source_if_read() as database, target() as conn:
@@ -101,10 +99,14 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     audit_task(log, "plan", domain.name, plan_id=plan_id, lots=0, chunks=0)
                     return []
                 if database is None:
+                    from mongo2pg.replay import plan_replay
+
                     moved, lots = asked, plan_replay(conn, asked, _staging(domain))
                 else:
                     moved, windows = what_moves(conn, asked, request(), server_time(database))
                     if param("mode") == DRY_RUN:
+                        from mongo2pg.rehearsal import rehearse
+
                         audit_task(log, "dry_run", domain.name, **rehearse(database, conn, moved, chunk_bytes, windows, scan_limit))
                         return []
                     again = adoptable(conn, moved, windows)

@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
 
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import PermanentError
 from mongo2pg.merge import Merged
 from mongo2pg.model import Collection, Domain
-from mongo2pg.rejects import StagedDocument, documents_of
 from mongo2pg.staging import CollectionStaging, RunStaging
+
+if TYPE_CHECKING:
+    from mongo2pg.rejects import StagedDocument
 
 
 @dataclass
@@ -93,6 +96,8 @@ class Place:
         """The documents that this run read for these rows; those of other runs are not among them."""
         if not self.staging.plan.exists():
             return {}  # the run read nothing, or its files are gone
+        from mongo2pg.rejects import documents_of  # with Arrow: only where something is judged
+
         return documents_of(self.staging, self.collection, [uuid.UUID(root_id).bytes for root_id in root_ids])
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import bson
 from pymongo.synchronous.cursor import RawBatchCursor
 
-from mongo2pg.elements import ARRAY, DOCUMENT, end_of
+from mongo2pg.bson_types import ARRAY, DOCUMENT
+from mongo2pg.elements import end_of
 
 _EMPTY = b"\5\0\0\0\0"
 # No name in a server's reply is longer.

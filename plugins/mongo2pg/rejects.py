@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mongo2pg.decode import MalformedError, decode_batch
 from mongo2pg.document_ids import compact
 from mongo2pg.model import Collection
 from mongo2pg.normalise import RAW_ROW
-from mongo2pg.staging import CollectionStaging, open_parquet, read_json
-
-# Why a document, an element or a value did not find its place; docs/types.md shows this list.
-REASONS = {
-    "type_mismatch": "the column takes no value of this BSON type",
-    "required": "nothing, or null, where a value must be",
-    "not_integral": "a fraction, or -0.0, for a column of whole numbers",
-    "out_of_range": "beyond what the column's type reaches",
-    "inexact": "a whole number that no double holds exactly",
-    "nul_character": "text with U+0000, which PostgreSQL cannot store",
-    "too_long": "text beyond the 2,600 bytes that a UNIQUE key holds",
-    "enum": "not one of the values that the declaration lists",
-    "malformed": "the bytes break the BSON specification, or a key occurs twice in one document",
-    "duplicate_key": "another document or element, with a smaller _id or position, holds the same key",
-    "orphan": "the row it refers to is not there",
-}
+from mongo2pg.parquet import open_parquet
+from mongo2pg.staging import CollectionStaging, read_json
 
 
 class StagedDocument(NamedTuple):
@@ -74,17 +59,3 @@ def documents_of(
             document_id, content = documents[row[RAW_ROW]]
             found.setdefault(row["id"], []).append(StagedDocument(compact(document_id), content, chunk))
     return found
-
-
-def value_at(content: bytes, path: str) -> Any:
-    """The value at a dotted path (array positions as numbers) of a document; None where there is none."""
-    (document,) = decode_batch([content])
-    if isinstance(document, MalformedError):
-        return None
-    value: Any = document
-    for key in path.split("."):
-        if isinstance(value, list):
-            value = value[int(key)] if int(key) < len(value) else None
-        elif isinstance(value, dict):
-            value = value.get(key)
-    return value

@@ -17,11 +17,12 @@ from pymongo.database import Database
 
 from mongo2pg import lookup, schema
 from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.claim import claim
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import create_gone, take_out, too_many
 from mongo2pg.errors import PermanentError, RepairError
 from mongo2pg.extract import extract_chunk
-from mongo2pg.load import claim, load_chunk
+from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import REPAIR, by_ids, is_plannable, server_time

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mongo2pg.jsontexts import octets_of
+from mongo2pg.parquet import open_parquet
 from mongo2pg.reference.cells import uuid_words
 from mongo2pg.reference.documents import read_all
 from mongo2pg.reference.ids import identify
 from mongo2pg.reference.octets import Octets
-from mongo2pg.staging import CollectionStaging, open_parquet
+from mongo2pg.staging import CollectionStaging
 
 Ids: TypeAlias = NDArray[np.uint8]
 

@@ -25,12 +25,13 @@ from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.differences import READ, SHOWN, Difference, describe, digest_of, write_differences
 from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.parquet import open_parquet
 from mongo2pg.queries import target
 from mongo2pg.reference.documents import MISSING, read_all
 from mongo2pg.reference.equivalence import Likeness, Unlike, shown
 from mongo2pg.reference.ids import identify
 from mongo2pg.reference.rebuild import rebuild_document, rebuild_element
-from mongo2pg.staging import CollectionStaging, open_parquet, read_json
+from mongo2pg.staging import CollectionStaging, read_json
 from mongo2pg.verify import newer_elsewhere
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError, StagingError
-from mongo2pg.load import hold, name_held
+from mongo2pg.held import hold, name_held
 from mongo2pg.lookup import read_id
 from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
@@ -31,7 +31,7 @@ from mongo2pg.places import Loser, Outcome, Place, apart, find_places, lock_plac
 from mongo2pg.plan import FULL, REJECTS, REPAIR, WINDOW, scope
 from mongo2pg.queries import comma, create_incoming, incoming, target
 from mongo2pg.settlement import Settlement
-from mongo2pg.staging import RunStaging, open_parquet, read_json
+from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +136,9 @@ class _Settler(Settlement):
             if how in (WINDOW, REPAIR):
                 continue  # what it did not read may be rejected still
             if how == REJECTS:
-                with open_parquet(place.staging.raw(0), read_json(place.staging.manifest(0))["raw"]["sha256"]) as raw:
-                    replayed = [compact(text) for text in raw.read(columns=["_id"]).column(0).to_pylist()]
+                from mongo2pg.versions import read_ids  # with Arrow, which other runs settle without
+
+                replayed = [compact(text) for text in read_ids(place.staging, read_json(place.staging.manifest(0)))]
             count = books.resolve_rejects(self.conn, self.run, place.collection.name, replayed)
             if count:
                 log.info("%s: %s rejects resolved", place.collection.name, count)

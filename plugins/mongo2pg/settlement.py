@@ -14,14 +14,14 @@ from pymongo.database import Database
 
 from mongo2pg import books, identity, lookup, schema
 from mongo2pg.books import Connection, RejectRow, RunKey
+from mongo2pg.bson_types import bson_type
+from mongo2pg.decode import value_at
 from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError
 from mongo2pg.model import Column, Table
 from mongo2pg.outline import count_elements, own_id
 from mongo2pg.places import Loser, Place
 from mongo2pg.queries import incoming, target
-from mongo2pg.rejects import value_at
-from mongo2pg.values import bson_type
 
 
 class Settlement:

@@ -1,4 +1,4 @@
-"""Where a run's files lie, how they are written, and how an auditor opens them.
+"""Where a run's files lie, and how they are written.
 
     <root>/<domain>/<run>/plan.json                                   which plan is the run's present one
     <root>/<domain>/<run>/<plan>/<collection>/plan.json               the chunks and their bounds
@@ -27,14 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mongo2pg.connections import object_storage
 from mongo2pg.errors import StagingError, TransientError
 
 if TYPE_CHECKING:
-    import pandas as pd
     from upath.extensions import ProxyUPath
 
     StagingPath: TypeAlias = Path | ProxyUPath
@@ -98,7 +94,7 @@ class CollectionStaging:
         return self.folder / f"{chunk:05d}.json"
 
 
-class _HashingFile:
+class HashingFile:
     """A binary file for writing that knows the sha256 and the size of what went through it."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -122,7 +118,7 @@ class _HashingFile:
 
 
 @contextmanager
-def written(path: StagingPath) -> Iterator[_HashingFile]:
+def written(path: StagingPath) -> Iterator[HashingFile]:
     """A file for writing that takes its name when the block ends well; local files are 0600 in folders of 0700.
 
     Raises TransientError where there is no room for it.
@@ -140,13 +136,13 @@ def written(path: StagingPath) -> Iterator[_HashingFile]:
 
 
 @contextmanager
-def _renamed(path: Path) -> Iterator[_HashingFile]:
+def _renamed(path: Path) -> Iterator[HashingFile]:
     _make_folder(path.parent)
     # Each attempt has its own: one that Airflow gave up may still be writing.
     partial = path.parent / f"{path.name}.{uuid.uuid4().hex[:12]}.partial"
     try:
         with _open_private(partial) as file:
-            yield _HashingFile(file)
+            yield HashingFile(file)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -154,10 +150,10 @@ def _renamed(path: Path) -> Iterator[_HashingFile]:
 
 
 @contextmanager
-def _put(path: ProxyUPath) -> Iterator[_HashingFile]:
+def _put(path: ProxyUPath) -> Iterator[HashingFile]:
     """A put is atomic, in parts or in one; a rename would be a copy."""
     with _private_copy() as (file, name):
-        yield _HashingFile(file)
+        yield HashingFile(file)
         file.flush()
         path.fs.put_file(name, path.path, **TRANSFER)
 
@@ -181,7 +177,7 @@ def _private_copy() -> Iterator[tuple[IO[bytes], str]]:
 
 
 @contextmanager
-def _on_this_machine(path: StagingPath) -> Iterator[Path]:
+def on_this_machine(path: StagingPath) -> Iterator[Path]:
     """The file, or a copy of the object, fetched once. Raises FileNotFoundError for an object that is not there."""
     if isinstance(path, Path):
         yield path
@@ -189,18 +185,6 @@ def _on_this_machine(path: StagingPath) -> Iterator[Path]:
         with _private_copy() as (_, name):
             path.fs.get_file(path.path, name, **TRANSFER)
             yield Path(name)
-
-
-@contextmanager
-def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, _HashingFile]]:
-    """A Parquet file that exists only when it is whole, with the hash of its bytes."""
-    with (
-        written(path) as file,
-        # Without dictionaries: nearly every value occurs once, and lz4 finds those that occur again. It leaves twice what zstd
-        # does, at half the cost, and is read in half the time: a file is read three times and kept for some days.
-        pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="lz4", use_dictionary=False) as writer,
-    ):
-        yield writer, file
 
 
 def write_json(path: StagingPath, content: dict[str, Any]) -> None:
@@ -216,23 +200,6 @@ def read_json(path: StagingPath) -> dict[str, Any]:
     except FileNotFoundError:
         raise StagingError(f"{path} is missing: the task before this one did not finish; clear it and run it again") from None
     return content
-
-
-def open_parquet(path: StagingPath, sha256: str) -> pq.ParquetFile:
-    """The file, if its bytes are those that the manifest names; the caller closes it. Raises StagingError."""
-    try:
-        with _on_this_machine(path) as place:
-            with place.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != sha256:
-                raise StagingError(
-                    f"{path} is not the file that its manifest describes; clear the task `plan` to read the source again"
-                )
-            return pq.ParquetFile(place, pre_buffer=False)
-    except FileNotFoundError:
-        raise StagingError(
-            f"{path} is missing although its manifest names it; clear the task `plan` to read the source again"
-        ) from None
 
 
 def safe_name(run_id: str) -> str:
@@ -252,39 +219,3 @@ def default_root() -> StagingPath:
     if configured:
         return Path(configured.removeprefix("file://"))
     return Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser() / "staging"
-
-
-def frame(run_id: str, table: str, root: StagingPath | None = None) -> pd.DataFrame:
-    """The rows of one table as one run staged them, before PostgreSQL saw them: Arrow-backed, uuids as text.
-
-    numeric columns are exact text. Raises StagingError where no run of that id staged that table.
-    """
-    import pandas as pd
-
-    root = root or default_root()
-    for pointer in root.glob(f"*/{safe_name(run_id)}/plan.json"):
-        plan_id = read_json(pointer)["plan_id"]
-        files: list[StagingPath] = sorted(pointer.parent.glob(f"{plan_id}/*/frames/{table}/*.parquet"), key=str)
-        if files:
-            whole = pa.concat_tables([_read_table(file) for file in files])
-            readable = {
-                name: _uuid_texts(whole.column(name))
-                if pa.types.is_fixed_size_binary(whole.schema.field(name).type)
-                else whole.column(name)
-                for name in whole.column_names
-                if not name.startswith("_")
-            }
-            data: pd.DataFrame = pa.table(readable).to_pandas(types_mapper=pd.ArrowDtype)
-            return data
-    raise StagingError(f"no run {run_id!r} staged a table {table!r} below {root}")
-
-
-def _read_table(path: StagingPath) -> pa.Table:
-    with _on_this_machine(path) as place:
-        return pq.read_table(place)
-
-
-def _uuid_texts(column: pa.ChunkedArray) -> pa.Array:
-    from mongo2pg.values import uuid_text
-
-    return pa.array([None if value is None else uuid_text(value) for value in column.to_pylist()], pa.string())

@@ -6,34 +6,27 @@ column holds what one expects of it; `convert` takes one value and is the rule i
 
 from __future__ import annotations
 
-import base64
-import datetime
-import json
 import math
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-import orjson
 import pyarrow.compute as pc
 from bson.binary import Binary
-from bson.code import Code
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
-from bson.max_key import MaxKey
-from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.regex import Regex
-from bson.timestamp import Timestamp
 
-from mongo2pg import identity
+from mongo2pg import id_columns, identity
 from mongo2pg.arrow import pa
 from mongo2pg.conversions import Conversion, apply
-from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
+from mongo2pg.decode import OddRegex, Undefined
+from mongo2pg.errors import UnfitError
+from mongo2pg.extended_json import extended_json
 from mongo2pg.model import Column
 
 # How a column travels from normalise to load. numeric goes as exact text; ms reach further than PostgreSQL's µs do.
@@ -55,10 +48,6 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 FIRST_TIMESTAMP_MS = -210_866_803_200_000
 LAST_TIMESTAMP_MS = 9_224_318_015_999_999
 
-# Doubles from here on are written `{"$numberDouble": …}` in jsonb, which would spell out all their digits.
-LARGE_DOUBLE = 1e15
-JsonValue = Any
-
 
 class Misfit(NamedTuple):
     """A value that its column cannot hold: which row of the column, where below the column's path, what it was, and why."""
@@ -76,14 +65,6 @@ class Filled(NamedTuple):
     misfits: list[Misfit]
     originals: list[int]
     conversions: list[Conversion]
-
-
-class UnfitError(Exception):
-    """Raised by `convert`: the reason code, and the path below the value where the fault lies."""
-
-    def __init__(self, reason: str, below: str = "", value: Any = None) -> None:
-        super().__init__(reason, below)
-        self.reason, self.below, self.value = reason, below, value
 
 
 @dataclass(frozen=True)
@@ -362,8 +343,8 @@ def _fast_uuid(values: Sequence[Any], types: set[type]) -> pa.Array | None:
     if types != {ObjectId}:
         return None
     if None not in values:
-        return uuid_array(identity.uuids_from_objectids(b"".join(map(_OID_BYTES, values))).tobytes())
-    present = identity.uuids_from_objectids(b"".join([value.binary for value in values if value is not None])).tobytes()
+        return uuid_array(id_columns.uuids_from_objectids(b"".join(map(_OID_BYTES, values))).tobytes())
+    present = id_columns.uuids_from_objectids(b"".join([value.binary for value in values if value is not None])).tobytes()
     ids = (present[at : at + 16] for at in range(0, len(present), 16))
     return pa.array([None if value is None else next(ids) for value in values], pa.binary(16))
 
@@ -388,123 +369,3 @@ _FAST: dict[str, Callable[[Sequence[Any], set[type]], pa.Array | None]] = {
 def _all_in(array: pa.Array, allowed: tuple[str, ...]) -> bool:
     flat = array.flatten() if pa.types.is_list(array.type) else array
     return set(flat.unique().to_pylist()) <= {None, *allowed}
-
-
-# --- JSON ------------------------------------------------------------------------------------------------------------
-
-
-def extended_json(value: Any, *, keep_nul: bool = False) -> str:
-    """Relaxed Extended JSON v2 (MongoDB manual) as jsonb can keep it.
-
-    -0.0 and doubles of magnitude ≥ 1e15 are `$numberDouble`, for jsonb has neither. U+0000, which no jsonb can hold,
-    raises `UnfitError`, unless `keep_nul`: then such a text becomes `{"$utf8": "<base64 of its bytes>"}`.
-    """
-    content = _json(value, keep_nul)
-    try:
-        return orjson.dumps(content).decode()
-    except orjson.JSONEncodeError:  # nested deeper than orjson goes, but not than BSON does
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-
-
-def _json(value: Any, keep_nul: bool) -> JsonValue:
-    kind = type(value)
-    if kind is str:
-        if "\0" in value:
-            if not keep_nul:
-                raise UnfitError("nul_character")
-            return {"$utf8": base64.b64encode(value.encode()).decode()}
-        return value
-    if kind is int or kind is bool or value is None:
-        return value
-    if kind is float:
-        return value if abs(value) < LARGE_DOUBLE and (value != 0 or math.copysign(1, value) > 0) else _number_double(value)
-    if kind is dict:
-        return {key: _json(item, keep_nul) for key, item in value.items()}
-    if kind is list:
-        return [_json(item, keep_nul) for item in value]
-    return _JSON[kind](value, keep_nul)
-
-
-def _number_double(value: float) -> JsonValue:
-    special = {math.inf: "Infinity", -math.inf: "-Infinity"}
-    return {"$numberDouble": "NaN" if value != value else special.get(value, repr(value))}
-
-
-def _json_date(value: DatetimeMS, _: bool) -> JsonValue:
-    ms = int(value)
-    # Relaxed form for the years 1970 to 9999 only (Extended JSON v2 specification, "Datetime").
-    if not 0 <= ms < 253_402_300_800_000:
-        return {"$date": {"$numberLong": str(ms)}}
-    seconds = datetime.datetime.fromtimestamp(ms // 1000, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return {"$date": f"{seconds}.{ms % 1000:03d}Z" if ms % 1000 else f"{seconds}Z"}
-
-
-def _json_binary(value: bytes, _: bool) -> JsonValue:
-    return {"$binary": {"base64": base64.b64encode(value).decode(), "subType": f"{getattr(value, 'subtype', 0):02x}"}}
-
-
-def _json_regex(value: Regex[Any], keep_nul: bool) -> JsonValue:
-    flags = "".join(
-        letter for letter, flag in (("i", 2), ("l", 4), ("m", 8), ("s", 16), ("u", 32), ("x", 64)) if value.flags & flag
-    )
-    return {"$regularExpression": {"pattern": _json(value.pattern, keep_nul), "options": flags}}
-
-
-def _json_code(value: Code, keep_nul: bool) -> JsonValue:
-    code: JsonValue = {"$code": _json(str(value), keep_nul)}
-    return code if value.scope is None else code | {"$scope": _json(dict(value.scope), keep_nul)}
-
-
-_JSON: dict[type, Callable[[Any, bool], JsonValue]] = {
-    Int64: lambda value, _: int(value),
-    ObjectId: lambda value, _: {"$oid": str(value)},
-    DatetimeMS: _json_date,
-    Decimal128: lambda value, _: {"$numberDecimal": str(value)},
-    bytes: _json_binary,
-    Binary: _json_binary,
-    Regex: _json_regex,
-    OddRegex: lambda value, keep_nul: {"$regularExpression": {"pattern": _json(value.pattern, keep_nul), "options": value.options}},
-    Code: _json_code,
-    Timestamp: lambda value, _: {"$timestamp": {"t": value.time, "i": value.inc}},
-    MinKey: lambda value, _: {"$minKey": 1},
-    MaxKey: lambda value, _: {"$maxKey": 1},
-    Symbol: lambda value, keep_nul: {"$symbol": _json(value.name, keep_nul)},
-    Undefined: lambda value, _: {"$undefined": True},
-    DBPointer: lambda value, keep_nul: {"$dbPointer": {"$ref": _json(value.collection, keep_nul), "$id": {"$oid": str(value.id)}}},
-}
-
-_BSON_TYPES: dict[type, str] = {
-    str: "string",
-    int: "int",
-    Int64: "long",
-    float: "double",
-    Decimal128: "decimal",
-    bool: "bool",
-    DatetimeMS: "date",
-    ObjectId: "objectId",
-    bytes: "binData",
-    Binary: "binData",
-    type(None): "null",
-    dict: "object",
-    list: "array",
-    Regex: "regex",
-    OddRegex: "regex",
-    Timestamp: "timestamp",
-    MinKey: "minKey",
-    MaxKey: "maxKey",
-    Symbol: "symbol",
-    Undefined: "undefined",
-    DBPointer: "dbPointer",
-}
-
-
-def bson_type(value: Any) -> str:
-    """The alias by which MongoDB's `$type` calls the type of a value."""
-    if type(value) is Code:
-        return "javascript" if value.scope is None else "javascriptWithScope"
-    return _BSON_TYPES[type(value)]
-
-
-def uuid_text(packed: bytes) -> str:
-    """The 36 characters of a UUID's 16 bytes."""
-    return str(uuid.UUID(bytes=packed))

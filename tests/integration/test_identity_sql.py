@@ -17,10 +17,10 @@ import pytest
 from bson import ObjectId
 
 from deepiri.auth import AUTH
-from mongo2pg import books, identity, schema
+from mongo2pg import books, id_columns, identity, schema
 from mongo2pg.document_ids import compact, document_id
+from mongo2pg.extended_json import extended_json
 from mongo2pg.root_ids import hash_sum
-from mongo2pg.values import extended_json
 from tests.unit.test_document_ids import NAMES
 
 if TYPE_CHECKING:
@@ -164,5 +164,5 @@ def test_child_ids_are_what_the_document_says(path: str, kind: str, key: str | i
     scope: dict[str, Any] = {}
     exec("import json, uuid\nfrom mongo2pg.identity import NAMESPACE\n" + described[1].replace("\n... ", "\n"), scope)  # noqa: S102
     parent = identity.uuid_from_objectid(ObjectId(RANDOM.randbytes(12)))
-    got = identity.child_ids([str(parent).encode()], path, kind, [orjson.dumps(key)])
+    got = id_columns.child_ids([str(parent).encode()], path, kind, [orjson.dumps(key)])
     assert uuid.UUID(bytes=got) == scope["child_id"](parent, path, kind, key)

@@ -13,8 +13,8 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
+from mongo2pg.claim import claim
 from mongo2pg.errors import NothingToDoError, OwnedError, PrepareError, StagingError
-from mongo2pg.load import claim
 from mongo2pg.model import Domain
 from mongo2pg.modes import INCREMENTAL, WINDOW, Request
 from mongo2pg.plan import server_time

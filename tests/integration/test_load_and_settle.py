@@ -14,9 +14,9 @@ from deepiri.auth import AUTH
 from mongo2pg.errors import PermanentError, StagingError
 from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Column, Domain
+from mongo2pg.parquet import frame
 from mongo2pg.places import in_reference_order
 from mongo2pg.run import Run
-from mongo2pg.staging import frame
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
 

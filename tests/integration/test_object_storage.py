@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from demo.processes import free_port
-from mongo2pg import staging
+from mongo2pg import parquet, staging
 from mongo2pg.errors import PrepareError, StagingError
 from mongo2pg.prepare import staging_faults
 from tests.documents import fill, point, skill_tree, user
@@ -91,13 +91,13 @@ def test_the_files_are_those_of_a_run_that_is_staged_in_a_folder(mover: Mover, t
 def test_a_frame_of_an_auditor_is_that_of_the_run_and_new_runs_are_found(mover: Mover) -> None:
     mover.staged("run one", EACH)
     with pytest.raises(StagingError, match=r"no run 'run two' staged a table 'users' below s3://"):
-        staging.frame("run two", "users")
+        parquet.frame("run two", "users")
     mover.database.users.insert_one(user(4))
     mover.staged("run two", EACH)
-    users = staging.frame("run two", "users")
+    users = parquet.frame("run two", "users")
     assert isinstance(users, pd.DataFrame)
     assert users["email"].tolist() == ["user1@example.com", "user2@example.com", "user4@example.com"]
-    assert staging.frame("run one", "users", mover.staging)["email"].tolist() == ["user1@example.com", "user2@example.com"]
+    assert parquet.frame("run one", "users", mover.staging)["email"].tolist() == ["user1@example.com", "user2@example.com"]
 
 
 def test_an_object_that_is_missing_or_another_is_not_loaded(mover: Mover) -> None:
@@ -176,10 +176,10 @@ def test_a_file_of_many_parts_is_the_same_when_it_is_read(opened: Opened) -> Non
 
     path = opened() / "file.parquet"
     table = pa.table({"bytes": [secrets.token_bytes(1 << 20) for _ in range(20)]})
-    with staging.parquet_writer(path, table.schema) as (writer, file):
+    with parquet.parquet_writer(path, table.schema) as (writer, file):
         writer.write_table(table)
     assert file.size > 2 * staging.TRANSFER["chunksize"]  # what is smaller is put in one
-    with staging.open_parquet(path, file.sha256) as got:
+    with parquet.open_parquet(path, file.sha256) as got:
         assert got.read() == table
 
 

@@ -13,7 +13,7 @@ from pymongo.database import Database
 
 from deepiri.auth import AUTH
 from demo.postgres import PostgresLogin
-from mongo2pg import staging
+from mongo2pg import parquet
 from mongo2pg.errors import StagingError
 from mongo2pg.run import Run
 
@@ -36,7 +36,7 @@ def staged(mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_
 
 
 def test_a_frame_is_a_dataframe_with_readable_ids_and_no_helper_columns(staged: Path) -> None:
-    users = staging.frame(RUN_ID, "users", staged).sort_values("email")
+    users = parquet.frame(RUN_ID, "users", staged).sort_values("email")
     assert isinstance(users, pd.DataFrame)
     assert list(users["id"]) == ["01234567-89ab-8cde-8f01-234567000000", "01234567-89ab-8cde-8f01-234568000000"]
     assert list(users["email"]) == ["a@example.org", "b@example.org"]
@@ -48,12 +48,12 @@ def test_a_frame_is_a_dataframe_with_readable_ids_and_no_helper_columns(staged: 
 
 def test_the_root_comes_from_the_environment_as_the_readme_says(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MONGO2PG_STAGING", str(staged))
-    assert staging.frame(RUN_ID, "user_roles")["role"].tolist() == ["admin", "user"]
+    assert parquet.frame(RUN_ID, "user_roles")["role"].tolist() == ["admin", "user"]
 
 
 def test_a_run_or_table_that_was_never_staged_is_named(staged: Path) -> None:
     with pytest.raises(StagingError, match="no run 'never' staged a table 'users'"):
-        staging.frame("never", "users", staged)
+        parquet.frame("never", "users", staged)
 
 
 def test_staged_files_are_private_to_their_owner(staged: Path) -> None:

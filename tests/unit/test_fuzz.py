@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import Phase
 
-from mongo2pg import values
+from mongo2pg import extended_json
 from mongo2pg.model import Collection, Column
 from tests import fuzz
 from tests.unit.raw_bson import document
@@ -25,7 +25,7 @@ def test_a_round_reads_as_many_documents_each_time_it_comes_again() -> None:
 
 
 def test_a_fault_of_the_mover_is_found_in_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(values, "LARGE_DOUBLE", 1e16)
+    monkeypatch.setattr(extended_json, "LARGE_DOUBLE", 1e16)
     monkeypatch.setattr(fuzz, "DECLARATIONS", 50)
     with pytest.raises(AssertionError):
         fuzz.fuzz_round(1, (Phase.generate,))
@@ -36,7 +36,7 @@ def test_a_difference_is_shown_with_one_document_where_one_is_enough(monkeypatch
     raws = [document({"_id": number, "x": [value]}) for number, value in enumerate((1.0, 1e15, 2.0))]
     fuzz.read_twice(collection, raws)
     same_by_both(collection, raws)
-    monkeypatch.setattr(values, "LARGE_DOUBLE", 1e16)
+    monkeypatch.setattr(extended_json, "LARGE_DOUBLE", 1e16)
     seen: list[list[bytes]] = []
     agree = fuzz.agree
     monkeypatch.setattr(fuzz, "agree", lambda collection, raws: (seen.append(raws), agree(collection, raws)))

@@ -23,7 +23,7 @@ from bson.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mongo2pg import identity
+from mongo2pg import id_columns, identity
 from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 from mongo2pg.reference.ids import identify
 
@@ -78,9 +78,9 @@ def test_the_order_of_objectids_is_the_order_of_their_uuids(one: ObjectId, other
 
 @given(st.lists(OBJECT_IDS))
 def test_many_objectids_at_once_are_the_same_as_one_by_one(oids: list[ObjectId]) -> None:
-    got = identity.uuids_from_objectids(b"".join(oid.binary for oid in oids)).tobytes()
+    got = id_columns.uuids_from_objectids(b"".join(oid.binary for oid in oids)).tobytes()
     assert got == b"".join(identity.uuid_from_objectid(oid).bytes for oid in oids)
-    assert identity.texts_from_uuids(got) == [str(identity.uuid_from_objectid(oid)).encode() for oid in oids]
+    assert id_columns.texts_from_uuids(got) == [str(identity.uuid_from_objectid(oid)).encode() for oid in oids]
 
 
 # ---------------------------------------------------------------------------------------------------------- any `_id`
@@ -202,7 +202,7 @@ def test_equal_numbers_have_one_canonical_json(number: Any) -> None:
 def test_a_child_row_has_the_uuid_of_its_parent_path_kind_and_key(path: str, kind: str, keys: list[Any], rule: str) -> None:
     parents = [UUID_OF_OID, "00010203-0405-0607-0809-0a0b0c0d0e0f"]
     pairs = list(itertools.product(parents, keys))
-    got = identity.child_ids(
+    got = id_columns.child_ids(
         [parent.encode() for parent, _ in pairs], path, kind, [json.dumps(key, ensure_ascii=False).encode() for _, key in pairs]
     )
     want = [
@@ -213,7 +213,7 @@ def test_a_child_row_has_the_uuid_of_its_parent_path_kind_and_key(path: str, kin
 
 
 def test_the_ids_of_child_rows_never_change() -> None:
-    got = identity.child_ids([UUID_OF_OID.encode()], "roles", "value", [b'"user"'])
+    got = id_columns.child_ids([UUID_OF_OID.encode()], "roles", "value", [b'"user"'])
     assert str(uuid.UUID(bytes=got)) == "a572b617-8658-55d1-b4c4-2f725c662ebc"
 
 

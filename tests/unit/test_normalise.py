@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +14,7 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
-from mongo2pg import identity
+from mongo2pg import id_columns, identity
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.normalise import HOLD, RAW_ROW, Batch, Normaliser, Reject
 from mongo2pg.rows import ArrayCount
@@ -195,7 +191,7 @@ def test_what_a_declaration_makes_of_an_element_is_what_its_row_has_and_what_mus
         ("tags.4", "string", "duplicate_key"),
         ("tags.5", "int", "type_mismatch"),
     ]
-    want = identity.child_ids([str(identity.uuid_from_objectid(oid(1))).encode()] * 2, "tags", "value", [b'"red"', b'"none"'])
+    want = id_columns.child_ids([str(identity.uuid_from_objectid(oid(1))).encode()] * 2, "tags", "value", [b'"red"', b'"none"'])
     assert b"".join(batch.frames["tags"]["id"].to_pylist()) == want
     agree(collection, [raw])
 
@@ -343,31 +339,3 @@ def test_no_documents_give_empty_frames_of_the_same_columns() -> None:
     for table in POSTS.tables:
         assert batch.frames[table.name].num_rows == 0
         assert batch.frames[table.name].schema == normaliser.schema(table)
-
-
-def test_making_frames_imports_no_pandas() -> None:
-    program = """
-import sys
-import bson
-from mongo2pg.normalise import Normaliser, pa
-from deepiri.auth import AUTH
-raws = [bson.encode({"_id": 5, "email": "a@example.com", "odd": 1}), bson.encode({"_id": bson.ObjectId(), "email": "b"})]
-batch = Normaliser(AUTH.collection("users")).normalise(pa.array(raws), 0)
-print(batch.frames["users"].num_rows, "pandas" in sys.modules)
-batch.frames["users"].to_pandas()
-print("pandas" in sys.modules)
-"""
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env={"PYTHONPATH": str(root / "plugins")}, check=True
-    )
-    assert done.stdout.split() == ["2", "False", "True"]
-
-
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="Arrow's wheels have jemalloc for x86-64 alone")
-@pytest.mark.parametrize(("asked", "chosen"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "system"}, "system")])
-def test_arrow_takes_its_memory_from_jemalloc_unless_somebody_chose_otherwise(asked: dict[str, str], chosen: str) -> None:
-    program = "from mongo2pg.normalise import pa; print(pa.default_memory_pool().backend_name)"
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "plugins"), **asked}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.strip() == chosen

@@ -12,9 +12,10 @@ from bson import Binary, ObjectId
 
 from mongo2pg.document_ids import document_id
 from mongo2pg.extract import RAW_SCHEMA
+from mongo2pg.parquet import parquet_writer
 from mongo2pg.reference.ids import identify
 from mongo2pg.root_ids import root_ids
-from mongo2pg.staging import CollectionStaging, parquet_writer
+from mongo2pg.staging import CollectionStaging
 
 ANN, BOB, CLEO = ObjectId("0123456789abcdef01234567"), ObjectId("f" * 24), ObjectId("0" * 24)
 GROUPS: dict[str, list[list[Any]]] = {

@@ -17,11 +17,13 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from mongo2pg import values
+from mongo2pg import bson_types, values
 from mongo2pg.decode import DBPointer, MalformedError, OddRegex, Symbol, Undefined, decode_batch
+from mongo2pg.errors import UnfitError
+from mongo2pg.extended_json import extended_json
 from mongo2pg.model import COLUMN_TYPES, Column, ColumnType
 from mongo2pg.reference import documents, texts
-from mongo2pg.values import Converted, UnfitError
+from mongo2pg.values import Converted
 from tests.unit.column_text import json_form, plain, text_of_stored
 from tests.unit.raw_bson import Raw, document
 
@@ -481,10 +483,10 @@ def test_an_enum_lets_its_values_pass_and_no_other(kind: ColumnType, value: Any,
     ids=repr,
 )
 def test_in_extra_a_text_with_u0000_is_base64_of_its_bytes(value: Any, want: str) -> None:
-    assert values.extended_json(value, keep_nul=True) == want
+    assert extended_json(value, keep_nul=True) == want
     if "\x01" not in want and "\\u0001" not in want:
         with pytest.raises(UnfitError, match="nul_character"):
-            values.extended_json(value)
+            extended_json(value)
 
 
 @pytest.mark.parametrize("scoped", [False, True], ids=["documents", "code with scope"])
@@ -492,7 +494,7 @@ def test_values_may_be_nested_as_deep_as_bson_lets_them(scoped: bool) -> None:
     value: Any = 1
     for _ in range(150):
         value = Code("f", {"a": value}) if scoped else {"a": value}
-    text = values.extended_json(value)
+    text = extended_json(value)
     assert text.count("{") == (300 if scoped else 150)
 
 
@@ -528,4 +530,4 @@ def test_values_may_be_nested_as_deep_as_bson_lets_them(scoped: bool) -> None:
     ids=repr,
 )
 def test_bson_types_have_the_names_that_mongodb_gives_them(value: Any, want: str) -> None:
-    assert values.bson_type(read(value)) == want
+    assert bson_types.bson_type(read(value)) == want

@@ -1,0 +1,44 @@
+"""Who does the first load of a collection: one run at a time."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from psycopg import sql
+
+from mongo2pg import books
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.errors import OwnedError
+from mongo2pg.model import Domain
+from mongo2pg.queries import target
+
+log = logging.getLogger(__name__)
+
+
+def claim(conn: Connection, run: RunKey, domain: Domain, alive: Callable[[str], bool]) -> None:
+    """Makes this run and plan the owner of each collection's first load, where that is still to be done: of all or of none.
+
+    Raises OwnedError as long as another run, `alive` by its id, has one of them. What a dead owner left in the tables goes:
+    nobody can say how far it came. So do documents that earlier plans of this run hold, for this plan reads them again.
+    """
+    with conn.transaction():
+        names = [collection.name for collection in domain.collections]
+        books.lock_collections(conn, [(run.domain, name) for name in names])
+        phases = books.phases(conn, run.domain, names)
+        owners = {name: owner for name, (phase, owner, _) in phases.items() if phase == "bulk" and owner != run.run_id}
+        for owner in sorted(set(filter(None, owners.values()))):
+            if alive(owner):
+                raise OwnedError(owner, [name for name, other in owners.items() if other == owner])
+        for collection in domain.collections:
+            phase, _, plan = phases[collection.name]
+            books.forget_held(conn, run, collection.name, everybody=phase != "complete")
+            if phase == "complete":
+                continue
+            if collection.name in owners:
+                log.info("%s: run %s did not finish its first load; its rows go", collection.name, owners[collection.name])
+            if plan:
+                tables = sql.SQL(", ").join(target(table.name) for table in collection.tables)
+                conn.execute(sql.SQL("TRUNCATE {}").format(tables))
+                books.forget_stale(conn, run, collection.name)
+            books.set_phase(conn, run, collection.name, "bulk")

@@ -1,0 +1,56 @@
+"""The ids of `identity` for many rows at once, and those of child rows, which are made of their parents'."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mongo2pg.identity import NAMESPACE
+
+
+def uuids_from_objectids(packed: bytes) -> NDArray[np.uint8]:
+    """The same for many at once: n × 12 packed bytes in, an n × 16 array of UUID bytes out."""
+    oid = np.frombuffer(packed, np.uint8).reshape(-1, 12)
+    out = np.zeros((len(oid), 16), np.uint8)
+    out[:, 0:6] = oid[:, 0:6]
+    out[:, 6] = 0x80 | oid[:, 6] >> 4
+    out[:, 7] = (oid[:, 6] & 0x0F) << 4 | oid[:, 7] >> 4
+    out[:, 8] = 0x80 | oid[:, 7] & 0x0F
+    out[:, 9:13] = oid[:, 8:12]
+    return out
+
+
+def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence[bytes]) -> bytes:
+    """UUIDv5 of the JSON list [parent id, path, kind, key] for each (parent, key): n × 16 packed bytes.
+
+    `parent_text` holds the parents' ids as 36-character texts, `keys` the keys already written as JSON.
+    """
+    middle = b'",' + orjson.dumps(path) + b"," + orjson.dumps(kind) + b","
+    start = hashlib.sha1(NAMESPACE.bytes + b'["', usedforsecurity=False)
+    parts = []
+    previous, prefix = None, start
+    for parent, key in zip(parent_text, keys, strict=True):
+        if parent is not previous:
+            previous, prefix = parent, start.copy()
+            prefix.update(parent + middle)
+        digest = prefix.copy()
+        digest.update(key + b"]")
+        parts.append(digest.digest()[:16])
+    ids = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16).copy()
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x50  # RFC 9562, 5.5: version 5 …
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # … and the variant
+    return ids.tobytes()
+
+
+def texts_from_uuids(packed: bytes) -> list[bytes]:
+    """The 36-character texts of n × 16 packed bytes."""
+    digits = packed.hex().encode()
+    return [
+        b"%b-%b-%b-%b-%b"
+        % (digits[i : i + 8], digits[i + 8 : i + 12], digits[i + 12 : i + 16], digits[i + 16 : i + 20], digits[i + 20 : i + 32])
+        for i in range(0, len(digits), 32)
+    ]

@@ -1,0 +1,16 @@
+"""The reason codes of rejects and misfits."""
+
+# Why a document, an element or a value did not find its place; docs/types.md shows this list.
+REASONS = {
+    "type_mismatch": "the column takes no value of this BSON type",
+    "required": "nothing, or null, where a value must be",
+    "not_integral": "a fraction, or -0.0, for a column of whole numbers",
+    "out_of_range": "beyond what the column's type reaches",
+    "inexact": "a whole number that no double holds exactly",
+    "nul_character": "text with U+0000, which PostgreSQL cannot store",
+    "too_long": "text beyond the 2,600 bytes that a UNIQUE key holds",
+    "enum": "not one of the values that the declaration lists",
+    "malformed": "the bytes break the BSON specification, or a key occurs twice in one document",
+    "duplicate_key": "another document or element, with a smaller _id or position, holds the same key",
+    "orphan": "the row it refers to is not there",
+}

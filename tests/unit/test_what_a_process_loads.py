@@ -1,0 +1,61 @@
+"""Each task is a process of its own: what its modules load, it pays for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parents[2] / "plugins"
+
+
+def printed(program: str, **environment: str) -> list[str]:
+    """The words that the program prints in a fresh process, which gets no more of this one's environment than what is given."""
+    environment["PYTHONPATH"] = str(PLUGINS)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
+    return done.stdout.split()
+
+
+# The modules of prepare, plan, delete, settle, references, uniqueness and gate, and those of a task that ends a platform's run.
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("prepare", "increments", "plan", "orphans", "claim", "deletes", "settle"),
+        *("references", "uniqueness", "gate", "across", "run", "pipeline"),
+    ],
+)
+def test_a_stage_that_only_asks_and_writes_sql_loads_neither_numpy_nor_arrow(module: str) -> None:
+    program = f"import sys, mongo2pg.{module}; print('numpy' in sys.modules, 'pyarrow' in sys.modules)"
+    assert printed(program, HOME=os.environ.get("HOME", "/"), AIRFLOW_HOME=os.environ.get("AIRFLOW_HOME", "")) == ["False", "False"]
+
+
+def test_making_frames_imports_no_pandas() -> None:
+    program = """
+import sys
+import bson
+from mongo2pg.normalise import Normaliser, pa
+from deepiri.auth import AUTH
+raws = [bson.encode({"_id": 5, "email": "a@example.com", "odd": 1}), bson.encode({"_id": bson.ObjectId(), "email": "b"})]
+batch = Normaliser(AUTH.collection("users")).normalise(pa.array(raws), 0)
+print(batch.frames["users"].num_rows, "pandas" in sys.modules)
+batch.frames["users"].to_pandas()
+print("pandas" in sys.modules)
+"""
+    assert printed(program) == ["2", "False", "True"]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="Arrow's wheels have jemalloc for x86-64 alone")
+@pytest.mark.parametrize(("asked", "chosen"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "system"}, "system")])
+def test_arrow_takes_its_memory_from_jemalloc_unless_somebody_chose_otherwise(asked: dict[str, str], chosen: str) -> None:
+    assert printed("from mongo2pg.normalise import pa; print(pa.default_memory_pool().backend_name)", **asked) == [chosen]
+
+
+# OpenBLAS never starts more than there are cores.
+@pytest.mark.parametrize(("asked", "more"), [({}, 0), ({"OPENBLAS_NUM_THREADS": "2"}, min(len(os.sched_getaffinity(0)), 2) - 1)])
+def test_numpy_starts_no_threads_for_sums_that_nobody_asks_for(asked: dict[str, str], more: int) -> None:
+    count = "len(os.listdir('/proc/self/task'))"
+    program = f"import os, mongo2pg; before = {count}; import numpy; print({count} - before)"
+    assert printed(program, **asked) == [str(more)]
