@@ -8,11 +8,12 @@ PostgreSQL and of the source.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,6 +34,9 @@ WORKERS = 2
 CHUNK_BYTES = 9 << 20
 # The checks of lots, which do not wait for each other.
 CHECK_LOT = ("checksums", "live", "round_trip")
+# What moving lots loads besides, and what checks and the report do.
+MOVING = ("mongo2pg.extract", "mongo2pg.normalise", "mongo2pg.versions", "mongo2pg.load")
+CHECKING = ("mongo2pg.verify", "mongo2pg.live", "mongo2pg.round_trip", "mongo2pg.count", "mongo2pg.gate")
 
 
 class Stages:
@@ -54,19 +58,28 @@ class Stages:
         return {name: cpu_seconds(pid) for name, pid in {"ours": os.getpid(), **self._servers}.items()}
 
 
+def load_modules(names: Sequence[str]) -> None:
+    """Imports them now, so that no stage has to."""
+    for name in names:
+        importlib.import_module(name)
+
+
 def one_after_another(run: Run, checks: tuple[str, ...], stages: Stages) -> None:
     """The run by this process alone."""
-    for name in ("prepare", "plan", *MOVE, *checks):
+    for name in ("prepare", "plan", *MOVE, *checks, *(["report"] if checks else [])):
         getattr(run, name)()
         stages.end(name)
 
 
 class Workers:
-    """Processes that take tasks off one queue, each with connections of its own: forks of this one, where nothing may be open."""
+    """Processes that take tasks off one queue, each with connections of its own: forks of this one, where nothing may be open.
+
+    They load numpy and Arrow while this one, which does without, prepares and plans.
+    """
 
     def __init__(self, start: Callable[[], Run]) -> None:
         self._pool = ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork"), _begin, (start,))
-        self._pool.submit(int).result()  # here they are forked
+        self._pool.submit(int)  # here they are forked
 
     def __enter__(self) -> Workers:
         return self
@@ -83,6 +96,8 @@ class Workers:
         stages.end("plan")
         self._all([(MOVE_LOT, [lot]) for lot in run.lots])
         stages.end(", ".join(MOVE_LOT))
+        for _ in range(WORKERS if checks else 0):  # while PostgreSQL builds keys and indexes
+            self._pool.submit(load_modules, CHECKING)
         for name in MOVE[len(MOVE_LOT) :]:
             getattr(run, name)()
             stages.end(name)
@@ -91,6 +106,8 @@ class Workers:
             of_lots = [((name,), [lot]) for name in CHECK_LOT if name in checks for lot in run.lots]
             self._all([*of_lots, *(((name,), run.lots) for name in checks if name not in CHECK_LOT)])
             stages.end("checks")
+            self._all([(("report",), run.lots)])
+            stages.end("report")
 
     def _all(self, tasks: list[tuple[tuple[str, ...], list[Lot]]]) -> None:
         for done in [self._pool.submit(_task, *task) for task in tasks]:
@@ -103,6 +120,7 @@ _own: Run
 
 def _begin(start: Callable[[], Run]) -> None:
     global _own
+    load_modules(MOVING)
     _own = start()
 
 
@@ -126,7 +144,6 @@ def main() -> None:
     parser.add_argument("--costs", type=Path, required=True, help="the file to write")
     given = parser.parse_args()
     stages = Stages({name: int(pid) for name, pid in (pair.split("=") for pair in given.server)}, given.started)
-    stages.end("imports")
     domain = DATA_SETS[given.data_set].domain
     checks = {None: (), "staged": VERIFY, "live": (*VERIFY, "live")}[given.verify]
 
@@ -134,18 +151,16 @@ def main() -> None:
         client, conn = MongoClient[Any](given.uri), psycopg.connect(os.environ["TARGET"])
         return Run(client.get_default_database(), conn, domain, given.staging, "bench")
 
+    if given.workers == 1:
+        load_modules([*MOVING, *(CHECKING if checks else ())])
     with Workers(start) if given.workers > 1 else nullcontext() as workers:
+        stages.end("imports")
         run = start()
-        if workers:
-            workers.share(run, checks, stages)
-        else:
-            one_after_another(run, checks, stages)
-        if checks:
-            report = run.report()
-            stages.end("report")
-            if not report["passed"]:
-                raise SystemExit(f"the run is red: {json.dumps(report['failures'])[:2000]}")
+        share = workers.share if workers else one_after_another
+        share(run, checks, stages)
         run.conn.close()
+    if checks and not (report := json.loads((run.staging.folder / "report.json").read_bytes()))["passed"]:
+        raise SystemExit(f"the run is red: {json.dumps(report['failures'])[:2000]}")
     given.costs.write_text(json.dumps(stages.costs))
 
 

@@ -94,8 +94,8 @@ class Place:
 
     def documents(self, root_ids: Sequence[str]) -> dict[bytes, list[StagedDocument]]:
         """The documents that this run read for these rows; those of other runs are not among them."""
-        if not self.staging.plan.exists():
-            return {}  # the run read nothing, or its files are gone
+        if not root_ids or not self.staging.plan.exists():
+            return {}  # nobody is asked for; or the run read nothing, or its files are gone
         from mongo2pg.rejects import documents_of  # with Arrow: only where something is judged
 
         return documents_of(self.staging, self.collection, [uuid.UUID(root_id).bytes for root_id in root_ids])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Column, Domain
 from mongo2pg.parquet import frame
 from mongo2pg.places import in_reference_order
-from mongo2pg.run import Run
+from mongo2pg.run import MOVE_LOT, Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
 
@@ -117,6 +119,44 @@ def test_stages_that_run_again_change_nothing(mover: Mover) -> None:
     assert outcome(counts(run)["users"]) == (4, 3, 0, 0, {"duplicate_key": 1})
     again = mover.rows("SELECT inserted, updated, unchanged, rejected FROM migration.passes WHERE stage = 'settle' AND chunk = 1")
     assert again == [(0, 0, 0, {})] * 4
+
+
+# A process that goes on with a run: it performs these stages and says what it has loaded after each.
+STAGES_ALONE = """
+import os, sys
+from pathlib import Path
+import psycopg
+from pymongo import MongoClient
+from deepiri.auth import AUTH
+from mongo2pg.run import Run
+source, target, staging, *stages = sys.argv[1:]
+with MongoClient(source) as client, psycopg.connect(target) as conn:
+    run = Run(client.get_default_database(), conn, AUTH, Path(staging), "run")
+    for stage in stages:
+        if run.lots or (run.staging.folder / "plan.json").exists():
+            run.resume()
+        getattr(run, stage)()
+        print(stage, *(name for name in ("numpy", "pyarrow") if name in sys.modules))
+"""
+
+
+def test_what_a_first_load_asks_of_postgresql_alone_needs_neither_numpy_nor_arrow(mover: Mover, source, target) -> None:
+    fill(mover.database, **small_world())
+
+    def loaded(*stages: str) -> list[str]:
+        words = [sys.executable, "-c", STAGES_ALONE, source.uri, target.conninfo, str(mover.staging), *stages]
+        done = subprocess.run(words, env={"PYTHONPATH": "plugins"}, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    assert loaded("prepare", "plan") == ["prepare", "plan"]
+    run = mover.run("run")
+    run.resume()
+    for stage in MOVE_LOT:
+        getattr(run, stage)()
+    light = ["delete", "settle", "references", "uniqueness"]
+    assert loaded(*light) == light
+    assert counts(run)["users"]["inserted"] == 3
+    assert loaded("report") == ["report"]
 
 
 def test_a_chunk_that_is_committed_returns_what_the_books_say(mover: Mover) -> None:
