@@ -17,7 +17,7 @@ from psycopg import sql
 from mongo2pg import schema
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.differences import READ, SHOWN, Difference, digest
+from mongo2pg.differences import READ, SHOWN, Difference
 from mongo2pg.expected import (
     DOCUMENT,
     PORTION_BYTES,
@@ -26,12 +26,11 @@ from mongo2pg.expected import (
     create_expected,
     drop_expected,
     expect,
-    owner,
     rows_of,
     second_thread,
 )
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.queries import digests, exact_values, incoming, names, row_hash, target
+from mongo2pg.queries import incoming, target
 from mongo2pg.reject_causes import (
     SETTLED,
     Booked,
@@ -44,11 +43,8 @@ from mongo2pg.reject_causes import (
     name_booked,
 )
 from mongo2pg.sieve import Sieve
+from mongo2pg.table_images import NOTHING, Sum, agreed_rows, checksum, compare_table, name_documents, plus
 
-IDS = sql.Identifier("pg_temp", "mongo2pg_ids")
-# Rows, and their checksum.
-Sum = dict[str, Any]
-NOTHING: Sum = {"rows": 0, "sum": [0, 0]}
 NO_DOCUMENTS = sql.SQL("SELECT NULL::jsonb WHERE false")
 
 
@@ -82,7 +78,7 @@ class Comparison:
             source, present = found[table.name]
             of_source, of_target = self.sums[table.name]
             self.sums[table.name] = plus(of_source, source), plus(of_target, present)
-            agreed = _checksum(self.conn, table, _agreed_rows(table)) if differ else source
+            agreed = checksum(self.conn, table, agreed_rows(table)) if differ else source
             self.agreed[table.name] = plus(self.agreed[table.name], agreed)
 
     def add_agreed(self, sums: Mapping[str, tuple[int, int, int]]) -> None:
@@ -185,8 +181,8 @@ def compare_documents(
         comparison.own_rejects += judge_rejects(conn, collection, references, booked)
         _clear_dangling_options(conn, references)
         _name_ids(conn, domain.name, collection)
-        sums = {table.name: _compare(conn, table) for table in collection.tables}
-        _name_documents(conn, collection)
+        sums = {table.name: compare_table(conn, table) for table in collection.tables}
+        name_documents(conn, collection)
         comparison.add(sums)
 
     def announced(unlike: Iterator[Numbered]) -> Iterator[Numbered]:
@@ -347,117 +343,3 @@ def _with_original(extra: sql.Composable, path: Sequence[str], column: sql.Ident
             END) || coalesce({extra}, '{{}}')
         """
     ).format(key=sql.Literal(key), column=column, extra=extra)
-
-
-# --- the comparison --------------------------------------------------------------------------------------------------
-
-
-def plus(one: Sum, other: Sum) -> Sum:
-    """The sum of disjoint rows."""
-    return {"rows": one["rows"] + other["rows"], "sum": [sum(parts) for parts in zip(one["sum"], other["sum"], strict=True)]}
-
-
-def _agreed_rows(table: Table) -> sql.Composed:
-    return sql.SQL(
-        "SELECT * FROM {} e WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_differences d WHERE d.root_id = e.{})"
-    ).format(incoming(table.name), owner(table))
-
-
-def _compare(conn: Connection, table: Table) -> tuple[Sum, Sum]:
-    # The target's rows of these documents, and rows that should be theirs but hang on another parent.
-    theirs = sql.SQL("SELECT t.* FROM {target} t WHERE t.{owner} IN (SELECT id FROM {ids})").format(
-        target=target(table.name), owner=owner(table), ids=IDS
-    )
-    if table.child:
-        theirs += sql.SQL(
-            """
-            UNION ALL SELECT t.* FROM {target} t JOIN {expected} e ON e.id = t.id
-            WHERE t.{owner} NOT IN (SELECT id FROM {ids})
-            """
-        ).format(target=target(table.name), expected=incoming(table.name), owner=owner(table), ids=IDS)
-    source = _checksum(conn, table, sql.SQL("SELECT * FROM {}").format(incoming(table.name)))
-    found = _checksum(conn, table, theirs)
-    if source != found:
-        _find_differences(conn, table, theirs)
-    return source, found
-
-
-def _checksum(conn: Connection, table: Table, rows: sql.Composable) -> Sum:
-    """Rows and the sums of two digests per row: order plays no part, and equal rows do not cancel out."""
-    # OFFSET 0 keeps the hashes apart from the digests; merged, the planner would make each twice.
-    low, high = digests()
-    row = conn.execute(
-        sql.SQL(
-            """
-            SELECT count(*), coalesce(sum({low}), 0), coalesce(sum({high}), 0)
-            FROM (SELECT {hash} FROM ({rows}) AS r OFFSET 0) AS hashes
-            """
-        ).format(low=low, high=high, hash=row_hash(exact_values(table, "r")), rows=rows)
-    ).fetchone()
-    count, *sums = row or (0, 0, 0)
-    return {"rows": count, "sum": list(map(int, sums))}
-
-
-def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) -> None:
-    """A row of `mongo2pg_differences` for each column that differs and for each row that only one side has."""
-    columns = [column for column in table.stored if column.name != "id"]
-    # Images first: they settle most rows at once, and a row that two of them have alike is never taken apart.
-    conn.execute(
-        sql.SQL(
-            """
-            INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, id, column_name, kind, source, target)
-            SELECT coalesce(e.{owner}, t.{owner}), {table}, coalesce(e.id, t.id), d.column_name,
-                   CASE WHEN t.id IS NULL THEN 'missing' WHEN e.id IS NULL THEN 'extra' ELSE 'different' END, d.source, d.target
-            FROM {expected} e FULL JOIN ({theirs}) AS t ON t.id = e.id
-            CROSS JOIN LATERAL (
-                SELECT NULL::text AS column_name, NULL::text AS source, NULL::text AS target WHERE e.id IS NULL OR t.id IS NULL
-                UNION ALL
-                SELECT c.name, CASE WHEN c.name = ANY({sensitive}) THEN {e_digest} ELSE c.source END,
-                       CASE WHEN c.name = ANY({sensitive}) THEN {t_digest} ELSE c.target END
-                FROM (VALUES {pairs}) AS c (name, source, target)
-                WHERE e.id IS NOT NULL AND t.id IS NOT NULL AND c.source IS DISTINCT FROM c.target
-            ) AS d
-            WHERE e.id IS NULL OR t.id IS NULL OR ROW({left})::text <> ROW({right})::text
-            """
-        ).format(
-            table=sql.Literal(table.name),
-            owner=owner(table),
-            expected=incoming(table.name),
-            theirs=theirs,
-            sensitive=sql.Literal([column.name for column in columns if column.sensitive]),
-            e_digest=digest(sql.SQL("c.source")),
-            t_digest=digest(sql.SQL("c.target")),
-            pairs=sql.SQL(", ").join(map(_pair, columns)),
-            left=names(columns, "e"),
-            right=names(columns, "t"),
-        )
-    )
-
-
-def _name_documents(conn: Connection, collection: Collection) -> None:
-    """Tells with each difference whose it is; where two documents share an id, it is that of the one whose row it must be."""
-    conn.execute(
-        sql.SQL(
-            """
-            UPDATE pg_temp.mongo2pg_differences d SET document = n.document, document_id = n.document_id, kept = n.kept
-            FROM (
-                SELECT DISTINCT ON (root_id) root_id, document, document_id, kept FROM (
-                    SELECT 1 AS rank, id AS root_id, {document} AS document,
-                           migration.document_id(id, extra) AS document_id, extra -> '_id' AS kept
-                    FROM {root} WHERE id IN (SELECT root_id FROM pg_temp.mongo2pg_differences)
-                    UNION ALL
-                    SELECT 2, root_id, document, document_id, NULL FROM pg_temp.mongo2pg_settled WHERE document IS NOT NULL
-                    UNION ALL
-                    SELECT 3, root_id, document, document_id, NULL FROM {rejects}
-                ) AS known ORDER BY root_id, rank
-            ) AS n
-            WHERE d.document IS NULL AND d.root_id = n.root_id
-            """
-        ).format(document=DOCUMENT, root=incoming(collection.table), rejects=REJECTS)
-    )
-
-
-def _pair(column: Column) -> sql.Composable:
-    return sql.SQL("({name}, e.{column}::text, t.{column}::text)").format(
-        name=sql.Literal(column.name), column=sql.Identifier(column.name)
-    )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import orjson
+from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
 from mongo2pg.identity import NAMESPACE
+from mongo2pg.model import Child
 
 
 def uuids_from_objectids(packed: bytes) -> NDArray[np.uint8]:
@@ -44,6 +48,41 @@ def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence
     ids[:, 6] = ids[:, 6] & 0x0F | 0x50  # RFC 9562, 5.5: version 5 …
     ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # … and the variant
     return ids.tobytes()
+
+
+def ids_of_elements(
+    child: Child,
+    parent_text: Sequence[bytes],
+    parent: NDArray[np.int64],
+    ordinal: NDArray[np.int64],
+    keys: Sequence[str | None],
+    elements: Sequence[Any],
+) -> bytes:
+    """The ids of these elements' rows, n × 16 packed bytes: by key, by value, by the element's own `_id`, or by its place.
+
+    `parent` tells the elements of one parent from those of another: an `_id` that two of them share tells neither.
+    """
+    if child.kind == "map":
+        return child_ids(parent_text, child.path, "key", [orjson.dumps(key) for key in keys])
+    if child.unique_value:
+        # What became no text has no row; any key serves for it.
+        return child_ids(parent_text, child.path, "value", [orjson.dumps(key or "") for key in keys])
+    by_ordinal = [b"%d" % position for position in ordinal]
+    if child.kind == "scalars":
+        return child_ids(parent_text, child.path, "ordinal", by_ordinal)
+    own = [element.get("_id") if type(element) is dict else None for element in elements]
+    own = [value if type(value) is ObjectId else None for value in own]
+    holders = Counter((int(index), value) for index, value in zip(parent, own, strict=True) if value is not None)
+    use_own = [value is not None and holders[int(index), value] == 1 for index, value in zip(parent, own, strict=True)]
+    names = [
+        b'"%b"' % str(value).encode() if own_id else position
+        for value, own_id, position in zip(own, use_own, by_ordinal, strict=True)
+    ]
+    by_own_id = child_ids(parent_text, child.path, "id", names)
+    if all(use_own):
+        return by_own_id
+    by_position = child_ids(parent_text, child.path, "ordinal", names)
+    return b"".join((by_own_id if own_id else by_position)[at * 16 : at * 16 + 16] for at, own_id in enumerate(use_own))
 
 
 def texts_from_uuids(packed: bytes) -> list[bytes]:

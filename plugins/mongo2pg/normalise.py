@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -18,7 +17,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from bson.objectid import ObjectId
@@ -356,7 +354,9 @@ class Normaliser:
 
         work.arrays[table.parent_key] = uuid_array(parents.packed).take(pa.array(parent))
         work.arrays["id"] = uuid_array(
-            _child_ids(child, parents, parent, ordinal, stored if child.unique_value else keys, elements)
+            id_columns.ids_of_elements(
+                child, [parents.texts[at] for at in parent], parent, ordinal, stored if child.unique_value else keys, elements
+            )
         )
         if child.has_ordinal:
             work.arrays["ordinal"] = pa.array(ordinal, pa.int32())
@@ -394,38 +394,6 @@ def _reject_repeated(work: Rows, parent: NDArray[np.int64], stored: list[str | N
         if (int(parent[index]), value) in seen:
             work.unfit[index] = ("", elements[index], "duplicate_key")
         seen.add((int(parent[index]), value))
-
-
-def _child_ids(
-    child: Child,
-    parents: _Parents,
-    parent: NDArray[np.int64],
-    ordinal: NDArray[np.int64],
-    keys: Sequence[str | None],
-    elements: list[Any],
-) -> bytes:
-    texts = [parents.texts[index] for index in parent]
-    if child.kind == "map":
-        return id_columns.child_ids(texts, child.path, "key", [orjson.dumps(key) for key in keys])
-    if child.unique_value:
-        # What became no text has no row; any key serves for it.
-        return id_columns.child_ids(texts, child.path, "value", [orjson.dumps(key or "") for key in keys])
-    by_ordinal = [b"%d" % position for position in ordinal]
-    if child.kind == "scalars":
-        return id_columns.child_ids(texts, child.path, "ordinal", by_ordinal)
-    own = [element.get("_id") if type(element) is dict else None for element in elements]
-    own = [value if type(value) is ObjectId else None for value in own]
-    holders = Counter((int(index), value) for index, value in zip(parent, own, strict=True) if value is not None)
-    use_own = [value is not None and holders[int(index), value] == 1 for index, value in zip(parent, own, strict=True)]
-    names = [
-        b'"%b"' % str(value).encode() if own_id else position
-        for value, own_id, position in zip(own, use_own, by_ordinal, strict=True)
-    ]
-    by_own_id = id_columns.child_ids(texts, child.path, "id", names)
-    if all(use_own):
-        return by_own_id
-    by_position = id_columns.child_ids(texts, child.path, "ordinal", names)
-    return b"".join((by_own_id if own_id else by_position)[at * 16 : at * 16 + 16] for at, own_id in enumerate(use_own))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
 from mongo2pg.modes import DELETES, DRY_RUN, FULL, REPLAY, refuse
 from mongo2pg.params import domain_params, param, refuse_unknown_params, request
-from mongo2pg.tasks import audit_task, conclude, permanent, run_is_alive, started_by, task_states
+from mongo2pg.tasks import announce, audit_task, conclude, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -318,7 +318,6 @@ def _read_again(conn: Connection, run: RunKey, collection: Collection, staged: C
 
 def _gate(domain: Domain) -> dict[str, Any]:
     from mongo2pg import certificate, gate
-    from mongo2pg.errors import GateError
 
     staging = _staging(domain)
     states = task_states()
@@ -334,10 +333,7 @@ def _gate(domain: Domain) -> dict[str, Any]:
     else:
         report = gate.report_unprepared(domain, _run(domain), states)
         sha256 = certificate.write(staging.folder, report)
-    log.info("the report is %s, sha256 %s", staging.folder / "report.json", sha256)
-    audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
-    if not report["passed"]:
-        raise GateError("\n".join([f"the run of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
+    announce(log, domain.name, staging.folder, report, sha256, gate.faults(report))
     return report
 
 

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from mongo2pg.connections import source, target
 from mongo2pg.model import Domain
 from mongo2pg.params import param, reconcile_params, refuse_unknown_params
-from mongo2pg.tasks import audit_task, conclude, permanent, started_by, task_states
+from mongo2pg.tasks import announce, audit_task, conclude, permanent, started_by, task_states
 
 if TYPE_CHECKING:
     from mongo2pg.books import RunKey
@@ -137,7 +137,6 @@ def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
 
 def _gate(domains: Sequence[Domain]) -> None:
     from mongo2pg import certificate, gate
-    from mongo2pg.errors import GateError
     from mongo2pg.staging import RunStaging
 
     domain = _asked(domains)
@@ -153,10 +152,7 @@ def _gate(domains: Sequence[Domain]) -> None:
         sha256 = certificate.write(staging.folder, report)
     # Where the tab of the run in Airflow's UI looks for it.
     certificate.write(RunStaging(staging.root, NAME, str(get_current_context()["run_id"])).folder, report)
-    log.info("the report is %s, sha256 %s", staging.folder / "report.json", sha256)
-    audit_task(log, "gate", domain.name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
-    if not report["passed"]:
-        raise GateError("\n".join([f"the reconcile of {domain.name} is red:", *(f"- {fault}" for fault in gate.faults(report))]))
+    announce(log, domain.name, staging.folder, report, sha256, gate.faults(report))
 
 
 # --- what a task knows of its run ------------------------------------------------------------------------------------

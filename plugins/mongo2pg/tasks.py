@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -12,10 +12,11 @@ from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, AirflowSkipException
 
 from mongo2pg.audit import audit
-from mongo2pg.errors import CheckError, NothingToDoError, OwnedError, PermanentError
+from mongo2pg.errors import CheckError, GateError, NothingToDoError, OwnedError, PermanentError
 
 if TYPE_CHECKING:
     from mongo2pg.books import Check
+    from mongo2pg.staging import StagingPath
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,16 @@ def conclude(log: logging.Logger, stage: str, domain: str, checks: Sequence[Chec
     audit_task(log, stage, domain, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
     if failed:
         raise CheckError(stage, failed)
+
+
+def announce(
+    log: logging.Logger, name: str, folder: StagingPath, report: Mapping[str, Any], sha256: str, faults: Sequence[str]
+) -> None:
+    """Says where a run's report is, and what came of the run. Raises GateError with its faults where it is red."""
+    log.info("the report is %s, sha256 %s", folder / "report.json", sha256)
+    audit_task(log, "gate", name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
+    if not report["passed"]:
+        raise GateError("\n".join([f"the run of {name} is red:", *(f"- {fault}" for fault in faults)]))
 
 
 def permanent(stage: Callable[P, R]) -> Callable[P, R]:

@@ -1,0 +1,195 @@
+"""What transactions did to the chunks of a plan, and the sums over that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from mongo2pg.books.entries import Connection, Load, RunKey
+
+
+def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int | None, facts: Mapping[str, Any]) -> None:
+    """Writes what a transaction did to a chunk. A stage that has none may run again: each time has a pass of its own."""
+    values = {name: Jsonb(value) if isinstance(value, dict) or name == "misfits" else value for name, value in facts.items()}
+    conn.execute(
+        sql.SQL(
+            """
+            INSERT INTO migration.passes (domain, run_id, plan_id, collection, stage, chunk, {})
+            VALUES (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, %(stage)s, coalesce(%(chunk)s, (
+                SELECT coalesce(max(chunk) + 1, 0) FROM migration.passes
+                WHERE (domain, run_id, plan_id, collection, stage)
+                    = (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, %(stage)s)
+            )), {})
+            """
+        ).format(sql.SQL(", ").join(map(sql.Identifier, values)), sql.SQL(", ").join(map(sql.Placeholder, values))),
+        {**run._asdict(), "collection": collection, "stage": stage, "chunk": chunk, **values},
+    )
+
+
+def committed_pass(conn: Connection, run: RunKey, collection: str, chunk: int) -> dict[str, Any] | None:
+    """What the books say of a chunk that this run and plan loaded already, or None."""
+    row = conn.execute(
+        """
+        SELECT to_jsonb(p) - '{inserted_ids,updated_ids}'::text[] FROM migration.passes p
+        WHERE (domain, run_id, plan_id, collection, stage, chunk) = (%s, %s, %s, %s, 'load', %s)
+        """,
+        (*run, collection, chunk),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def loaded_chunks(conn: Connection, run: RunKey) -> dict[str, set[int]]:
+    """The chunks that this run and plan loaded, by collection."""
+    loaded: dict[str, set[int]] = {}
+    for collection, chunk in conn.execute(
+        "SELECT collection, chunk FROM migration.passes WHERE (domain, run_id, plan_id, stage) = (%s, %s, %s, 'load')", run
+    ):
+        loaded.setdefault(collection, set()).add(chunk)
+    return loaded
+
+
+def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[Load]:
+    """What other plans loaded and had not finished reading at that time, by the source's clock."""
+    rows = conn.execute(
+        """
+        SELECT run_id, plan_id, chunk FROM migration.passes
+        WHERE domain = %s AND collection = %s AND read_until >= %s AND stage = 'load' AND plan_id <> %s
+        """,
+        (run.domain, collection, read_time, run.plan_id),
+    )
+    return [Load(*row) for row in rows]
+
+
+def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> list[Load]:
+    """What other plans loaded after this plan had loaded that chunk."""
+    rows = conn.execute(
+        """
+        SELECT o.run_id, o.plan_id, o.chunk FROM migration.passes o
+        JOIN migration.passes m ON o.domain = m.domain AND o.collection = m.collection AND o.stage = m.stage
+                               AND o.committed_at >= m.committed_at AND o.plan_id <> m.plan_id
+        WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage, m.chunk) = (%s, %s, %s, %s, 'load', %s)
+        """,
+        (*run, collection, chunk),
+    )
+    return [Load(*row) for row in rows]
+
+
+def committed_since(conn: Connection, run: RunKey, collection: str, books_time: str) -> bool:
+    """Whether another plan committed a pass after that time, by PostgreSQL's clock."""
+    row = conn.execute(
+        """
+        SELECT FROM migration.passes
+        WHERE domain = %s AND collection = %s AND committed_at >= %s AND plan_id <> %s LIMIT 1
+        """,
+        (run.domain, collection, books_time, run.plan_id),
+    ).fetchone()
+    return row is not None
+
+
+def deleted_since(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[str]:
+    """The root ids whose documents another plan's delete found gone at that time of the source or later."""
+    rows = conn.execute(
+        """
+        SELECT unnest(deleted_ids)::text FROM migration.passes
+        WHERE domain = %s AND collection = %s AND stage = 'delete' AND read_time >= %s AND plan_id <> %s
+        """,
+        (run.domain, collection, read_time, run.plan_id),
+    )
+    return [row[0] for row in rows]
+
+
+def count_deletions(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
+    """How many documents this run and plan deleted or marked, and how many it rejected for that."""
+    row = conn.execute(
+        """
+        SELECT coalesce(sum(cardinality(deleted_ids)), 0),
+               coalesce(sum((SELECT sum(count::bigint) FROM jsonb_each_text(rejected) AS r (reason, count))), 0)
+        FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'delete')
+        """,
+        (*run, collection),
+    ).fetchone() or (0, 0)
+    return int(row[0]), int(row[1])
+
+
+def was_bulk(conn: Connection, run: RunKey, collection: str) -> bool:
+    """Whether this run and plan loaded the collection in bulk: then every document it loaded counts as inserted."""
+    row = conn.execute(
+        """
+        SELECT FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'load') AND inserted_ids IS NULL LIMIT 1
+        """,
+        (*run, collection),
+    ).fetchone()
+    return row is not None
+
+
+def rejected_before(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
+    """How many documents the twenty plans before this one rejected, and how many they read."""
+    row = conn.execute(
+        """
+        WITH plans AS (
+            SELECT plan_id, sum(read) AS read, max(committed_at) AS at FROM migration.passes
+            WHERE domain = %(domain)s AND collection = %(collection)s AND plan_id <> %(plan_id)s
+            GROUP BY plan_id ORDER BY at DESC LIMIT 20
+        )
+        SELECT coalesce(sum(count), 0)::bigint, (SELECT coalesce(sum(read), 0)::bigint FROM plans)
+        FROM migration.passes p JOIN plans USING (plan_id) CROSS JOIN LATERAL (
+            SELECT sum(value::bigint) AS count FROM jsonb_each_text(p.rejected)
+        ) AS rejected
+        WHERE p.domain = %(domain)s AND p.collection = %(collection)s
+        """,
+        {"collection": collection, **run._asdict()},
+    ).fetchone()
+    return row or (0, 0)
+
+
+def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
+    """The sums over what chunks of the collection brought in this run and plan, and what settling changed of it.
+
+    Of the `superseded`, the `repeated` came again in the same reading; for the others another run's reading was later.
+    """
+    rows = conn.execute(
+        """
+        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift,
+               CASE stage WHEN 'load' THEN superseded ELSE 0 END
+        FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s) AND stage <> 'delete'
+        """,
+        (*run, collection),
+    ).fetchall()
+    names = ("read", "inserted", "updated", "unchanged", "superseded")
+    sums: dict[str, Any] = dict.fromkeys((*names, "bytes", "repeated"), 0)
+    rejected: dict[str, int] = {}
+    misfits: dict[str, int] = {}
+    conversions: dict[str, dict[str, dict[str, Any]]] = {}
+    arrays: dict[str, dict[str, int]] = {}
+    drift: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        for name, value in zip(names, row, strict=False):
+            sums[name] += value
+        sums["bytes"] += row[9]
+        sums["repeated"] += row[11]
+        _add(rejected, row[5])
+        for path, rules in row[7].items():
+            for rule, tally in rules.items():
+                total = conversions.setdefault(path, {}).setdefault(rule, {"count": 0, "samples": tally["samples"]})
+                total["count"] += tally["count"]
+        for misfit in row[6]:
+            misfits[misfit["path"]] = misfits.get(misfit["path"], 0) + misfit["count"]
+        for path, counts in row[8].items():
+            _add(arrays.setdefault(path, {}), counts)
+        for path, found in row[10].items():
+            seen = drift.setdefault(path, {"count": 0, "bson_types": {}, "first_id": found["first_id"]})
+            seen["count"] += found["count"]
+            _add(seen["bson_types"], found["bson_types"])
+    return {**sums, "rejected": rejected, "misfits": misfits, "conversions": conversions, "arrays": arrays, "drift": drift}
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for key, value in more.items():
+        total[key] = total.get(key, 0) + value
+        if not total[key] and value < 0:
+            del total[key]

@@ -1,0 +1,191 @@
+"""Documents whose newest version has no row: rejected, or held until a run settles; and rows that are stale for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from mongo2pg.books.entries import Connection, RejectRow, RunKey
+from mongo2pg.books.passes import record_pass
+
+
+def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterable[RejectRow]) -> None:
+    """Opens rejects, each version of a document stored once; an open one of the same document and path is replaced."""
+    document, digest = None, b""
+    stored: set[bytes] = set()
+    with conn.cursor() as cursor:
+        for reject in rejects:
+            if reject.document is not document:  # mostly, the rejects of a document follow one another
+                document, digest = reject.document, hashlib.sha256(reject.document).digest()
+            if digest not in stored:
+                stored.add(digest)
+                cursor.execute(
+                    "INSERT INTO migration.reject_documents (sha256, bson) VALUES (%s, %b) ON CONFLICT DO NOTHING",
+                    (digest, reject.document),
+                )
+            cursor.execute(
+                """
+                INSERT INTO migration.rejects
+                    (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk)
+                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
+                SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
+                    document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
+                    chunk = excluded.chunk, rejected_at = now()
+                """,
+                (
+                    run.domain,
+                    collection,
+                    Jsonb(json.loads(reject.document_id)),
+                    reject.path.replace("\0", "\\0"),
+                    reject.element,
+                    reject.bson_type,
+                    reject.reason,
+                    digest,
+                    run.run_id,
+                    run.plan_id,
+                    reject.chunk,
+                ),
+            )
+
+
+def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents with open rejects, as Extended JSON in PostgreSQL's writing of jsonb."""
+    return [
+        row[0]
+        for row in conn.execute(
+            "SELECT DISTINCT document_id::text FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s",
+            (run.domain, collection),
+        )
+    ]
+
+
+def rejected_documents(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents that are rejects as a whole, whoever read them, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        """
+        SELECT document_id::text FROM migration.rejects
+        WHERE state = 'open' AND NOT element AND domain = %s AND collection = %s
+        """,
+        (run.domain, collection),
+    )
+    return [row[0] for row in rows]
+
+
+def rejected_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents whose open rejects other plans opened, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        """
+        SELECT DISTINCT document_id::text FROM migration.rejects
+        WHERE state = 'open' AND domain = %s AND collection = %s AND plan_id <> %s
+        """,
+        (run.domain, collection, run.plan_id),
+    )
+    return [row[0] for row in rows]
+
+
+def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
+    """Closes the open rejects of documents that have been read anew."""
+    conn.execute(
+        """
+        UPDATE migration.rejects SET state = 'superseded', closed_at = now()
+        WHERE state = 'open' AND domain = %s AND collection = %s AND document_id = ANY(%s::jsonb[])
+        """,
+        (run.domain, collection, list(document_ids)),
+    )
+
+
+def resolve_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Sequence[str] | None = None) -> int:
+    """Closes open rejects that this run and plan did not confirm, of these documents or of all; returns how many.
+
+    After a full run they belong to documents that are gone; after a replay of these documents, to what fits now.
+    """
+    return conn.execute(
+        """
+        UPDATE migration.rejects SET state = 'resolved', closed_at = now()
+        WHERE state = 'open' AND domain = %s AND collection = %s AND (run_id, plan_id) <> (%s, %s)
+          AND (%s::jsonb[] IS NULL OR document_id = ANY(%s::jsonb[]))
+        """,
+        (run.domain, collection, run.run_id, run.plan_id, *[None if document_ids is None else list(document_ids)] * 2),
+    ).rowcount
+
+
+def held_by(conn: Connection, run: RunKey) -> set[str]:
+    """The collections of which this plan holds documents."""
+    rows = conn.execute("SELECT DISTINCT collection FROM migration.held WHERE plan_id = %s", (run.plan_id,))
+    return {row[0] for row in rows}
+
+
+def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents that other plans hold, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        "SELECT DISTINCT document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s",
+        (run.domain, collection, run.plan_id),
+    )
+    return [row[0] for row in rows]
+
+
+def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
+    """Drops what other plans hold of these documents, which have been read anew, and counts it there as superseded."""
+    rows = conn.execute(
+        """
+        WITH gone AS (
+            DELETE FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s AND document_id = ANY(%s::jsonb[])
+            RETURNING run_id, plan_id, root_id, document_id
+        )
+        SELECT run_id, plan_id, count(DISTINCT (root_id, document_id)) FROM gone GROUP BY 1, 2
+        """,
+        (run.domain, collection, run.plan_id, list(document_ids)),
+    ).fetchall()
+    for run_id, plan_id, count in rows:
+        record_pass(conn, RunKey(run.domain, run_id, plan_id), collection, "settle", None, {"superseded": count})
+
+
+def forget_held(conn: Connection, run: RunKey, collection: str, *, everybody: bool) -> None:
+    """Drops the held documents of other plans of this run, or of whatever plan."""
+    conn.execute(
+        "DELETE FROM migration.held WHERE domain = %s AND collection = %s AND (%s OR run_id = %s AND plan_id <> %s)",
+        (run.domain, collection, everybody, run.run_id, run.plan_id),
+    )
+
+
+def mark_stale(
+    conn: Connection, run: RunKey, collection: str, table: sql.Identifier, documents: Collection[tuple[str, str]]
+) -> int:
+    """Marks the rows of these documents (the row's id, the document's name) as stale: their newer versions were rejected.
+
+    Under such an id may be the row of another document; that one stays what it is.
+    """
+    if not documents:  # in a first load the table has no key yet: looking for nobody would read all of it
+        return 0
+    return conn.execute(
+        sql.SQL(
+            """
+            INSERT INTO migration.stale (domain, collection, root_id, run_id)
+            SELECT %s, %s, t.id, %s FROM {} t JOIN unnest(%s::uuid[], %s::jsonb[]) AS d (id, name) ON d.id = t.id
+            WHERE migration.document_id(t.id, t.extra) = d.name
+            ON CONFLICT (domain, collection, root_id) DO UPDATE SET run_id = excluded.run_id
+            """
+        ).format(table),
+        (run.domain, collection, run.run_id, *map(list, zip(*documents, strict=True))),
+    ).rowcount
+
+
+def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The collection's rows whose document has a newer version in the rejects."""
+    rows = conn.execute(
+        "SELECT root_id::text FROM migration.stale WHERE domain = %s AND collection = %s ORDER BY 1", (run.domain, collection)
+    )
+    return [row[0] for row in rows]
+
+
+def forget_stale(conn: Connection, run: RunKey, collection: str, root_ids: Iterable[str] | None = None) -> None:
+    """Takes the marks of these rows, or of all of the collection, away: the rows themselves are gone."""
+    conn.execute(
+        "DELETE FROM migration.stale WHERE domain = %s AND collection = %s AND (%s::uuid[] IS NULL OR root_id = ANY(%s::uuid[]))",
+        (run.domain, collection, *[None if root_ids is None else list(root_ids)] * 2),
+    )

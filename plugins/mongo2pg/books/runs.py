@@ -1,0 +1,94 @@
+"""Sessions, the schema, runs, and the locks that runs take."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from mongo2pg.books.entries import Connection, RunKey
+from mongo2pg.queries import INCLUDE, SESSION
+
+
+def open_session(conn: Connection) -> None:
+    """Settings that make text images independent of the server's and the role's defaults."""
+    conn.execute(SESSION)
+    conn.commit()
+    # From here on a transaction is what stands in a `with conn.transaction()`, and nothing stays open by accident.
+    conn.autocommit = True
+
+
+def install(conn: Connection) -> None:
+    """Creates the schema `migration` with its tables and functions where they are missing, or of another version.
+
+    Where nothing is to be done no table is locked: CREATE INDEX IF NOT EXISTS waits for every load that is under way, even if the
+    index is there.
+    """
+    scripts = [path.read_text() for path in sorted((INCLUDE / "migration").glob("*.sql"))]
+    version = hashlib.sha256("".join(scripts).encode()).hexdigest()
+    if _installed(conn) == version:
+        return
+    # CREATE … IF NOT EXISTS of two sessions at once can still collide in the catalog: one at a time.
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('mongo2pg install', 0))")
+    if _installed(conn) == version:
+        return
+    for script in scripts:
+        conn.execute(script)
+    conn.execute(sql.SQL("COMMENT ON TABLE migration.runs IS {}").format(version))
+
+
+def _installed(conn: Connection) -> str | None:
+    row = conn.execute("SELECT obj_description(to_regclass('migration.runs'), 'pg_class')").fetchone()
+    return row[0] if row else None
+
+
+def now(conn: Connection) -> str:
+    """PostgreSQL's clock, which tells the order of what the books say."""
+    row = conn.execute("SELECT clock_timestamp()::text").fetchone()
+    return str(row[0]) if row else ""
+
+
+def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None) -> None:
+    """Notes that a run began, or that it was cleared and begins again."""
+    conn.execute(
+        """
+        INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by)
+        VALUES (%s, %s, %s, %s, 'running', %s)
+        ON CONFLICT (domain, run_id) DO UPDATE
+        SET state = 'running', finished_at = NULL, mode = excluded.mode, params = excluded.params
+        """,
+        (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by),
+    )
+
+
+def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str, Any], sha256: str) -> None:
+    """Notes the run's end with its report, and the sha256 of the file that holds it."""
+    conn.execute(
+        """
+        UPDATE migration.runs SET state = %s, finished_at = now(), report = %s, report_sha256 = %s
+        WHERE domain = %s AND run_id = %s
+        """,
+        ("passed" if passed else "failed", Jsonb(dict(report)), sha256, run.domain, run.run_id),
+    )
+
+
+def lock_collection(conn: Connection, domain: str, collection: str, *, shared: bool = False) -> None:
+    """Waits for the collection's lock and holds it to the end of the transaction."""
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    conn.execute(f"SELECT {function}(hashtextextended(%s, 0))", (f"mongo2pg {domain}.{collection}",))
+
+
+def lock_collections(conn: Connection, collections: Iterable[tuple[str, str]]) -> None:
+    """Waits for the locks of these collections, (domain, name), in the order that everybody takes several in."""
+    conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(%s::text[]) AS name",
+        ([f"mongo2pg {domain}.{name}" for domain, name in sorted(collections)],),
+    )
+
+
+def lock_chunk(conn: Connection, run: RunKey, collection: str, chunk: int) -> None:
+    """Waits for the chunk's lock and holds it to the end of the transaction: a task and its own retry may run at once."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mongo2pg {run.plan_id} {collection} {chunk}",))

@@ -1,0 +1,347 @@
+"""The rounds in which a settle judges held documents and references, and puts in what stays."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+
+from mongo2pg import books, identity, schema
+from mongo2pg.books import Connection, RunKey
+from mongo2pg.document_ids import compact
+from mongo2pg.errors import PermanentError
+from mongo2pg.held import hold, name_held
+from mongo2pg.lookup import read_id
+from mongo2pg.merge import merge
+from mongo2pg.model import Column, Domain, Table
+from mongo2pg.outline import count_elements
+from mongo2pg.places import Loser, Place, find_places
+from mongo2pg.plan import REJECTS, REPAIR, WINDOW, scope
+from mongo2pg.queries import comma, create_incoming, incoming, target
+from mongo2pg.settlement import Settlement
+from mongo2pg.staging import RunStaging, read_json
+
+log = logging.getLogger(__name__)
+
+
+class Settler(Settlement):
+    """One settling of one domain; the public methods are its steps, in the order in which `settle_domain` calls them."""
+
+    def __init__(self, conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> None:
+        self.domain, self.staging = domain, staging
+        super().__init__(conn, run, find_places(conn, run, domain, staging, everyone))
+        self.own = [place for place in self.places.values() if place.own]
+        self.holding = [place for place in self.own if place.held]
+        self.references = self._references()
+
+    def knows(self, domain: Domain) -> bool:
+        """Whether all collections of a domain are complete."""
+        return all(collection.table in self.places for collection in domain.collections)
+
+    def resolve_rejects(self) -> None:
+        """Closes the rejects that are none any more: of documents that are gone, or that fit the present declaration."""
+        for place in self.own:
+            replayed = None
+            how = scope(place.staging)
+            if how in (WINDOW, REPAIR):
+                continue  # what it did not read may be rejected still
+            if how == REJECTS:
+                from mongo2pg.versions import read_ids  # with Arrow, which other runs settle without
+
+                replayed = [compact(text) for text in read_ids(place.staging, read_json(place.staging.manifest(0)))]
+            count = books.resolve_rejects(self.conn, self.run, place.collection.name, replayed)
+            if count:
+                log.info("%s: %s rejects resolved", place.collection.name, count)
+
+    # --- ids that two documents share ---
+
+    def judge_shared_ids(self) -> None:
+        """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded."""
+        for place in self.holding:
+            claims: dict[str, dict[str, bool]] = {}
+            for root_id, document, held in self.conn.execute(
+                sql.SQL(
+                    """
+                    SELECT root_id::text, document_id::text, true FROM migration.held
+                    WHERE plan_id = %(plan)s AND table_name = %(table)s
+                    UNION ALL
+                    SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
+                    WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
+                    """
+                ).format(target=target(place.collection.table)),
+                {"plan": self.run.plan_id, "table": place.collection.table},
+            ):
+                one = claims.setdefault(root_id, {})
+                # The version that is held replaces the one that is loaded.
+                one[compact(document)] = held or one.get(compact(document), False)
+            for root_id, documents in claims.items():
+                winner = min(documents, key=_bson_order)
+                for document in documents.keys() - {winner}:
+                    self._lose_shared_id(place, Loser(root_id, document, "_id", "duplicate_key"), documents[document])
+
+    def _lose_shared_id(self, place: Place, loser: Loser, held: bool) -> None:
+        if held:
+            self.conn.execute(
+                "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s AND root_id = %s AND document_id = %s::jsonb",
+                (self.run.plan_id, place.collection.name, loser.root_id, loser.document_id),
+            )
+        else:
+            self.take_back(place, [loser.root_id])
+            if place.bulk:  # nothing refers to it yet: the winner comes in as a new row
+                self.delete_rows(place, [loser.root_id])
+        staged = place.documents([loser.root_id]).get(uuid.UUID(loser.root_id).bytes, [])
+        content = next((document.bson for document in staged if document.document_id == loser.document_id), None)
+        if content is None:
+            raise PermanentError(
+                f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run did "
+                "not read, and another document claims its id; remove that row"
+            )
+        for child in place.collection.children:
+            rejected = self._rejected_elements(place, loser.document_id, child.path)
+            place.outcome.move_elements(child.path, "of_parents_not_loaded", count_elements(content, child) - rejected)
+        self.lose(place, [loser])
+
+    def _rejected_elements(self, place: Place, document_id: str, path: str) -> int:
+        row = self.conn.execute(
+            """
+            SELECT count(*) FROM migration.rejects
+            WHERE state = 'open' AND element AND (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
+              AND document_id = %s::jsonb AND starts_with(path, %s)
+            """,
+            (*place.run, place.collection.name, document_id, f"{path}."),
+        ).fetchone()
+        return row[0] if row else 0
+
+    # --- held documents, as rows again ---
+
+    def open_held(self, places: Sequence[Place]) -> None:
+        """The rows of these collections that this plan holds, in temporary tables that bear their targets' names."""
+        for place in places:
+            for table in place.collection.tables:
+                self.conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
+                self.conn.execute(create_incoming(table))
+                opened = self.conn.execute(
+                    sql.SQL(
+                        """
+                        INSERT INTO {incoming} SELECT (h.image).* FROM (
+                            SELECT row_image::{incoming} AS image FROM migration.held WHERE (plan_id, table_name) = (%s, %s)
+                            OFFSET 0  -- each image is read here, once; without it, once for each of its columns
+                        ) AS h
+                        """
+                    ).format(incoming=incoming(table.name)),
+                    (self.run.plan_id, table.name),
+                ).rowcount
+                if opened:
+                    self.conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
+            self.conn.execute(
+                "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s", (self.run.plan_id, place.collection.name)
+            )
+
+    def superseded(self, place: Place, ids: list[str]) -> set[str]:
+        if not place.held:
+            return super().superseded(place, ids)
+        query = sql.SQL("SELECT id::text FROM {} WHERE id = ANY(%s::uuid[])").format(incoming(place.collection.table))
+        return super().superseded(place, ids) | {row[0] for row in self.conn.execute(query, (ids,))}
+
+    # --- judgement ---
+
+    def judge(self) -> None:
+        """Rounds over all collections until one rejects nothing: whoever goes may orphan others or free a slot."""
+        while sum(self._judge_place(place) for place in self.places.values()):
+            pass
+        for place, table, column in self.references:
+            if column.required and table.child:
+                for side in self.sides(place, table, column):
+                    self.reject_elements(place, table, column, side, self._without_parent(side, column))
+
+    def clear_dangling_options(self) -> None:
+        """An optional reference to a row that is not there becomes NULL; the original goes to `extra` and is counted."""
+        for place, table, column in self.references:
+            if not column.required:
+                for side in self.sides(place, table, column):
+                    self.clear(place, table, column, side, self._without_parent(side, column))
+
+    def _references(self) -> list[tuple[Place, Table, Column]]:
+        """The references that can be judged: into another domain only when that one's table is complete."""
+        there = schema.complete_tables(self.conn) | {place.collection.table for place in self.own}
+        return [
+            (place, table, column)
+            for place in self.places.values()
+            for table in place.collection.tables
+            for column in table.references
+            if column.references in there
+        ]
+
+    def _judge_place(self, place: Place) -> int:
+        lost = 0
+        for judged, table, column in self.references:
+            if judged is place and column.required and not table.child:
+                for side in self.sides(place, table, column):
+                    lost += self.reject_documents(place, side, self._without_parent(side, column), column.path, "orphan")
+        root = place.collection.tables[0]
+        for key in root.unique if place.bulk or place.held else ():
+            path = ",".join(column.path for column in root.columns if column.name in key)
+            for side, ids in self._slot_losers(place, root, key):
+                lost += self.reject_documents(place, side, ids, path, "duplicate_key")
+        return lost
+
+    def _without_parent(self, side: sql.Identifier, column: Column) -> list[str]:
+        """Rows whose column names a row that neither is there nor comes with this settle."""
+        name = sql.Identifier(column.name)
+        parents = [target(column.references)]
+        if column.references in self.places and self.places[column.references].held:
+            parents.append(incoming(column.references))
+        nowhere = sql.SQL(" AND ").join(
+            sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE p.id = x.{})").format(parent, name) for parent in parents
+        )
+        rows = self.conn.execute(sql.SQL("SELECT x.id::text FROM {} x WHERE x.{} IS NOT NULL AND {}").format(side, name, nowhere))
+        return [row[0] for row in rows]
+
+    def _slot_losers(self, place: Place, root: Table, key: tuple[str, ...]) -> list[tuple[sql.Identifier, list[str]]]:
+        """The ids that give way, by where their rows stand. A held row stands for its own row in the target, too."""
+        parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(root.name), "target": target(root.name)}
+        everyone = sql.SQL("SELECT id, extra, false AS held, {columns} FROM {target}").format(**parts)
+        if place.held:
+            everyone = sql.SQL(
+                """
+                SELECT id, extra, true AS held, {columns} FROM {incoming}
+                UNION ALL
+                SELECT id, extra, false, {columns} FROM {target} t WHERE NOT EXISTS (SELECT FROM {incoming} i WHERE i.id = t.id)
+                """
+            ).format(**parts)
+        # Whatever is claimed twice in a first load, which no key has judged yet; later on, whatever a held row claims.
+        wanted = sql.SQL(
+            "SELECT {columns} FROM ({everyone}) AS a GROUP BY {columns} HAVING count(*) > 1"
+            if place.bulk
+            else "SELECT DISTINCT {columns} FROM {incoming}"
+        ).format(everyone=everyone, **parts)
+        rows = self.conn.execute(
+            sql.SQL(
+                """
+                SELECT slot, id::text, coalesce(extra -> '_id', migration.document_id(id, extra))::text, held FROM (
+                    SELECT id, extra, held, ROW({columns})::text AS slot, count(*) OVER (PARTITION BY {columns}) AS claims
+                    FROM ({everyone}) AS e JOIN ({wanted}) AS w USING ({columns})
+                ) AS claimed WHERE claims > 1
+                """
+            ).format(everyone=everyone, wanted=wanted, **parts)
+        ).fetchall()
+        read = place.documents([root_id for _, root_id, _, held in rows if not held])
+        gives_way = self._stale_and_free(place, [root_id for _, root_id, _, held in rows if not held])
+        slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
+        for slot, root_id, kept, held in rows:
+            # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's
+            # document claims something else, or nothing.
+            unread = not held and uuid.UUID(root_id).bytes not in read and root_id not in gives_way
+            slots.setdefault(slot, []).append(((not unread, root_id in gives_way, _bson_order(kept)), root_id, held))
+        losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
+        return [
+            (incoming(root.name), [root_id for root_id, held in losers if held]),
+            (target(root.name), [root_id for root_id, held in losers if not held]),
+        ]
+
+    def _stale_and_free(self, place: Place, ids: list[str]) -> set[str]:
+        """The stale rows among these, but those that a required reference of a document hangs on that this run did not read."""
+        stale = set(ids) & set(books.stale_ids(self.conn, place.run, place.collection.name)) if ids else set[str]()
+        return stale - self._bound(place, stale) if stale else stale
+
+    def _bound(self, place: Place, ids: set[str]) -> set[str]:
+        bound: set[str] = set()
+        for other, table, column in self.references:
+            if not column.required or column.references != place.collection.table or other is place:
+                continue
+            rows = self.conn.execute(
+                sql.SQL("SELECT {column}::text, {owner}::text FROM {table} WHERE {column} = ANY(%s::uuid[])").format(
+                    column=sql.Identifier(column.name), owner=sql.Identifier(table.parent_key or "id"), table=target(table.name)
+                ),
+                (list(ids),),
+            ).fetchall()
+            dependents = {root_id for _, root_id in rows}
+            read = other.documents(sorted(dependents))
+            fixed = {root_id for root_id in dependents if uuid.UUID(root_id).bytes not in read}
+            if dependents and not table.child:
+                fixed |= self._bound(other, dependents)
+            bound |= {root_id for root_id, dependent in rows if dependent in fixed}
+        return bound
+
+    # --- putting rows in ---
+
+    def apply(self) -> None:
+        """The held documents that stay, into the target; references to rows that come later are filled in at the end."""
+        if not self.holding:
+            return
+        tables = {place.collection.table for place in self.own}
+        later: list[tuple[Table, Column]] = []
+        self.conn.execute(
+            "CREATE TEMP TABLE mongo2pg_later (table_name text, id uuid, column_name text, value uuid) ON COMMIT DROP"
+        )
+        for place in self.holding:
+            if self.conn.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(incoming(place.collection.table))).fetchone() == (
+                False,
+            ):
+                continue
+            for table in place.collection.tables:
+                for column in table.references:
+                    if not column.required and column.references in tables and column.references != table.name:
+                        later.append((table, column))
+                        self._put_off(table, column)
+            self._apply(place)
+        for table, column in later:
+            self.conn.execute(
+                sql.SQL(
+                    """
+                    UPDATE {target} t SET {column} = l.value FROM pg_temp.mongo2pg_later l
+                    WHERE l.table_name = %s AND l.column_name = %s AND t.id = l.id
+                    """
+                ).format(target=target(table.name), column=sql.Identifier(column.name)),
+                (table.name, column.name),
+            )
+
+    def _put_off(self, table: Table, column: Column) -> None:
+        self.conn.execute(
+            sql.SQL(
+                """
+                WITH early AS (
+                    SELECT id, {column} AS value FROM {incoming} x
+                    WHERE {column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = x.{column})
+                ), noted AS (
+                    INSERT INTO pg_temp.mongo2pg_later SELECT %s, id, %s, value FROM early
+                )
+                UPDATE {incoming} x SET {column} = NULL FROM early WHERE early.id = x.id
+                """
+            ).format(column=sql.Identifier(column.name), incoming=incoming(table.name), parent=target(column.references)),
+            (table.name, column.name),
+        )
+
+    def _apply(self, place: Place) -> None:
+        """Rounds: a row whose unique slot another held row is about to leave waits for that one."""
+        collection = place.collection
+        while waiting := self._waiting(place):
+            count = self.conn.execute(sql.SQL("SELECT count(*) FROM {}").format(incoming(collection.table))).fetchone()
+            if count == (len(waiting),):
+                # They wait for each other: no order of updates exists, so the keys are built again after this statement.
+                schema.drop_unique_keys(self.conn, collection.table)
+                break
+            name_held(self.conn, waiting)
+            hold(self.conn, self.run, collection)
+            place.outcome.add(merge(self.conn, self.run, collection))
+            self.open_held([place])
+        place.outcome.add(merge(self.conn, self.run, collection))
+
+    def _waiting(self, place: Place) -> list[str]:
+        found: set[str] = set()
+        for key in () if place.bulk else place.collection.unique:
+            same_key = sql.SQL(" AND ").join(sql.SQL("t.{0} = i.{0}").format(sql.Identifier(name)) for name in key)
+            rows = self.conn.execute(
+                sql.SQL("SELECT i.id::text FROM {} i JOIN {} t ON {} AND t.id <> i.id").format(
+                    incoming(place.collection.table), target(place.collection.table), same_key
+                )
+            )
+            found |= {row[0] for row in rows}
+        return sorted(found)
+
+
+def _bson_order(extended_json: str) -> tuple[Any, ...]:
+    return identity.bson_order(read_id(extended_json))
