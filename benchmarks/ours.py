@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,9 +34,8 @@ WORKERS = 2
 CHUNK_BYTES = 9 << 20
 # The checks of lots, which do not wait for each other.
 CHECK_LOT = ("checksums", "live", "round_trip")
-# What moving lots loads besides, and what checks and the report do.
+# What moving lots loads besides.
 MOVING = ("mongo2pg.extract", "mongo2pg.normalise", "mongo2pg.versions", "mongo2pg.load")
-CHECKING = ("mongo2pg.verify", "mongo2pg.live", "mongo2pg.round_trip", "mongo2pg.count", "mongo2pg.gate")
 
 
 class Stages:
@@ -58,15 +57,15 @@ class Stages:
         return {name: cpu_seconds(pid) for name, pid in {"ours": os.getpid(), **self._servers}.items()}
 
 
-def load_modules(names: Sequence[str]) -> None:
-    """Imports them now, so that no stage has to."""
-    for name in names:
+def load_modules() -> None:
+    """Imports what moves lots now, so that no stage has to."""
+    for name in MOVING:
         importlib.import_module(name)
 
 
 def one_after_another(run: Run, checks: tuple[str, ...], stages: Stages) -> None:
     """The run by this process alone."""
-    for name in ("prepare", "plan", *MOVE, *checks, *(["report"] if checks else [])):
+    for name in ("prepare", "plan", *MOVE, *checks):
         getattr(run, name)()
         stages.end(name)
 
@@ -85,7 +84,7 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)  # those that wait behind one that failed
 
     def share(self, run: Run, checks: tuple[str, ...], stages: Stages) -> None:
         """The run by all workers; what no two can do at once is done by this process."""
@@ -96,8 +95,6 @@ class Workers:
         stages.end("plan")
         self._all([(MOVE_LOT, [lot]) for lot in run.lots])
         stages.end(", ".join(MOVE_LOT))
-        for _ in range(WORKERS if checks else 0):  # while PostgreSQL builds keys and indexes
-            self._pool.submit(load_modules, CHECKING)
         for name in MOVE[len(MOVE_LOT) :]:
             getattr(run, name)()
             stages.end(name)
@@ -106,8 +103,6 @@ class Workers:
             of_lots = [((name,), [lot]) for name in CHECK_LOT if name in checks for lot in run.lots]
             self._all([*of_lots, *(((name,), run.lots) for name in checks if name not in CHECK_LOT)])
             stages.end("checks")
-            self._all([(("report",), run.lots)])
-            stages.end("report")
 
     def _all(self, tasks: list[tuple[tuple[str, ...], list[Lot]]]) -> None:
         for done in [self._pool.submit(_task, *task) for task in tasks]:
@@ -120,7 +115,7 @@ _own: Run
 
 def _begin(start: Callable[[], Run]) -> None:
     global _own
-    load_modules(MOVING)
+    load_modules()
     _own = start()
 
 
@@ -152,15 +147,18 @@ def main() -> None:
         return Run(client.get_default_database(), conn, domain, given.staging, "bench")
 
     if given.workers == 1:
-        load_modules([*MOVING, *(CHECKING if checks else ())])
+        load_modules()
     with Workers(start) if given.workers > 1 else nullcontext() as workers:
         stages.end("imports")
         run = start()
         share = workers.share if workers else one_after_another
         share(run, checks, stages)
+        if checks:
+            report = run.report()
+            stages.end("report")
+            if not report["passed"]:
+                raise SystemExit(f"the run is red: {json.dumps(report['failures'])[:2000]}")
         run.conn.close()
-    if checks and not (report := json.loads((run.staging.folder / "report.json").read_bytes()))["passed"]:
-        raise SystemExit(f"the run is red: {json.dumps(report['failures'])[:2000]}")
     given.costs.write_text(json.dumps(stages.costs))
 
 

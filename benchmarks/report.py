@@ -32,7 +32,7 @@ def summary(documents: int, rows: int, runs: list[Measured]) -> dict[str, Any]:
 
 
 def rest(stages: list[dict[str, Any]], whole: Measured) -> dict[str, Any]:
-    """What a process took that no stage accounts for: connecting before them, and letting go of everything after them."""
+    """What a process took that no stage accounts for: letting go of everything after them."""
     seconds = whole.seconds - sum(stage["seconds"] for stage in stages)
     cpu = whole.cpu_seconds - sum(stage["cpu"]["ours"] for stage in stages)
     return {"stage": "the rest", "seconds": seconds, "cpu": {who: cpu if who == "ours" else 0.0 for who in stages[0]["cpu"]}}

@@ -7,6 +7,3 @@ import os
 # wheels for other machines have no jemalloc.
 if os.uname().machine == "x86_64":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
-# numpy looks at this: its library of linear algebra, which nothing here uses, else starts a thread for each core, and a process has
-# spent a tenth of a second of CPU before it began.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

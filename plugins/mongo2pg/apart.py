@@ -6,8 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TypeAlias
 
-import pyarrow as pa
-
+from mongo2pg.arrow import pa
 from mongo2pg.decode import split
 
 # A document of the one reading, of the other, or of both.

@@ -9,12 +9,10 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
-from jinja2.bccache import Bucket
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.differences import READ, excerpts
@@ -65,33 +63,19 @@ def write(folder: StagingPath, report: Mapping[str, Any]) -> str:
 
 def render(report: Mapping[str, Any], sha256: str) -> str:
     """The report of a domain, or of a platform of several, as a page without scripts or anything from elsewhere."""
+    # A page that is made once is not worth the time that Jinja's optimizer takes.
     pages = Environment(
         loader=FileSystemLoader(PAGES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        bytecode_cache=_compiled(),
+        optimized=False,
     )
     pages.filters["grouped"] = lambda number: f"{number:,}"
     return pages.get_template("certificate.html").render(
         report=report, domains=report.get("domains", [report]), sha256=sha256, reasons=REASONS
     )
-
-
-class _Compiled(FileSystemBytecodeCache):
-    """The page as Python code, which takes longer to make than to fill: kept in a folder that is this user's alone."""
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        with suppress(OSError):  # no room: the next report makes it again
-            super().dump_bytecode(bucket)
-
-
-def _compiled() -> _Compiled | None:
-    try:
-        return _Compiled()
-    except (OSError, RuntimeError):  # no temporary folder, or somebody else has one of that name there
-        return None
 
 
 def _run(conn: Connection, run: RunKey) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from mongo2pg import id_columns
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ARRAY, DOCUMENT, NULL, OBJECT_ID
 from mongo2pg.columns import Left, column_of, leave_long, places, strings
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, together, walk

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from bson.errors import InvalidBSON
 from numpy.typing import NDArray
 
 from mongo2pg import id_columns
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ARRAY, BOOLEAN, DATE, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk

@@ -17,6 +17,7 @@ from psycopg import sql
 from mongo2pg import schema
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RunKey
+from mongo2pg.compare_tables import NOTHING, Sum, agreed_rows, checksum, compare_table, name_documents, plus
 from mongo2pg.differences import READ, SHOWN, Difference
 from mongo2pg.expected import (
     DOCUMENT,
@@ -43,7 +44,6 @@ from mongo2pg.reject_causes import (
     name_booked,
 )
 from mongo2pg.sieve import Sieve
-from mongo2pg.table_images import NOTHING, Sum, agreed_rows, checksum, compare_table, name_documents, plus
 
 NO_DOCUMENTS = sql.SQL("SELECT NULL::jsonb WHERE false")
 

@@ -14,9 +14,9 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ARRAY, BINARY, BOOLEAN, DATE, DECIMAL, DOCUMENT, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 
 Positions = NDArray[np.int64]

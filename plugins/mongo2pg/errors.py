@@ -106,11 +106,3 @@ class CheckError(PermanentError):
                 f"- {where}: expected {check.expected}, found {check.actual}" + (f": {check.detail}" if check.detail else "")
             )
         return "\n".join(lines)
-
-
-class UnfitError(Exception):
-    """Raised by `convert`: the reason code, and the path below the value where the fault lies."""
-
-    def __init__(self, reason: str, below: str = "", value: Any = None) -> None:
-        super().__init__(reason, below)
-        self.reason, self.below, self.value = reason, below, value

@@ -22,7 +22,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
-from mongo2pg.errors import UnfitError
+from mongo2pg.reasons import UnfitError
 
 # Doubles from here on are written `{"$numberDouble": …}` in jsonb, which would spell out all their digits.
 LARGE_DOUBLE = 1e15

@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from bson.errors import InvalidBSON
 from numpy.typing import NDArray
 from pymongo.database import Database
 
 from mongo2pg.ahead import ahead
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import DOCUMENT
 from mongo2pg.decode import OPTIONS
 from mongo2pg.document_ids import MALFORMED, of_bytes

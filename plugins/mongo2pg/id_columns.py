@@ -17,7 +17,7 @@ from mongo2pg.model import Child
 
 
 def uuids_from_objectids(packed: bytes) -> NDArray[np.uint8]:
-    """The same for many at once: n × 12 packed bytes in, an n × 16 array of UUID bytes out."""
+    """What `identity.uuid_from_objectid` makes of many at once: n × 12 packed bytes in, an n × 16 array of UUID bytes out."""
     oid = np.frombuffer(packed, np.uint8).reshape(-1, 12)
     out = np.zeros((len(oid), 16), np.uint8)
     out[:, 0:6] = oid[:, 0:6]

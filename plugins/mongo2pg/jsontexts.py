@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ARRAY, BOOLEAN, DATE, DOCUMENT, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Keys, Mask, Positions, ends, walk
-from mongo2pg.errors import UnfitError
 from mongo2pg.extended_json import LARGE_DOUBLE, extended_json
+from mongo2pg.reasons import UnfitError
 
 # Levels of documents in documents that are walked; what lies deeper is rare, and left to `decode`.
 MOST_LEVELS = 32

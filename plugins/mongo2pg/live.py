@@ -14,7 +14,6 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from bson.datetime_ms import DatetimeMS
 from bson.objectid import ObjectId
 from pymongo.database import Database
@@ -22,6 +21,7 @@ from pymongo.database import Database
 from mongo2pg import books, lookup
 from mongo2pg.ahead import ahead
 from mongo2pg.apart import Pair, apart
+from mongo2pg.arrow import pa
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
 from mongo2pg.differences import SHOWN

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 import pgpq
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pgpq import encoders
@@ -24,6 +23,7 @@ from psycopg.types.numeric import DecimalBinaryDumper
 
 from mongo2pg import books, identity, schema
 from mongo2pg.ahead import ahead
+from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.document_ids import compact
 from mongo2pg.errors import StagingError, TransientError
@@ -36,7 +36,7 @@ from mongo2pg.outline import UNREADABLE, own_id
 from mongo2pg.parquet import open_parquet
 from mongo2pg.plan import REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
-from mongo2pg.rejects import documents_at
+from mongo2pg.staged_documents import documents_at
 from mongo2pg.staging import CollectionStaging, read_json
 from mongo2pg.values import ARROW_TYPES
 from mongo2pg.versions import is_overtaken

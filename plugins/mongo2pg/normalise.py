@@ -17,13 +17,13 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
 from mongo2pg import id_columns, identity
 from mongo2pg.ahead import side_by_side
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import bson_type
 from mongo2pg.clean import Clean, CleanReader, Part
 from mongo2pg.decode import MalformedError, decode_batch

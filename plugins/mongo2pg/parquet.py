@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mongo2pg.arrow import pa
 from mongo2pg.errors import StagingError
 from mongo2pg.identity import uuid_text
 from mongo2pg.staging import HashingFile, default_root, on_this_machine, read_json, safe_name, written

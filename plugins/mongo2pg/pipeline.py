@@ -333,7 +333,7 @@ def _gate(domain: Domain) -> dict[str, Any]:
     else:
         report = gate.report_unprepared(domain, _run(domain), states)
         sha256 = certificate.write(staging.folder, report)
-    announce(log, domain.name, staging.folder, report, sha256, gate.faults(report))
+    announce(log, domain.name, f"the run of {domain.name}", staging.folder, report, sha256, gate.faults(report))
     return report
 
 

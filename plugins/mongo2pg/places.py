@@ -17,7 +17,7 @@ from mongo2pg.model import Collection, Domain
 from mongo2pg.staging import CollectionStaging, RunStaging
 
 if TYPE_CHECKING:
-    from mongo2pg.rejects import StagedDocument
+    from mongo2pg.staged_documents import StagedDocument
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Place:
         """The documents that this run read for these rows; those of other runs are not among them."""
         if not root_ids or not self.staging.plan.exists():
             return {}  # nobody is asked for; or the run read nothing, or its files are gone
-        from mongo2pg.rejects import documents_of  # with Arrow: only where something is judged
+        from mongo2pg.staged_documents import documents_of  # with Arrow: only where something is judged
 
         return documents_of(self.staging, self.collection, [uuid.UUID(root_id).bytes for root_id in root_ids])
 

@@ -75,7 +75,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
             report = report_platform(domains, default_root(), run_id, task_states())
             folder = RunStaging(default_root(), "platform", run_id).folder
             sha256 = certificate.write(folder, report)
-            announce(log, "platform", folder, report, sha256, faults(report))
+            announce(log, "platform", "the run of the platform", folder, report, sha256, faults(report))
 
         lead = _run_domain(first)
         rest = [_run_domain(domain) for domain in others]

@@ -1,4 +1,8 @@
-"""The reason codes of rejects and misfits."""
+"""Why something is a reject or a misfit: the codes, and the error that carries one."""
+
+from __future__ import annotations
+
+from typing import Any
 
 # Why a document, an element or a value did not find its place; docs/types.md shows this list.
 REASONS = {
@@ -14,3 +18,11 @@ REASONS = {
     "duplicate_key": "another document or element, with a smaller _id or position, holds the same key",
     "orphan": "the row it refers to is not there",
 }
+
+
+class UnfitError(Exception):
+    """Raised where a value finds no place: the reason code, and the path below the value where the fault lies."""
+
+    def __init__(self, reason: str, below: str = "", value: Any = None) -> None:
+        super().__init__(reason, below)
+        self.reason, self.below, self.value = reason, below, value

@@ -20,7 +20,8 @@ from pymongo.database import Database
 
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey, Verdict
-from mongo2pg.compare import Comparison, Sum, compare_documents, in_portions, plus
+from mongo2pg.compare import Comparison, compare_documents, in_portions
+from mongo2pg.compare_tables import Sum, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
 from mongo2pg.differences import READ, SHOWN, Difference, describe
 from mongo2pg.document_ids import MALFORMED, compact

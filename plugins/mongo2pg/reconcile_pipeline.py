@@ -152,7 +152,7 @@ def _gate(domains: Sequence[Domain]) -> None:
         sha256 = certificate.write(staging.folder, report)
     # Where the tab of the run in Airflow's UI looks for it.
     certificate.write(RunStaging(staging.root, NAME, str(get_current_context()["run_id"])).folder, report)
-    announce(log, domain.name, staging.folder, report, sha256, gate.faults(report))
+    announce(log, domain.name, f"the reconcile of {domain.name}", staging.folder, report, sha256, gate.faults(report))
 
 
 # --- what a task knows of its run ------------------------------------------------------------------------------------

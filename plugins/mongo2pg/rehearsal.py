@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 from pymongo.database import Database
 
 from mongo2pg import schema
+from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.decode import split
 from mongo2pg.model import Collection, Domain

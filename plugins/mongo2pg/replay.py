@@ -11,9 +11,8 @@ import time
 import uuid
 from typing import Any
 
-import pyarrow as pa
-
 from mongo2pg import books
+from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.document_ids import of_bytes
 from mongo2pg.errors import PermanentError

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mongo2pg.arrow import pa
 from mongo2pg.jsontexts import octets_of
 from mongo2pg.parquet import open_parquet
 from mongo2pg.reference.cells import uuid_words

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from psycopg import sql
 
 from mongo2pg import books
+from mongo2pg.arrow import pa
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.differences import READ, SHOWN, Difference, describe, digest_of, write_differences
 from mongo2pg.model import Child, Collection, Column, Table

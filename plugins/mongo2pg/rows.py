@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from mongo2pg.arrow import pa
 from mongo2pg.bson_types import bson_type
 from mongo2pg.conversions import MASK, Tally
 from mongo2pg.extended_json import extended_json

@@ -22,7 +22,7 @@ from mongo2pg.model import Domain, Table
 from mongo2pg.places import Outcome, Place, apart, lock_places
 from mongo2pg.plan import FULL, WINDOW, scope
 from mongo2pg.queries import comma, target
-from mongo2pg.settler import Settler
+from mongo2pg.settle_rounds import Settler
 from mongo2pg.staging import RunStaging, read_json
 
 # 6,000 rows show how few or many values a key has, and where its ranges lie to a twentieth of the table; the default of 100 reads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from mongo2pg.staging import StagingPath
 
 log = logging.getLogger(__name__)
+
+# numpy looks at this when it is loaded: its library of linear algebra, of which no task has a use, would start a thread for each
+# core, and each task would have spent a tenth of a second of CPU before it began.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # A first load takes hours where it is worth waiting for: how often a run asks whether the other one has ended.
 BETWEEN_TURNS = timedelta(seconds=15)
@@ -61,13 +66,13 @@ def conclude(log: logging.Logger, stage: str, domain: str, checks: Sequence[Chec
 
 
 def announce(
-    log: logging.Logger, name: str, folder: StagingPath, report: Mapping[str, Any], sha256: str, faults: Sequence[str]
+    log: logging.Logger, name: str, what: str, folder: StagingPath, report: Mapping[str, Any], sha256: str, faults: Sequence[str]
 ) -> None:
-    """Says where a run's report is, and what came of the run. Raises GateError with its faults where it is red."""
+    """Says where the report is, and what came of the run. Raises GateError with its faults where `what`, a run, is red."""
     log.info("the report is %s, sha256 %s", folder / "report.json", sha256)
     audit_task(log, "gate", name, passed=report["passed"], failed_tasks=report["failed_tasks"], report_sha256=sha256)
     if not report["passed"]:
-        raise GateError("\n".join([f"the run of {name} is red:", *(f"- {fault}" for fault in faults)]))
+        raise GateError("\n".join([f"{what} is red:", *(f"- {fault}" for fault in faults)]))
 
 
 def permanent(stage: Callable[P, R]) -> Callable[P, R]:

@@ -25,9 +25,9 @@ from mongo2pg import id_columns, identity
 from mongo2pg.arrow import pa
 from mongo2pg.conversions import Conversion, apply
 from mongo2pg.decode import OddRegex, Undefined
-from mongo2pg.errors import UnfitError
 from mongo2pg.extended_json import extended_json
 from mongo2pg.model import Column
+from mongo2pg.reasons import UnfitError
 
 # How a column travels from normalise to load. numeric goes as exact text; ms reach further than PostgreSQL's µs do.
 ARROW_TYPES: dict[str, pa.DataType] = {

@@ -11,11 +11,11 @@ import uuid
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pymongo.database import Database
 
 from mongo2pg import books
+from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, Load, RunKey
 from mongo2pg.extract import extract_chunk
 from mongo2pg.model import Collection

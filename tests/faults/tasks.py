@@ -134,7 +134,8 @@ def _perform_and_say(job: Job, tasks: tuple[str, ...], fatal: tuple[str, int] | 
 
 # Processes are forked from one that has imported everything and done nothing: each is there in milliseconds.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
+STAGE_MODULES = ("extract", "normalise", "load", "versions", "count", "verify", "round_trip", "gate", "reconcile", "repair")
+CONTEXT.set_forkserver_preload([__name__, *(f"mongo2pg.{name}" for name in STAGE_MODULES)])
 
 
 def start_forkserver() -> None:

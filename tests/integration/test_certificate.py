@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import resource
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,42 +109,6 @@ def test_a_run_that_could_not_begin_has_a_page_too(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "Tasks that did not succeed" in page
     assert "not run" in page
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The place for temporary files, and whatever is kept there of a page."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path / f"_jinja2-cache-{os.getuid()}"
-
-
-def unprepared_page() -> str:
-    return certificate.render(gate.report_unprepared(AUTH, RunKey("auth", "r1"), {"prepare": "failed"}), "0" * 64)
-
-
-def test_the_page_is_compiled_once_and_kept_where_others_cannot_write(temporary: Path) -> None:
-    first = unprepared_page()
-    assert temporary.stat().st_mode & 0o777 == 0o700
-    (kept,) = temporary.iterdir()
-    made = kept.stat().st_mtime_ns
-    assert unprepared_page() == first
-    assert kept.stat().st_mtime_ns == made
-    kept.write_bytes(kept.read_bytes()[:1000])
-    assert unprepared_page() == first
-
-
-def test_a_page_that_cannot_be_kept_is_made_all_the_same(temporary: Path) -> None:
-    temporary.write_text("somebody else's")
-    assert "Tasks that did not succeed" in unprepared_page()
-    temporary.unlink()
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, most))  # as little room as on a full disk
-    try:
-        page = unprepared_page()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    assert "Tasks that did not succeed" in page
-    assert list(temporary.iterdir()) == []
 
 
 def test_the_platform_has_one_page_over_all_domains(mover: Mover) -> None:

@@ -22,6 +22,7 @@ from mongo2pg.run import MOVE_LOT, Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
 
+PLUGINS = Path(__file__).parents[2] / "plugins"
 ANN, BOB, CLEO = oid(1), oid(2), oid(3)
 SIZES = pytest.mark.parametrize(
     ("chunk_bytes", "backwards"), [(1 << 20, False), (EACH, False), (EACH, True)], ids=["one chunk", "many chunks", "backwards"]
@@ -145,7 +146,7 @@ def test_what_a_first_load_asks_of_postgresql_alone_needs_neither_numpy_nor_arro
 
     def loaded(*stages: str) -> list[str]:
         words = [sys.executable, "-c", STAGES_ALONE, source.uri, target.conninfo, str(mover.staging), *stages]
-        done = subprocess.run(words, env={"PYTHONPATH": "plugins"}, capture_output=True, text=True, check=True)
+        done = subprocess.run(words, env={"PYTHONPATH": str(PLUGINS)}, capture_output=True, text=True, check=True)
         return done.stdout.splitlines()
 
     assert loaded("prepare", "plan") == ["prepare", "plan"]

@@ -19,6 +19,11 @@ def printed(program: str, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
+def airflow_environment() -> dict[str, str]:
+    """Where Airflow, which some modules import, finds its folder."""
+    return {name: os.environ[name] for name in ("HOME", "AIRFLOW_HOME") if name in os.environ}
+
+
 # The modules of prepare, plan, delete, settle, references, uniqueness and gate, and those of a task that ends a platform's run.
 @pytest.mark.parametrize(
     "module",
@@ -29,7 +34,19 @@ def printed(program: str, **environment: str) -> list[str]:
 )
 def test_a_stage_that_only_asks_and_writes_sql_loads_neither_numpy_nor_arrow(module: str) -> None:
     program = f"import sys, mongo2pg.{module}; print('numpy' in sys.modules, 'pyarrow' in sys.modules)"
-    assert printed(program, HOME=os.environ.get("HOME", "/"), AIRFLOW_HOME=os.environ.get("AIRFLOW_HOME", "")) == ["False", "False"]
+    assert printed(program, **airflow_environment()) == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("extract", "replay", "rehearsal", "normalise", "load", "versions", "parquet", "staged_documents"),
+        *("count", "verify", "live", "round_trip", "reconcile", "repair"),
+    ],
+)
+def test_whichever_module_comes_first_no_array_brings_pandas(module: str) -> None:
+    program = f"import sys, mongo2pg.{module}, pyarrow; pyarrow.array([1]); print('pandas' in sys.modules)"
+    assert printed(program) == ["False"]
 
 
 def test_making_frames_imports_no_pandas() -> None:
@@ -55,7 +72,7 @@ def test_arrow_takes_its_memory_from_jemalloc_unless_somebody_chose_otherwise(as
 
 # OpenBLAS never starts more than there are cores.
 @pytest.mark.parametrize(("asked", "more"), [({}, 0), ({"OPENBLAS_NUM_THREADS": "2"}, min(len(os.sched_getaffinity(0)), 2) - 1)])
-def test_numpy_starts_no_threads_for_sums_that_nobody_asks_for(asked: dict[str, str], more: int) -> None:
+def test_numpy_starts_no_threads_in_a_task_for_sums_that_nobody_asks_for(asked: dict[str, str], more: int) -> None:
     count = "len(os.listdir('/proc/self/task'))"
-    program = f"import os, mongo2pg; before = {count}; import numpy; print({count} - before)"
-    assert printed(program, **asked) == [str(more)]
+    program = f"import os, mongo2pg.tasks; before = {count}; import numpy; print({count} - before)"
+    assert printed(program, **airflow_environment(), **asked) == [str(more)]

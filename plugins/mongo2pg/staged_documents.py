@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mongo2pg.arrow import pa
 from mongo2pg.document_ids import compact
 from mongo2pg.model import Collection
 from mongo2pg.normalise import RAW_ROW
