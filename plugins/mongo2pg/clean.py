@@ -22,7 +22,7 @@ from mongo2pg.elements import Content, Field, Keys, Mask, Positions, together, w
 from mongo2pg.jsontexts import object_id_texts, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.rows import declared_tree
-from mongo2pg.values import uuid_array
+from mongo2pg.typed_columns import uuid_array
 
 
 class Part(NamedTuple):

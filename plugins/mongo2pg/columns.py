@@ -21,7 +21,8 @@ from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk
 from mongo2pg.jsontexts import invalid_texts, octets_of, texts
 from mongo2pg.model import Column
-from mongo2pg.values import ARROW_TYPES, FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, fill, uuid_array
+from mongo2pg.typed_columns import ARROW_TYPES, fill, uuid_array
+from mongo2pg.values import FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS
 
 # From here on not every integer is a double.
 EXACT_DOUBLES = 2**53

@@ -31,14 +31,13 @@ from mongo2pg.held import hold, name_held
 from mongo2pg.identity import uuid_text
 from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Table
-from mongo2pg.normalise import HOLD, RAW_ROW
 from mongo2pg.outline import UNREADABLE, own_id
-from mongo2pg.parquet import open_parquet
+from mongo2pg.parquet import HOLD, RAW_ROW, open_parquet
 from mongo2pg.plan import REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
 from mongo2pg.staged_documents import documents_at
 from mongo2pg.staging import CollectionStaging, read_json
-from mongo2pg.values import ARROW_TYPES
+from mongo2pg.typed_columns import ARROW_TYPES
 from mongo2pg.versions import is_overtaken
 
 log = logging.getLogger(__name__)

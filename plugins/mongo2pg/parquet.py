@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from mongo2pg.staging import StagingPath
 
 
+# Columns that PostgreSQL does not get: the row of the raw file that the document stands in and, in root frames, whether
+# the document must be held, because another `_id` may reach the same UUID.
+RAW_ROW = "_row"
+HOLD = "_hold"
+
+
 @contextmanager
 def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
     """A Parquet file that exists only when it is whole, with the hash of its bytes."""

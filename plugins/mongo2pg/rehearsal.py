@@ -14,7 +14,7 @@ from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.decode import split
 from mongo2pg.model import Collection, Domain
-from mongo2pg.normalise import Normaliser
+from mongo2pg.normaliser import Normaliser
 from mongo2pg.plan import exists, make_plan, whole_query
 from mongo2pg.window import SCAN_LIMIT, Window
 

@@ -15,7 +15,7 @@ from mongo2pg.bson_types import bson_type
 from mongo2pg.conversions import MASK, Tally
 from mongo2pg.extended_json import extended_json
 from mongo2pg.model import Child, Column
-from mongo2pg.values import Filled, fill
+from mongo2pg.typed_columns import Filled, fill
 
 EMPTY: dict[str, Any] = {}
 # Marks a key that `_keep_undeclared` passes over: ignored by the declaration, or read elsewhere.

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 from mongo2pg.arrow import pa
 from mongo2pg.document_ids import compact
 from mongo2pg.model import Collection
-from mongo2pg.normalise import RAW_ROW
-from mongo2pg.parquet import open_parquet
+from mongo2pg.parquet import RAW_ROW, open_parquet
 from mongo2pg.staging import CollectionStaging, read_json
 
 

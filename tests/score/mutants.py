@@ -16,7 +16,7 @@ from bson import ObjectId
 from pymongo.errors import PyMongoError
 
 from mongo2pg import extract, load, merge
-from mongo2pg.normalise import Batch, Normaliser, Read, Reject
+from mongo2pg.normaliser import Batch, Normaliser, Read, Reject
 
 Mutant = Callable[[], AbstractContextManager[None]]
 Frame: TypeAlias = pa.RecordBatch

@@ -24,7 +24,7 @@ from mongo2pg.clean import CleanReader
 from mongo2pg.decode import OPTIONS
 from mongo2pg.elements import Content
 from mongo2pg.model import Collection, Column
-from mongo2pg.normalise import Normaliser
+from mongo2pg.normaliser import Normaliser
 from tests.unit.random_documents import EXAMPLES, FEW, KEYS, VALUES, collections, damaged
 from tests.unit.raw_bson import document
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from mongo2pg import values
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.normalise import RAW_ROW, Batch, Normaliser
+from mongo2pg.normaliser import Batch, Normaliser
+from mongo2pg.parquet import RAW_ROW
 from mongo2pg.reference.documents import Unreadable, read
 from mongo2pg.reference.extended_json import json_text
 from mongo2pg.reference.ids import identify

@@ -16,7 +16,8 @@ from bson.objectid import ObjectId
 
 from mongo2pg import id_columns, identity
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.normalise import HOLD, RAW_ROW, Batch, Normaliser, Reject
+from mongo2pg.normaliser import Batch, Normaliser, Reject
+from mongo2pg.parquet import HOLD, RAW_ROW
 from mongo2pg.rows import ArrayCount
 from tests.unit.column_text import plain
 from tests.unit.raw_bson import Pairs, document

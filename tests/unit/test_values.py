@@ -17,7 +17,7 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from mongo2pg import bson_types, values
+from mongo2pg import bson_types, typed_columns, values
 from mongo2pg.decode import DBPointer, MalformedError, OddRegex, Symbol, Undefined, decode_batch
 from mongo2pg.extended_json import extended_json
 from mongo2pg.model import COLUMN_TYPES, Column, ColumnType
@@ -358,10 +358,10 @@ def test_a_value_is_stored_or_refused(kind: ColumnType, name: str, want: Any) ->
 def test_a_whole_column_of_it_is_judged_alike(kind: ColumnType, name: str, want: Any) -> None:
     column = Column("v", kind)
     value = read(VALUES[name])
-    got = values.fill([None, value, value], column)
+    got = typed_columns.fill([None, value, value], column)
     stored = want.stored if isinstance(want, Kept | Changed) else None if isinstance(want, Bad) else want
     assert [text_of_stored(item, column) for item in plain(got.array)] == [None, *2 * [text_of_stored(stored, column)]]
-    assert got.array.type == values.ARROW_TYPES[kind]
+    assert got.array.type == typed_columns.ARROW_TYPES[kind]
     assert [(row, below, reason) for row, below, _, reason in got.misfits] == (
         [(1, want.below, want.reason), (2, want.below, want.reason)] if isinstance(want, Bad) else []
     )
@@ -391,8 +391,8 @@ def test_one_odd_value_among_others_changes_nothing_for_them(kind: ColumnType) -
     column = Column("v", kind)
     names = [name for name, want in FITS[kind].items() if not isinstance(want, Bad)]
     decoded = [read(VALUES[name]) for name in names]
-    alone = [plain(values.fill([value], column).array)[0] for value in decoded]
-    among = values.fill([*decoded, None, read(VALUES["minKey"])], column)
+    alone = [plain(typed_columns.fill([value], column).array)[0] for value in decoded]
+    among = typed_columns.fill([*decoded, None, read(VALUES["minKey"])], column)
     assert [repr(value) for value in plain(among.array)[: len(names)]] == [repr(value) for value in alone]
 
 
@@ -456,7 +456,7 @@ def test_an_enum_lets_its_values_pass_and_no_other(kind: ColumnType, value: Any,
     except UnfitError as fault:
         got = Bad(fault.reason, fault.below)
     assert got == want
-    filled = values.fill([value, None], column)
+    filled = typed_columns.fill([value, None], column)
     assert filled.array.to_pylist() == [None if isinstance(want, Bad) else want, None]
     assert [(below, reason) for _, below, _, reason in filled.misfits] == ([want[::-1]] if isinstance(want, Bad) else [])
     if isinstance(want, Bad):

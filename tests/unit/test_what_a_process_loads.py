@@ -53,7 +53,7 @@ def test_making_frames_imports_no_pandas() -> None:
     program = """
 import sys
 import bson
-from mongo2pg.normalise import Normaliser, pa
+from mongo2pg.normaliser import Normaliser, pa
 from deepiri.auth import AUTH
 raws = [bson.encode({"_id": 5, "email": "a@example.com", "odd": 1}), bson.encode({"_id": bson.ObjectId(), "email": "b"})]
 batch = Normaliser(AUTH.collection("users")).normalise(pa.array(raws), 0)
@@ -67,7 +67,7 @@ print("pandas" in sys.modules)
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="Arrow's wheels have jemalloc for x86-64 alone")
 @pytest.mark.parametrize(("asked", "chosen"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "system"}, "system")])
 def test_arrow_takes_its_memory_from_jemalloc_unless_somebody_chose_otherwise(asked: dict[str, str], chosen: str) -> None:
-    assert printed("from mongo2pg.normalise import pa; print(pa.default_memory_pool().backend_name)", **asked) == [chosen]
+    assert printed("from mongo2pg.normaliser import pa; print(pa.default_memory_pool().backend_name)", **asked) == [chosen]
 
 
 # OpenBLAS never starts more than there are cores.
