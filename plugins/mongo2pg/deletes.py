@@ -238,7 +238,6 @@ def _hand_over(conn: Connection, place: Place, ids: list[str]) -> None:
     if not ids:
         return
     root = place.collection.tables[0]
-    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(root.name)))
     conn.execute(create_incoming(root))
     conn.execute(
         sql.SQL(
@@ -246,7 +245,7 @@ def _hand_over(conn: Connection, place: Place, ids: list[str]) -> None:
             UPDATE {target} t SET extra = CASE
                 WHEN i.extra ? '_id' THEN coalesce(t.extra, '{{}}') || jsonb_build_object('_id', i.extra -> '_id')
                 ELSE nullif(t.extra - '_id', '{{}}') END
-            FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).extra) AS i
+            FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).extra OFFSET 0) AS i
             WHERE t.id = ANY(%s::uuid[]) AND h.root_id = t.id AND (h.plan_id, h.table_name) = (%s, %s)
               AND h.document_id <> migration.document_id(t.id, t.extra)
             """

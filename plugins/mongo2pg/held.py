@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.model import Collection
+from mongo2pg.model import Collection, Table
 from mongo2pg.queries import incoming, names
 
 _HOLD = sql.SQL("SELECT id FROM pg_temp.mongo2pg_hold")
@@ -18,6 +18,16 @@ def name_held(conn: Connection, ids: Sequence[str]) -> None:
     conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_hold")
     conn.execute("CREATE TEMP TABLE mongo2pg_hold (id uuid) ON COMMIT DROP")
     conn.execute("INSERT INTO pg_temp.mongo2pg_hold SELECT unnest(%s::uuid[])", (list(ids),))
+
+
+def held_images(table: Table) -> sql.Composed:
+    """A query for what a plan (its first parameter) holds of the table (its second): each image, a row `image`, is read once."""
+    return sql.SQL(
+        """
+        SELECT h.*, h.row_image::{incoming} AS image FROM migration.held h WHERE (h.plan_id, h.table_name) = (%s, %s)
+        OFFSET 0  -- without it, PostgreSQL reads an image again for each of its columns
+        """
+    ).format(incoming=incoming(table.name))
 
 
 def hold(conn: Connection, run: RunKey, collection: Collection) -> int:

@@ -125,7 +125,6 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
     conn.execute("SET LOCAL random_page_cost = 1.1")
     flagged = _hold_flagged(conn, run, collection, files)
     for table in collection.tables:
-        conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
         conn.execute(create_incoming(table))
         copy_frames(conn, incoming(table.name), table, _without(files[table.name], flagged))
         conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
@@ -159,7 +158,6 @@ def _hold_flagged(conn: Connection, run: RunKey, collection: Collection, files: 
         layer[row["id"]] = row[RAW_ROW]
     for layer in layers:
         for table in collection.tables:
-            conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
             conn.execute(create_incoming(table))
             copy_frames(conn, incoming(table.name), table, _only(files[table.name], list(layer.values())))
         name_held(conn, [uuid_text(root_id) for root_id in layer])

@@ -49,9 +49,9 @@ def names(columns: tuple[Column, ...] | list[Column], alias: str = "") -> sql.Co
 
 
 def create_incoming(table: Table) -> sql.Composed:
-    """A temporary table like the target, without its constraints, that ends with the transaction."""
-    return sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
-        sql.Identifier(table.name), names(table.stored), target(table.name)
+    """An empty temporary table like the target, without its constraints, for this transaction; an earlier one goes."""
+    return sql.SQL("DROP TABLE IF EXISTS {}; CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+        incoming(table.name), sql.Identifier(table.name), names(table.stored), target(table.name)
     )
 
 

@@ -22,11 +22,12 @@ from mongo2pg.count import count_domain
 from mongo2pg.deletes import create_gone, take_out, too_many
 from mongo2pg.errors import PermanentError, RepairError
 from mongo2pg.extract import extract_chunk
+from mongo2pg.held import held_images
 from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.plan import REPAIR, by_ids, is_plannable, server_time
-from mongo2pg.queries import create_incoming, incoming, target
+from mongo2pg.queries import create_incoming, target
 from mongo2pg.reconcile import Reconciler, check_constraints, find_left, unexplained_ids
 from mongo2pg.settle import settle_domain
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
@@ -137,16 +138,14 @@ def _holders(conn: Connection, run: RunKey, collection: Collection) -> dict[str,
     holders: dict[str, str | None] = {}
     for claim_of in claims:
         with conn.transaction():
-            conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(root.name)))
             conn.execute(create_incoming(root))
             rows = conn.execute(
                 sql.SQL(
                     """
                     SELECT migration.document_id(t.id, t.extra)::text, (t.extra -> '_id')::text
-                    FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).*) AS i, {target} t
-                    WHERE (h.plan_id, h.table_name) = (%s, %s) AND {claim}
+                    FROM ({held}) AS h, LATERAL (SELECT (h.image).*) AS i, {target} t WHERE {claim}
                     """
-                ).format(incoming=incoming(root.name), target=target(root.name), claim=claim_of),
+                ).format(held=held_images(root), target=target(root.name), claim=claim_of),
                 (run.plan_id, root.name),
             )
             holders |= dict(rows.fetchall())

@@ -13,7 +13,7 @@ from mongo2pg import books, identity, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError
-from mongo2pg.held import hold, name_held
+from mongo2pg.held import held_images, hold, name_held
 from mongo2pg.lookup import read_id
 from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
@@ -121,17 +121,9 @@ class Settler(Settlement):
         """The rows of these collections that this plan holds, in temporary tables that bear their targets' names."""
         for place in places:
             for table in place.collection.tables:
-                self.conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
                 self.conn.execute(create_incoming(table))
                 opened = self.conn.execute(
-                    sql.SQL(
-                        """
-                        INSERT INTO {incoming} SELECT (h.image).* FROM (
-                            SELECT row_image::{incoming} AS image FROM migration.held WHERE (plan_id, table_name) = (%s, %s)
-                            OFFSET 0  -- each image is read here, once; without it, once for each of its columns
-                        ) AS h
-                        """
-                    ).format(incoming=incoming(table.name)),
+                    sql.SQL("INSERT INTO {} SELECT (h.image).* FROM ({}) AS h").format(incoming(table.name), held_images(table)),
                     (self.run.plan_id, table.name),
                 ).rowcount
                 if opened:
