@@ -1,4 +1,30 @@
-"""Moves MongoDB collections into PostgreSQL and proves that nothing was lost or changed on the way."""
+"""Moves MongoDB collections into PostgreSQL and proves that nothing was lost or changed on the way.
+
+Where things are, in the order in which data goes through them:
+
+    declared      model conversions lineage schema
+    in Airflow    pipeline reconcile_pipeline platform_pipeline params modes tasks audit connections
+    without it    run
+    prepare       prepare
+    plan          plan window increments orphans snapshot claim rehearsal
+    extract       extract raw_batches lookup versions replay
+    normalise     normalise normaliser
+      one by one  decode outline values extended_json identity document_ids bson_types reasons
+      at once     clean elements columns jsontexts rows typed_columns id_columns
+    files         staging parquet staged_documents arrow
+    load          load merge held
+    delete        deletes
+    settle        settle settle_rounds settlement places
+    row_counts    count source_count suspicion root_ids
+    checksums     verify compare compare_tables expected sieve stored reject_causes differences reference
+      live        live apart
+    references    references
+    uniqueness    uniqueness guards
+    round_trip    round_trip
+    gate          gate owed certificate across
+    reconcile     reconcile repair
+    everywhere    books queries errors progress ahead
+"""
 
 import os
 
