@@ -19,6 +19,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import mongo2pg  # noqa: F401  # first, for what it says to libraries that are loaded later
+
+# isort: split
 import psycopg
 from pymongo import MongoClient
 

@@ -27,9 +27,15 @@ Where things are, in the order in which data goes through them:
 """
 
 import os
+import sys
+from importlib.util import find_spec
 
 # Arrow looks at this when it is loaded. Its own choice, mimalloc, keeps pages of threads that have ended: a chunk took 60 MB and a
 # tenth of the time more, measured by `make bench` with the variable set to either. malloc keeps buffers of 16 MB documents. Arrow's
 # wheels for other machines have no jemalloc.
 if os.uname().machine == "x86_64":
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "jemalloc")
+# pymongo takes certificates to PyOpenSSL if it can: it loads all of cryptography, 40 ms for each process, and then finds that
+# service-identity is missing, which belongs to that. Where it is missing, it need not look.
+if find_spec("service_identity") is None:
+    sys.modules.setdefault("pymongo.pyopenssl_context", None)  # type: ignore[arg-type]  # None stands for "not there" (sys.modules)

@@ -70,6 +70,14 @@ def test_arrow_takes_its_memory_from_jemalloc_unless_somebody_chose_otherwise(as
     assert printed("from mongo2pg.normaliser import pa; print(pa.default_memory_pool().backend_name)", **asked) == [chosen]
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_pymongo_loads_cryptography_only_where_it_can_use_it(tmp_path: Path, installed: bool) -> None:
+    if installed:
+        (tmp_path / "service_identity.py").touch()
+    program = f"import sys; sys.path.append({str(tmp_path)!r}); import mongo2pg, pymongo; print('cryptography.x509' in sys.modules)"
+    assert printed(program) == [str(installed)]
+
+
 # OpenBLAS never starts more than there are cores.
 @pytest.mark.parametrize(("asked", "more"), [({}, 0), ({"OPENBLAS_NUM_THREADS": "2"}, min(len(os.sched_getaffinity(0)), 2) - 1)])
 def test_numpy_starts_no_threads_in_a_task_for_sums_that_nobody_asks_for(asked: dict[str, str], more: int) -> None:
