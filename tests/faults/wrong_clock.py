@@ -44,7 +44,8 @@ def shift(seconds: int) -> None:
         id(RIGHT_DATE): Date,
         id(RIGHT_DATETIME): Datetime,
     }
-    for module in [module for name, module in sys.modules.items() if name != __name__]:
+    # None stands where a module shall not be looked for.
+    for module in [module for name, module in sys.modules.items() if name != __name__ and module is not None]:
         for name, value in list(vars(module).items()):
             if id(value) in wrong:
                 setattr(module, name, wrong[id(value)])

@@ -369,7 +369,10 @@ def test_a_signal_stops_everything_wherever_the_demo_is(tmp_path: Path, number: 
             seen.update({child.pid: child for child in recorded(folder.children)})
         return any(child.name == name for child in seen.values())
 
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as demo:
+    def listens() -> None:
+        signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it, as nohup does
+
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, preexec_fn=listens) as demo:
         eventually(lambda: has_started(children_then) or demo.poll() is not None)
         demo.send_signal(number)
         output, _ = demo.communicate(timeout=60)
