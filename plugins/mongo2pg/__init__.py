@@ -23,7 +23,7 @@ Where things are, in the order in which data goes through them:
     round_trip    round_trip
     gate          gate owed certificate across
     reconcile     reconcile repair
-    everywhere    books queries errors progress ahead
+    everywhere    books queries errors progress ahead collector
 """
 
 import os

@@ -245,7 +245,7 @@ def _hand_over(conn: Connection, place: Place, ids: list[str]) -> None:
             UPDATE {target} t SET extra = CASE
                 WHEN i.extra ? '_id' THEN coalesce(t.extra, '{{}}') || jsonb_build_object('_id', i.extra -> '_id')
                 ELSE nullif(t.extra - '_id', '{{}}') END
-            FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).extra OFFSET 0) AS i
+            FROM migration.held h, LATERAL (SELECT (h.row_image::{incoming}).extra OFFSET 0) AS i  -- read once, as in `held_images`
             WHERE t.id = ANY(%s::uuid[]) AND h.root_id = t.id AND (h.plan_id, h.table_name) = (%s, %s)
               AND h.document_id <> migration.document_id(t.id, t.extra)
             """

@@ -6,7 +6,6 @@ either but a portion. Rows go by COPY in text format, which is not the mover's.
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 from psycopg import sql
 
 from mongo2pg.books import Connection
+from mongo2pg.collector import collector_paused
 from mongo2pg.model import Collection, Table
 from mongo2pg.queries import incoming, names, target
 from mongo2pg.reference.projector import Projector, Reject
@@ -104,7 +104,7 @@ def expect(
 @contextmanager
 def second_thread() -> Iterator[Queue]:
     """A queue of work for the thread that talks to PostgreSQL while this one computes; at its end all of it is done."""
-    with _collector_paused(), _quick_turns(), Queue(QUEUE_BYTES) as queue:
+    with collector_paused(), _quick_turns(), Queue(QUEUE_BYTES) as queue:
         yield queue
 
 
@@ -243,18 +243,6 @@ def _quick_turns() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Documents are trees: without the collector going through them, decoding is twice as fast."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def rows_of(collection: Collection, documents: sql.Composable) -> sql.Composed:

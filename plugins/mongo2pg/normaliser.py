@@ -7,9 +7,7 @@ is counted, and nothing of a document is dropped that the declaration does not i
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ from mongo2pg import id_columns, identity
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import bson_type
 from mongo2pg.clean import Clean, CleanReader, Part
+from mongo2pg.collector import collector_paused
 from mongo2pg.decode import MalformedError, decode_batch
 from mongo2pg.document_ids import document_id, of_bytes
 from mongo2pg.elements import Content
@@ -316,15 +315,3 @@ def _reject_repeated(work: Rows, parent: NDArray[np.int64], stored: list[str | N
         if (int(parent[index]), value) in seen:
             work.unfit[index] = ("", elements[index], "duplicate_key")
         seen.add((int(parent[index]), value))
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Python's garbage collector off: it would walk the hundreds of thousands of live values of a batch again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -43,8 +43,6 @@ def documents_of(
     """The documents of this plan that became root rows with these ids; an id that two `_id`s reach has two."""
     wanted = pa.array(root_ids, pa.binary(16))
     found: dict[bytes, list[StagedDocument]] = {}
-    if not root_ids:
-        return found
     for chunk in range(len(read_json(staging.plan)["bounds"])):
         manifest = read_json(staging.manifest(chunk))
         with open_parquet(staging.frame(collection.table, chunk), manifest["frames"][collection.table]["sha256"]) as frame:
