@@ -79,7 +79,10 @@ def load_chunk(
         finally:
             for file in files.values():
                 file.close()
-        _book_rejects(conn, run, collection, staging, chunk, manifest)
+        lost = _book_rejects(conn, run, collection, staging, chunk, manifest)
+        # A first load meets no older version of anything, and no key to look for one by.
+        if phase != "bulk" and books.mark_stale(conn, run, collection.name, target(collection.table), lost):
+            log.warning("%s %s: rows whose newer version is rejected stay as they are and are marked stale", collection.name, chunk)
         facts |= {
             key: manifest[key]
             for key in ("bounds", "read_time", "read_until", "misfits", "conversions", "arrays", "drift", "rejected", "bytes")
@@ -266,7 +269,8 @@ def _only(file: pq.ParquetFile, rows: list[int]) -> Iterable[pa.RecordBatch]:
 
 def _book_rejects(
     conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int, manifest: dict[str, Any]
-) -> None:
+) -> list[tuple[str, str]]:
+    """Opens the chunk's rejects; returns the documents rejected as a whole, those with a readable `_id`: row's id and name."""
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
         if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
             reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
@@ -278,13 +282,11 @@ def _book_rejects(
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
         documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
-    lost = {reject["id"]: own_id(documents[reject["row"]][1]) for reject in rejects if not reject["element"]}
-    named = [(str(identity.id_from_value(value)), name) for name, value in lost.items() if value is not UNREADABLE]
-    if books.mark_stale(conn, run, collection.name, target(collection.table), named):
-        log.warning("%s %s: rows whose newer version is rejected stay as they are and are marked stale", collection.name, chunk)
     books.add_rejects(
         conn,
         run,
         collection.name,
         (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]][1], chunk) for r in rejects),
     )
+    lost = {reject["id"]: own_id(documents[reject["row"]][1]) for reject in rejects if not reject["element"]}
+    return [(str(identity.id_from_value(value)), name) for name, value in lost.items() if value is not UNREADABLE]

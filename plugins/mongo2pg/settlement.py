@@ -65,8 +65,9 @@ class Settlement:
             if table.child:
                 place.outcome.move_elements(table.child.path, "of_parents_not_loaded", gone)
         self._delete(side, "id", ids)
-        named = [(loser.root_id, loser.document_id) for loser in losers]
-        books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), named)
+        if not place.bulk:  # a first load has no older version of anything
+            named = [(loser.root_id, loser.document_id) for loser in losers]
+            books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), named)
         return len(ids)
 
     def _reject_loaded(self, place: Place, losers: list[Loser]) -> None:

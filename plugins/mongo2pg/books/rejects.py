@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
@@ -12,45 +13,61 @@ from psycopg.types.json import Jsonb
 from mongo2pg.books.entries import Connection, RejectRow, RunKey
 from mongo2pg.books.passes import record_pass
 
+# Rejects that are sent at once, and bytes of their documents from which on fewer are: one by one, each would wait for its answer.
+BATCH = 1000
+BATCH_BYTES = 8 << 20
+
 
 def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterable[RejectRow]) -> None:
     """Opens rejects, each version of a document stored once; an open one of the same document and path is replaced."""
-    document, digest = None, b""
-    stored: set[bytes] = set()
-    with conn.cursor() as cursor:
-        for reject in rejects:
-            if reject.document is not document:  # mostly, the rejects of a document follow one another
-                document, digest = reject.document, hashlib.sha256(reject.document).digest()
-            if digest not in stored:
-                stored.add(digest)
-                cursor.execute(
-                    "INSERT INTO migration.reject_documents (sha256, bson) VALUES (%s, %b) ON CONFLICT DO NOTHING",
-                    (digest, reject.document),
-                )
-            cursor.execute(
-                """
-                INSERT INTO migration.rejects
-                    (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk)
-                VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-                ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
-                SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
-                    document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
-                    chunk = excluded.chunk, rejected_at = now()
-                """,
-                (
-                    run.domain,
-                    collection,
-                    Jsonb(json.loads(reject.document_id)),
-                    reject.path.replace("\0", "\\0"),
-                    reject.element,
-                    reject.bson_type,
-                    reject.reason,
-                    digest,
-                    run.run_id,
-                    run.plan_id,
-                    reject.chunk,
-                ),
+    last, digest = None, b""
+    documents: dict[bytes, bytes] = {}
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for reject in rejects:
+        if reject.document is not last:  # mostly, the rejects of a document follow one another
+            last, digest = reject.document, hashlib.sha256(reject.document).digest()
+        if digest not in documents:
+            documents[digest] = reject.document
+            size += len(reject.document)
+        rows.append(
+            (
+                run.domain,
+                collection,
+                Jsonb(json.loads(reject.document_id)),
+                reject.path.replace("\0", "\\0"),
+                reject.element,
+                reject.bson_type,
+                reject.reason,
+                digest,
+                run.run_id,
+                run.plan_id,
+                reject.chunk,
             )
+        )
+        if len(rows) == BATCH or size >= BATCH_BYTES:
+            _write_rejects(conn, documents, rows)
+            documents, rows, size = {}, [], 0
+    _write_rejects(conn, documents, rows)
+
+
+def _write_rejects(conn: Connection, documents: dict[bytes, bytes], rows: list[tuple[Any, ...]]) -> None:
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO migration.reject_documents (sha256, bson) VALUES (%s, %b) ON CONFLICT DO NOTHING", documents.items()
+        )
+        cursor.executemany(
+            """
+            INSERT INTO migration.rejects
+                (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
+            SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
+                document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
+                chunk = excluded.chunk, rejected_at = now()
+            """,
+            rows,
+        )
 
 
 def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
@@ -160,14 +177,15 @@ def mark_stale(
 
     Under such an id may be the row of another document; that one stays what it is.
     """
-    if not documents:  # in a first load the table has no key yet: looking for nobody would read all of it
+    if not documents:
         return 0
     return conn.execute(
+        # With `=` a hash join could use names as its key, too, and would make that of each row of the table.
         sql.SQL(
             """
             INSERT INTO migration.stale (domain, collection, root_id, run_id)
             SELECT %s, %s, t.id, %s FROM {} t JOIN unnest(%s::uuid[], %s::jsonb[]) AS d (id, name) ON d.id = t.id
-            WHERE migration.document_id(t.id, t.extra) = d.name
+            WHERE migration.document_id(t.id, t.extra) IS NOT DISTINCT FROM d.name
             ON CONFLICT (domain, collection, root_id) DO UPDATE SET run_id = excluded.run_id
             """
         ).format(table),
