@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -77,41 +77,55 @@ class Settler(Settlement):
                 one = claims.setdefault(root_id, {})
                 # The version that is held replaces the one that is loaded.
                 one[compact(document)] = held or one.get(compact(document), False)
+            losers: list[Loser] = []
+            loaded: list[str] = []
             for root_id, documents in claims.items():
                 winner = min(documents, key=_bson_order)
-                for document in documents.keys() - {winner}:
-                    self._lose_shared_id(place, Loser(root_id, document, "_id", "duplicate_key"), documents[document])
+                losers += (Loser(root_id, name, "_id", "duplicate_key") for name in documents if name != winner)
+                loaded += (root_id for name, held in documents.items() if name != winner and not held)
+            if losers:
+                self._lose_shared_ids(place, losers, loaded)
 
-    def _lose_shared_id(self, place: Place, loser: Loser, held: bool) -> None:
-        if held:
-            self.conn.execute(
-                "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s AND root_id = %s AND document_id = %s::jsonb",
-                (self.run.plan_id, place.collection.name, loser.root_id, loser.document_id),
-            )
-        else:
-            self.take_back(place, [loser.root_id])
-            if place.bulk:  # nothing refers to it yet: the winner comes in as a new row
-                self.delete_rows(place, [loser.root_id])
-        staged = place.documents([loser.root_id]).get(uuid.UUID(loser.root_id).bytes, [])
-        content = next((document.bson for document in staged if document.document_id == loser.document_id), None)
-        if content is None:
-            raise PermanentError(
-                f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run did "
-                "not read, and another document claims its id; remove that row"
-            )
+    def _lose_shared_ids(self, place: Place, losers: list[Loser], loaded: list[str]) -> None:
+        """All at once, as each look into the files and each search of a table without a key costs what one of them does."""
+        names = [loser.document_id for loser in losers]
+        self.conn.execute(
+            """
+            DELETE FROM migration.held h USING unnest(%s::uuid[], %s::jsonb[]) AS l (root_id, document_id)
+            WHERE plan_id = %s AND collection = %s AND (h.root_id, h.document_id) = (l.root_id, l.document_id)
+            """,
+            ([loser.root_id for loser in losers], names, self.run.plan_id, place.collection.name),
+        )
+        self.take_back(place, loaded)
+        if place.bulk:  # nothing refers to them yet: the winners come in as new rows
+            self.delete_rows(place, loaded)
+        contents = list(self._contents(place, losers))
         for child in place.collection.children:
-            rejected = self._rejected_elements(place, loser.document_id, child.path)
-            place.outcome.move_elements(child.path, "of_parents_not_loaded", count_elements(content, child) - rejected)
-        self.lose(place, [loser])
+            count = sum(count_elements(content, child) for content in contents)
+            rejected = self._rejected_elements(place, names, child.path)
+            place.outcome.move_elements(child.path, "of_parents_not_loaded", count - rejected)
+        self.lose(place, losers)
 
-    def _rejected_elements(self, place: Place, document_id: str, path: str) -> int:
+    def _contents(self, place: Place, losers: list[Loser]) -> Iterator[bytes]:
+        staged = place.documents([loser.root_id for loser in losers])
+        for loser in losers:
+            found = staged.get(uuid.UUID(loser.root_id).bytes, [])
+            content = next((document.bson for document in found if document.document_id == loser.document_id), None)
+            if content is None:
+                raise PermanentError(
+                    f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run "
+                    "did not read, and another document claims its id; remove that row"
+                )
+            yield content
+
+    def _rejected_elements(self, place: Place, names: list[str], path: str) -> int:
         row = self.conn.execute(
             """
             SELECT count(*) FROM migration.rejects
             WHERE state = 'open' AND element AND (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
-              AND document_id = %s::jsonb AND starts_with(path, %s)
+              AND document_id = ANY(%s::jsonb[]) AND starts_with(path, %s)
             """,
-            (*place.run, place.collection.name, document_id, f"{path}."),
+            (*place.run, place.collection.name, names, f"{path}."),
         ).fetchone()
         return row[0] if row else 0
 
