@@ -17,38 +17,37 @@ from mongo2pg.parquet import open_parquet
 from mongo2pg.reference.cells import uuid_words
 from mongo2pg.reference.documents import read_all
 from mongo2pg.reference.ids import identify
-from mongo2pg.reference.octets import Octets
+from mongo2pg.reference.octets import Mask, Octets
 from mongo2pg.staging import CollectionStaging
 
 Ids: TypeAlias = NDArray[np.uint8]
 
 
 def root_ids(staging: CollectionStaging, manifest: dict[str, Any], without: Collection[str] = ()) -> Iterator[Ids]:
-    """The ids of a chunk's documents, but for those of these names; n × 16 bytes for each row group."""
+    """The ids of a chunk's documents, but for those of these names, in no particular order; n × 16 bytes each time."""
     left_out = pa.array(without, pa.string())
     with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
         for group in range(raw.num_row_groups):
             names = raw.read_row_group(group, columns=["_id"]).column(0).combine_chunks()
             wanted = pc.invert(pc.is_in(names, left_out)) if without else None
-            object_ids = _object_ids(names if wanted is None else names.filter(wanted))
-            if object_ids is not None:  # nearly always
-                yield _carrying(object_ids)
-            else:
+            usual, object_ids = _object_ids(names if wanted is None else names.filter(wanted))
+            yield _carrying(object_ids)
+            if not usual.all():
                 documents = raw.read_row_group(group, columns=["bson"]).column(0)
-                raws = (documents if wanted is None else documents.filter(wanted)).to_pylist()
-                found = [identify(document["_id"]) for document in read_all(raws) if document and "_id" in document]
+                odd = (documents if wanted is None else documents.filter(wanted)).filter(pa.array(~usual))
+                found = [identify(document["_id"]) for document in read_all(odd.to_pylist()) if document and "_id" in document]
                 yield np.frombuffer(b"".join(uuid.UUID(text).bytes for text in found), np.uint8).reshape(-1, 16)
 
 
-def _object_ids(names: pa.Array) -> NDArray[np.uint8] | None:
-    """The ObjectIds that these names spell, n × 12 bytes; None where one of them spells another value."""
+def _object_ids(names: pa.Array) -> tuple[Mask, NDArray[np.uint8]]:
+    """Which of these names spell ObjectIds, and those, n × 12 bytes."""
     bounds, texts = octets_of(names)
-    if not (np.diff(bounds) == len(_NAME)).all():
-        return None
-    spelt = texts.reshape(-1, len(_NAME))
-    if not (spelt[:, _AROUND] == _NAME[_AROUND]).all():
-        return None
-    return np.frombuffer(binascii.unhexlify(spelt[:, ~_AROUND].tobytes()), np.uint8).reshape(-1, 12)
+    usual: Mask = np.diff(bounds) == len(_NAME)
+    spelt = (texts if usual.all() else octets_of(names.filter(pa.array(usual)))[1]).reshape(-1, len(_NAME))
+    right = (spelt[:, _AROUND] == _NAME[_AROUND]).all(axis=1)
+    usual[usual] = right
+    digits = spelt[:, ~_AROUND] if right.all() else spelt[right][:, ~_AROUND]
+    return usual, np.frombuffer(binascii.unhexlify(digits.tobytes()), np.uint8).reshape(-1, 12)
 
 
 _NAME = np.frombuffer(b'{"$oid":"' + bytes(24) + b'"}', np.uint8)

@@ -22,6 +22,7 @@ GROUPS: dict[str, list[list[Any]]] = {
     "ObjectIds": [[ANN, BOB], [CLEO]],
     "other values among them": [[ANN, "ann", 5, Binary(bytes(range(16)), 4)], [BOB, {"$oid": str(ANN)}, None]],
     "a text as long as an ObjectId's name": [["x" * 33], [ANN]],
+    "other values before them": [["ann", ANN, 5, BOB]],
     "none": [[]],
 }
 
@@ -30,7 +31,7 @@ GROUPS: dict[str, list[list[Any]]] = {
 def test_every_id_is_the_references(groups: list[list[Any]], tmp_path: Path) -> None:
     staging, manifest = staged(groups, tmp_path)
     got = [row.tobytes().hex() for ids in root_ids(staging, manifest) for row in ids]
-    assert got == [identify(value).replace("-", "") for group in groups for value in group]
+    assert sorted(got) == sorted(identify(value).replace("-", "") for group in groups for value in group)
 
 
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
@@ -39,13 +40,12 @@ def test_documents_that_are_named_are_left_out(groups: list[list[Any]], tmp_path
     values = [value for group in groups for value in group]
     for gone in values:
         got = [row.tobytes().hex() for ids in root_ids(staging, manifest, [document_id(gone)]) for row in ids]
-        assert got == [identify(value).replace("-", "") for value in values if value is not gone]
+        assert sorted(got) == sorted(identify(value).replace("-", "") for value in values if value is not gone)
 
 
 def test_a_document_without_a_readable_id_has_none(tmp_path: Path) -> None:
     staging, manifest = staged([[ANN]], tmp_path, [('{"$malformed":"00"}', b"\5\0\0\0\0")])
-    (ids,) = root_ids(staging, manifest)
-    assert len(ids) == 1
+    assert sum(map(len, root_ids(staging, manifest))) == 1
 
 
 def staged(
