@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import psycopg
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -31,8 +30,7 @@ from benchmarks.raw_values import ARRAY, DOCUMENT, Value, array, document, follo
 from demo.postgres import Postgres
 from demo.processes import Children
 from mongo2pg.model import Collection, Column
-from mongo2pg.reference import walk
-from tests.standing import Standing, change_rows, damage, named
+from tests.standing import WAYS, Standing, change_rows, damage, named, reading
 from tests.unit.random_documents import collections, damaged, documents
 from tests.unit.test_columns_agree_with_rule import mostly_fitting
 from tests.unit.two_readings import agree
@@ -160,16 +158,20 @@ def agreed_on(conn: psycopg.Connection[Any], data: st.DataObject) -> int:
     crossed = [pool.cross(chance.choice(drawn), chance) for _ in range(STANDING // 2)]
     raws = named([*drawn, *crossed, *chance.choices(drawn, k=STANDING // 2)])
     pool = Pool(raws)
-    with patch.object(walk, "FEW", 1):
-        standing = Standing(conn, collection)
-        standing.put(raws)
-        count = standing.check(raws)
-        for _ in range(CHANGES):
-            count += standing.check([chance.choice((damage, pool.cross))(raw, chance) for raw in raws])
-            with contextlib.suppress(psycopg.DataError), conn.transaction(force_rollback=True):
-                for _ in range(CHANGES):
-                    change_rows(standing, chance)
-                count += standing.check(raws)
+
+    def check(some: list[bytes]) -> int:
+        with reading(chance.choice(WAYS)):
+            return standing.check(some)
+
+    standing = Standing(conn, collection)
+    standing.put(raws)
+    count = check(raws)
+    for _ in range(CHANGES):
+        count += check([chance.choice((damage, pool.cross))(raw, chance) for raw in raws])
+        with contextlib.suppress(psycopg.DataError), conn.transaction(force_rollback=True):
+            for _ in range(CHANGES):
+                change_rows(standing, chance)
+            count += check(raws)
     return count
 
 

@@ -6,9 +6,11 @@ agrees on must still become exactly the rows under its id.
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import psycopg
@@ -19,11 +21,22 @@ from benchmarks.raw_values import Value, document, followed
 from mongo2pg.expected import DOCUMENT, create_expected, owner, second_thread
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import SESSION, comma, incoming, names, target
+from mongo2pg.reference import fields, walk
 from mongo2pg.reference.agreement import Ids
 from mongo2pg.reference.projector import Projector, Reject
 from mongo2pg.sieve import Sieve
 
 NONE: Ids = np.zeros((0, 2), np.uint64)
+# How documents are read at once: those of one shape together, or field by field, whatever their shapes.
+WAYS = ("by shape", "by field")
+
+
+@contextlib.contextmanager
+def reading(way: str) -> Iterator[None]:
+    """Documents are read in this way, however few are alike."""
+    shapes = walk.walk if way == "by shape" else lambda *_: []
+    with patch.multiple(walk, FEW=1, FEW_GOING=1, walk=shapes), patch.multiple(fields, FEW=1, FEW_ALIKE=1):
+        yield
 
 
 class Standing:

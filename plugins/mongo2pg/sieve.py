@@ -21,7 +21,7 @@ from mongo2pg.books import Connection
 from mongo2pg.expected import Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import target
-from mongo2pg.reference import walk
+from mongo2pg.reference import fields
 from mongo2pg.reference.agreement import Agreement, Ids
 from mongo2pg.reference.cells import StoredRows
 from mongo2pg.reference.octets import Mask, Positions
@@ -70,7 +70,7 @@ class Sieve:
         """The documents that are not agreed on. While they are used, PostgreSQL sends the rows of the next portion."""
         waiting: Iterator[Numbered] = iter(())
         for portion in portions:
-            if len(portion) < walk.FEW:  # large documents, or a small collection
+            if len(portion) < fields.FEW:  # large documents, or a small collection
                 yield from self.all_of([portion])
                 continue
             for part, agreement in self._agreements(portion):

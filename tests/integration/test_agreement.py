@@ -24,10 +24,9 @@ from mongo2pg import sieve
 from mongo2pg.decode import OPTIONS
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.queries import exact, row_hash
-from mongo2pg.reference import walk
 from tests.documents import oid, uuid_of
 from tests.fuzz import QUIET, agreed_on
-from tests.standing import Standing
+from tests.standing import WAYS, Standing, reading
 from tests.unit.raw_bson import Pairs, Raw, document
 
 
@@ -43,9 +42,10 @@ def conn(database: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]
         yield database
 
 
-@pytest.fixture
-def every_shape_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "FEW", 1)
+@pytest.fixture(params=WAYS)
+def read_at_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    with reading(request.param):
+        yield
 
 
 # --- one thing amiss among rows ----------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ COUNT = 4
 
 
 @pytest.fixture
-def things(conn: psycopg.Connection[Any], every_shape_counts: None) -> Standing:
+def things(conn: psycopg.Connection[Any], read_at_once: None) -> Standing:
     """Things 1 to 4 and their rows."""
     standing = Standing(conn, THINGS)
     standing.put([thing(number) for number in range(1, COUNT + 1)])
@@ -249,9 +249,7 @@ def test_a_document_that_becomes_the_same_rows_is_agreed_on(things: Standing, ra
     assert things.check([raw, *(thing(number) for number in range(2, COUNT + 1))]) == COUNT
 
 
-def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(
-    conn: psycopg.Connection[Any], every_shape_counts: None
-) -> None:
+def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(conn: psycopg.Connection[Any], read_at_once: None) -> None:
     raws = [thing(1, parts=[{"_id": oid(100 + at)} for at in range(17)])]
     standing = Standing(conn, THINGS)
     standing.put(raws)
@@ -273,9 +271,7 @@ def test_documents_keep_their_numbers_over_portions_and_halves_of_portions(
             assert things.agreed(raws, portion=portion) == [0, 3, 4], (most, portion)
 
 
-def test_documents_are_agreed_on_however_many_rows_lie_between_theirs(
-    conn: psycopg.Connection[Any], every_shape_counts: None
-) -> None:
+def test_documents_are_agreed_on_however_many_rows_lie_between_theirs(conn: psycopg.Connection[Any], read_at_once: None) -> None:
     raws = [thing(number) for number in range(1, 101)]
     standing = Standing(conn, THINGS)
     standing.put(raws)
@@ -334,7 +330,7 @@ def test_documents_of_one_shape_none_of_which_has_a_row_are_let_through(things: 
 
 
 def test_elements_without_an_id_of_their_own_and_with_one_that_repeats_are_agreed_on(
-    conn: psycopg.Connection[Any], every_shape_counts: None
+    conn: psycopg.Connection[Any], read_at_once: None
 ) -> None:
     one = {"_id": oid(100), "label": "x"}
     raws = [
@@ -349,7 +345,7 @@ def test_elements_without_an_id_of_their_own_and_with_one_that_repeats_are_agree
 
 
 def test_a_reference_that_names_no_row_is_let_through_only_where_it_is_judged(
-    conn: psycopg.Connection[Any], every_shape_counts: None
+    conn: psycopg.Connection[Any], read_at_once: None
 ) -> None:
     raws = [thing(1, owner=oid(1)), thing(2, owner=oid(1)), thing(3, owner=oid(77)), thing(4)]
     standing = Standing(conn, THINGS)
@@ -361,7 +357,7 @@ def test_a_reference_that_names_no_row_is_let_through_only_where_it_is_judged(
     assert standing.agreed(raws, [(root, replace(owner, required=True))]) == [0, 1, 2, 3]
 
 
-def test_references_in_columns_of_the_longest_names_are_told_apart(conn: psycopg.Connection[Any], every_shape_counts: None) -> None:
+def test_references_in_columns_of_the_longest_names_are_told_apart(conn: psycopg.Connection[Any], read_at_once: None) -> None:
     columns = tuple(Column(f"c{at}", "uuid", "c" * 62 + str(at), references="things") for at in range(2))
     collection = Collection("things", "things", "updatedAt", columns)
     raws = [document({"_id": oid(1), "c0": oid(1), "c1": oid(1)}), document({"_id": oid(2), "c0": oid(1), "c1": oid(9)})]
@@ -439,7 +435,7 @@ LET_THROUGH = {"taskversions": 27, "challenges": 3, "analyticsevents": 92}
 
 @pytest.mark.parametrize("collection", DECLARED, ids=[collection.name for collection in DECLARED])
 def test_of_clean_documents_nearly_all_are_agreed_on(
-    conn: psycopg.Connection[Any], every_shape_counts: None, collection: Collection
+    conn: psycopg.Connection[Any], read_at_once: None, collection: Collection
 ) -> None:
     raws = [bson.encode(content, codec_options=OPTIONS) for content in clean_documents(collection.name, scale=0.05)]
     standing = Standing(conn, collection)

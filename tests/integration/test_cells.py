@@ -18,6 +18,7 @@ from mongo2pg.reference.cells import Cells, agrees, agrees_as_json, cells_in
 from mongo2pg.reference.documents import read
 from mongo2pg.reference.octets import LONG_BYTES, Mask, Octets
 from mongo2pg.stored import stored_rows
+from tests.standing import reading
 from tests.unit.raw_bson import Raw, document, string
 
 OID = ObjectId("65a1b2c3d4e5f60718293a4b")
@@ -33,8 +34,9 @@ def conn(postgres) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture(autouse=True)
-def every_shape_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(walk, "FEW", 1)
+def every_shape_counts() -> Iterator[None]:
+    with reading("by shape"):
+        yield
 
 
 def sent(conn: psycopg.Connection[Any], kind: str, cells: list[str]) -> Cells:

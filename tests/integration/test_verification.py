@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -18,10 +19,11 @@ from mongo2pg.books import Check
 from mongo2pg.compare import compare_documents, in_portions
 from mongo2pg.decode import split
 from mongo2pg.differences import SHOWN
-from mongo2pg.reference import walk
+from mongo2pg.reference import fields
 from mongo2pg.reject_causes import of_collection
 from mongo2pg.run import Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
+from tests.standing import WAYS, reading
 
 ROOT = Path(__file__).resolve().parents[2]
 ANN, BOB, CLEO, DAN = oid(1), oid(2), oid(3), oid(4)
@@ -61,12 +63,14 @@ def loaded(postgres, mongo_admin, tmp_path_factory) -> Iterator[Run]:
     mongo_admin.drop_database(database.name)
 
 
-@pytest.fixture(autouse=True, params=[1, 1_000], ids=["agreed on where possible", "all projected"])
-def small_portions(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+@pytest.fixture(autouse=True, params=[*WAYS, "projected"])
+def small_portions(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """A few documents are judged at once, so that what belongs together comes in several portions; by both steps of `checksums`."""
     monkeypatch.setattr(expected, "BATCH_BYTES", 1)
     monkeypatch.setattr(expected, "PORTION_BYTES", 2000)
-    monkeypatch.setattr(walk, "FEW", request.param)
+    monkeypatch.setattr(fields, "FEW", 1_000)
+    with reading(request.param) if request.param in WAYS else contextlib.nullcontext():
+        yield
 
 
 @pytest.fixture
@@ -179,7 +183,7 @@ def test_documents_between_which_many_rows_lie_are_asked_for_one_by_one(
             assert source == present
             assert source["rows"] == comparison.documents == len(some)
             (asked,) = conn.execute("SELECT to_regclass('pg_temp.mongo2pg_asked') IS NOT NULL").fetchone() or ()
-    assert asked == (walk.FEW == 1)
+    assert asked == (fields.FEW == 1)
 
 
 def test_the_order_of_keys_inside_jsonb_is_no_difference(loaded: Run, conn: psycopg.Connection[Any]) -> None:

@@ -17,6 +17,7 @@ from tests.unit.raw_bson import Pairs, Raw, document
 @pytest.fixture(autouse=True)
 def every_shape_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "FEW", 1)
+    monkeypatch.setattr(walk, "FEW_GOING", 1)
 
 
 def framed(body: bytes) -> bytes:

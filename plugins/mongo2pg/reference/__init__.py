@@ -12,8 +12,10 @@ their rows are what they must be.
     texts          a value, or a column of them, as PostgreSQL reads it
     projector      documents in, rows and rejects out
     octets         bytes looked at in many places at once
-    walk           where the fields of many documents lie
+    walk           where the fields of many documents of one shape lie
+    fields         and those of documents of many shapes
     cells          rows as PostgreSQL sends them, and whether a cell is what a value must become
+    declared       documents against their rows, column by column
     agreement      documents and rows in, those that agree out
     rebuild        rows in, documents out
     equivalence    whether a rebuilt document is the original

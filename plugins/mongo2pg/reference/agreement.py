@@ -11,24 +11,25 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from json.encoder import encode_basestring
 
 import numpy as np
 
-from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
-from mongo2pg.reference.cells import Cells, StoredRows, agrees, agrees_as_json, uuid_words
+from mongo2pg.model import LONGEST_KEY, Child, Collection, Table
+from mongo2pg.reference.cells import Cells, StoredRows, uuid_words
+from mongo2pg.reference.declared import Declared, steps
 from mongo2pg.reference.extended_json import dump
+from mongo2pg.reference.fields import Documents, documents_between
 from mongo2pg.reference.ids import NAMESPACE
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
-from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Elements, Group, Leaf, Path, elements_of, walk
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, Elements, Group, Leaf, Path, elements_of
 
 # Two big-endian numbers for each id.
 Ids = Words
 
 _ID: Path = ("_id",)
-_SOURCE_ID = Column("_id", "uuid", "source_id")
 
 
 class Agreement:
@@ -39,15 +40,16 @@ class Agreement:
         self._collection = collection
         starts, stops = bounds[:-1], bounds[1:]
         self._octets = Octets(content)
-        whole = {_steps(child.path) for child in collection.children}
-        whole |= {_steps(column.path) for column in collection.columns if column.type == "text[]"}
-        groups = walk(self._octets, starts, stops, whole)
-        self._groups = [group for group in groups if _ID in group.leaves and group.leaves[_ID].kind == OBJECT_ID]
+        whole = {steps(child.path) for child in collection.children}
+        whole |= {steps(column.path) for column in collection.columns if column.type == "text[]"}
+        self._documents = documents_between(self._octets, starts, stops, whole)
         self._ids = np.zeros((len(starts), 2), np.uint64)
         self._open = np.zeros(len(starts), np.bool_)
-        for group in self._groups:
-            self._ids[group.rows] = np.stack(uuid_words(self._octets, group.leaves[_ID].at), axis=1)
-            self._open[group.rows] = True
+        for documents in self._documents:
+            for holders, leaf in documents.values(_ID):
+                if leaf.kind == OBJECT_ID:
+                    self._ids[documents.rows[holders]] = np.stack(uuid_words(self._octets, leaf.at), axis=1)
+                    self._open[documents.rows[holders]] = True
         self._elements = {child.table: self._elements_of(child) for child in collection.children}
 
     @property
@@ -82,10 +84,10 @@ class Agreement:
         where[owners[root.name][there]] = there
         # Nor of one that has two rows: a table may have lost its primary key.
         found &= np.bincount(owners[root.name][there], minlength=len(found)) == 1
-        shape = _Shape(self._collection)
-        for group in self._groups:
-            some = np.flatnonzero(found[group.rows])
-            found[group.rows[some]] = shape.agrees(self._octets, group, some, stored[root.name], where[group.rows[some]])
+        declared = Declared(self._collection)
+        for documents in self._documents:
+            going = documents.of(found[documents.rows])
+            found[going.rows] = declared.agrees(self._octets, going, stored[root.name], where[going.rows])
         for table in children:
             assert table.child is not None  # noqa: S101 - only the first table has none
             found &= self._children_agree(table, table.child, stored[table.name], owners[table.name], found)
@@ -100,16 +102,17 @@ class Agreement:
         going = found[owners]
         elements, owners = elements.of(going), owners[going]
         own = np.zeros(len(owners), np.int64)
-        groups = _groups_of(self._octets, child, elements)
-        for group in groups:
-            if child.has_source_id and (leaf := group.leaves.get(_ID)) and leaf.kind == OBJECT_ID:
-                own[group.rows] = leaf.at
+        parts = _elements_between(self._octets, child, elements)
+        for part in parts if child.has_source_id else ():
+            for holders, leaf in part.values(_ID):
+                if leaf.kind == OBJECT_ID:
+                    own[part.rows[holders]] = leaf.at
         ids = self._element_ids(child, elements, owners, own)
         where = Places(_ids_in(stored.columns["id"])).find(ids)
         good = np.zeros(len(owners), np.bool_)
-        shape = _Shape(child)
-        for group in groups:
-            good[group.rows] = shape.agrees(self._octets, group, np.arange(len(group.rows)), stored, where[group.rows])
+        declared = Declared(child)
+        for part in parts:
+            good[part.rows] = declared.agrees(self._octets, part, stored, where[part.rows])
         # An own id that repeats inside of its array gives two elements one id here: they have other names, which others know.
         good &= (where >= 0) & _differ(ids)
         if stored.count:
@@ -124,15 +127,15 @@ class Agreement:
 
     def _elements_of(self, child: Child) -> tuple[Elements, Positions]:
         """The elements behind a child table, and their documents; of one with something else in their place nothing is said."""
-        kind, path = DOCUMENT if child.kind == "map" else ARRAY, _steps(child.path)
+        kind, path = DOCUMENT if child.kind == "map" else ARRAY, steps(child.path)
         rows, at = [_NONE], [_NONE]
-        for group in self._groups:
-            leaf = group.leaves.get(path)
-            if leaf is not None and leaf.kind == kind:
-                rows.append(group.rows)
-                at.append(leaf.at)
-            elif leaf is not None and leaf.kind != NULL:
-                self._open[group.rows] = False
+        for documents in self._documents:
+            for holders, leaf in documents.values(path):
+                if leaf.kind == kind:
+                    rows.append(documents.rows[holders])
+                    at.append(leaf.at)
+                elif leaf.kind != NULL:
+                    self._open[documents.rows[holders]] = False
         owners = np.concatenate(rows)
         elements, sound = elements_of(self._octets, Leaf(kind, np.concatenate(at)))
         self._open[owners[~sound]] = False
@@ -203,16 +206,12 @@ def _quoted(text: bytes) -> bytes:
     return encode_basestring(text.decode(errors="replace")).encode()
 
 
-def _steps(path: str) -> Path:
-    return tuple(path.split("."))
-
-
-def _groups_of(octets: Octets, child: Child, elements: Elements) -> list[Group]:
-    """Elements of one shape; a scalar is as if it stood at the path "" of a document of its own."""
+def _elements_between(octets: Octets, child: Child, elements: Elements) -> list[Documents]:
+    """The elements that are documents; a scalar is as if it stood at the path "" of a document of its own."""
     if child.kind != "scalars":
-        documents = np.flatnonzero(elements.kinds == DOCUMENT)
-        groups = walk(octets, elements.values[documents], elements.ends[documents], _texts_below(child))
-        return [Group(documents[group.rows], group.leaves) for group in groups]
+        rows = np.flatnonzero(elements.kinds == DOCUMENT)
+        parts = documents_between(octets, elements.values[rows], elements.ends[rows], _texts_below(child))
+        return [replace(part, rows=rows[part.rows]) for part in parts]
     (column,) = child.columns
     # A null in an array of scalars has no row, and what a document or an array holds has not been looked at.
     left = {NULL, DOCUMENT} if column.type == "text[]" else {NULL, DOCUMENT, ARRAY}
@@ -221,7 +220,7 @@ def _groups_of(octets: Octets, child: Child, elements: Elements) -> list[Group]:
 
 
 def _texts_below(child: Child) -> set[Path]:
-    return {_steps(column.path) for column in child.columns if column.type == "text[]"}
+    return {steps(column.path) for column in child.columns if column.type == "text[]"}
 
 
 def _keys_agree(octets: Octets, elements: Elements, cells: Cells) -> Mask:
@@ -275,82 +274,3 @@ class Places:
 
 def _ids_in(cells: Cells) -> Ids:
     return np.stack([cells.octets.words(">u8", cells.at + start) for start in (0, 8)], axis=1)
-
-
-# --- documents of one shape against their rows -----------------------------------------------------------------------
-
-
-class _Shape:
-    """What a declaration makes of the documents behind one table."""
-
-    def __init__(self, spec: Collection | Child) -> None:
-        self.columns = {_steps(column.path): column for column in spec.columns}
-        self.holders = {_steps(child.path) for child in spec.children} if isinstance(spec, Collection) else set()
-        self.ignored = {_steps(path) for path in spec.ignored} if isinstance(spec, Collection) else set()
-        self.names = {_ID} if isinstance(spec, Collection) or spec.has_source_id else set()
-        self.source_id = isinstance(spec, Child) and spec.has_source_id
-        self.marks = isinstance(spec, Collection) and spec.tables[0].marks
-        paths = [*self.columns, *self.holders, *self.ignored]
-        self.inner = {path[:end] for path in paths for end in range(1, len(path))}
-
-    def agrees(self, octets: Octets, group: Group, some: Positions, rows: StoredRows, where: Positions) -> Mask:
-        """Of `some` documents of the group, those whose row is what they must become; its place is in `where`, -1 if there is none.
-
-        Their ids, parents and positions are not looked at.
-        """
-        leaves = {path: leaf.of(some) for path, leaf in group.leaves.items()}
-        nobody = np.zeros(len(some), np.bool_)
-        if not rows.count or any(leaves[path].kind == ARRAY for path in self.inner if path in leaves):
-            return nobody
-        found = where >= 0
-        for path, column in self.columns.items():
-            cells = rows.columns[column.name].of(where)
-            if column.type == "jsonb":
-                same = None if column.required or column.default is not None else agrees_as_json(octets, leaves, path, cells)
-            else:
-                same = agrees(column, octets, leaves.get(path), cells)
-            if same is None:
-                return nobody
-            found &= same
-        if self.source_id:
-            same = agrees(_SOURCE_ID, octets, leaves.get(_ID), rows.columns["source_id"].of(where))
-            if same is None:
-                return nobody
-            found &= same
-        if self.marks:
-            found &= rows.columns["deleted_at"].of(where).null
-        for path, leaf in leaves.items():
-            if leaf.kind == STRING and any(path[: len(each)] == each for each in self.ignored):
-                found &= _are_texts(octets, leaf)
-        kept = agrees_as_json(octets, self._kept(leaves), (), rows.columns["extra"].of(where))
-        return nobody if kept is None else found & kept
-
-    def _kept(self, leaves: dict[Path, Leaf]) -> dict[Path, Leaf]:
-        """The fields that `extra` keeps, and the documents around them; none where it must be NULL."""
-        kept: dict[Path, Leaf] = {}
-        for path, leaf in leaves.items():
-            above = [path[:end] for end in range(1, len(path) + 1)]
-            if any(each in self.columns or each in self.holders or each in self.ignored for each in above):
-                continue
-            if path in self.names or (path in self.inner and leaf.kind in (DOCUMENT, NULL)):
-                continue
-            for each in above:
-                kept.setdefault(each, leaves[each])
-        # The row itself is the document around them.
-        return {(): Leaf(DOCUMENT, next(iter(kept.values())).at), **kept} if kept else {}
-
-
-def _are_texts(octets: Octets, leaf: Leaf) -> Mask:
-    """Which strings are UTF-8: of those that nothing else is compared with."""
-    ends = leaf.at + 3 + octets.integers("<i4", leaf.at)
-    return np.array(
-        [_is_text(octets.content[at + 4 : end]) for at, end in zip(leaf.at.tolist(), ends.tolist(), strict=True)], np.bool_
-    )
-
-
-def _is_text(content: bytes) -> bool:
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -30,6 +30,7 @@ from mongo2pg.reference.walk import (
     STRING,
     Leaf,
     Path,
+    Some,
     elements_of,
 )
 
@@ -48,7 +49,7 @@ class Cells:
     at: Positions
     sizes: Positions
 
-    def of(self, some: Positions) -> Cells:
+    def of(self, some: Some) -> Cells:
         """Those of some rows, in that order."""
         return Cells(self.octets, self.at[some], self.sizes[some])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,11 @@ class Octets:
         # Values begin anywhere, so that each byte is where one may begin. As bytes without a meaning (V) numpy gathers them at
         # two thirds of the time that numbers take which lie across the processor's words.
         self._views = {size: np.ndarray((len(content) + 1,), f"V{size}", padded, strides=(1,)) for size in (1, 4, 8)}
+
+    @cached_property
+    def zeros(self) -> Positions:
+        """Where a byte is zero."""
+        return np.flatnonzero(np.frombuffer(self.content, np.uint8) == 0)
 
     def _gather(self, size: int, at: Positions) -> NDArray[np.void]:
         return self._views[size][np.minimum(at, len(self.content))]
@@ -83,13 +89,18 @@ class Octets:
         short = sizes <= LONG_BYTES
         for start in range(0, int(sizes[short].max(initial=0)), 8):
             rows = np.flatnonzero(short & (sizes > start))
-            first = _FIRST[np.minimum(sizes[rows] - start, 8)]
+            first = first_bytes(sizes[rows] - start)
             words = self.words("<u8", at[rows] + start) & first
             wrong = words != other.words("<u8", there[rows] + start) & first
             if unescaped:
                 wrong |= _any_is(words, _QUOTE) | _any_is(words, _BACKSLASH)
             found[rows[wrong]] = False
         return found
+
+
+def first_bytes(sizes: Positions) -> Words:
+    """What of a little-endian word belongs to a text of this size: all of it from eight bytes on."""
+    return _FIRST[np.minimum(sizes, 8)]
 
 
 def _any_is(words: Words, sign: np.uint64) -> Mask:

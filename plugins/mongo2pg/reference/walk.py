@@ -6,9 +6,9 @@ cannot vouch for, it leaves: a document of a rare shape or with a value of a rar
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,8 +27,8 @@ INT64: Final = 0x12
 
 # Bytes of a value, where its type says them.
 _FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8}
-# Fewer documents of one shape than this are read sooner one by one.
-FEW = 48
+# Fewer documents of one shape than this are read sooner field by field.
+FEW = 128
 # How often documents may be parted from others of another shape, each on average. Where ids are keys, no two have one shape,
 # and to find that out of all of them would take the square of their number.
 MOST_PARTINGS = 50
@@ -36,6 +36,8 @@ MOST_PARTINGS = 50
 DEEPEST = 100
 # Elements that an array or map may have: each is a round of its own.
 MOST_ELEMENTS = 1_000
+# And each round of fewer than this costs more than reading the elements one by one.
+FEW_GOING = 4
 
 Path = tuple[str, ...]
 
@@ -52,12 +54,49 @@ class Leaf:
         return Leaf(self.kind, self.at[some])
 
 
+# Some of a number of documents, by their places among these.
+Some: TypeAlias = slice | Positions
+ALL, NOBODY = slice(None), slice(0)
+
+
+class Trees(NamedTuple):
+    """Documents that have some of the fields in question, and the parts of them that are alike in these, with the fields."""
+
+    holders: Some
+    parts: list[tuple[Some, dict[Path, Leaf]]]
+
+
 @dataclass(frozen=True)
 class Group:
     """Documents of one shape: which they are, and their fields in their order; a document's or array's fields follow it."""
 
     rows: Positions
     leaves: dict[Path, Leaf]
+
+    def of(self, some: Mask) -> Group:
+        """Some of the documents."""
+        return Group(self.rows[some], {path: leaf.of(some) for path, leaf in self.leaves.items()})
+
+    def values(self, path: Path) -> list[tuple[Some, Leaf]]:
+        """The values at the path by type, and whose they are."""
+        return [(ALL, self.leaves[path])] if path in self.leaves else []
+
+    def everything(self) -> list[tuple[Path, Some, Leaf]]:
+        """All values."""
+        return [(path, ALL, leaf) for path, leaf in self.leaves.items()]
+
+    def trees(self, path: Path) -> Trees:
+        """Who has another value than null at the path, with what is below it."""
+        there = path in self.leaves and self.leaves[path].kind != NULL
+        return Trees(ALL, [(ALL, self.leaves)]) if there else Trees(NOBODY, [])
+
+    def kept(self, keeps: Callable[[Path, int], bool]) -> Trees:
+        """Who has fields that are to be kept, asked by path and type, with these and the documents around them."""
+        kept: dict[Path, Leaf] = {}
+        for path, leaf in self.leaves.items():
+            if keeps(path, leaf.kind):
+                kept |= {path[:end]: self.leaves[path[:end]] for end in range(1, len(path) + 1) if path[:end] not in kept}
+        return Trees(ALL, [(ALL, kept)]) if kept else Trees(NOBODY, [])
 
 
 @dataclass
@@ -76,7 +115,7 @@ class _Walk:
 
 
 def walk(octets: Octets, starts: Positions, stops: Positions, whole: Set[Path] = frozenset()) -> list[Group]:
-    """The documents between these positions, by shape; those that are in no group are left to be read one by one.
+    """The documents between these positions, by shape; those that are in no group are left to others.
 
     Arrays and documents at the paths `whole` are not gone into: their values differ in number.
     """
@@ -186,16 +225,20 @@ class Elements:
 
 
 def elements_of(octets: Octets, holders: Leaf) -> tuple[Elements, Mask]:
-    """The elements of all these arrays, or maps, and which of the holders could be read to their ends."""
+    """The elements of all these arrays, or maps, and which of the holders were read to their ends.
+
+    Those whose elements are malformed, of a rare type, or so many that hardly another one has as many are not.
+    """
     rows = np.arange(len(holders.at))
     at, last = holders.at + 4, holders.at + octets.integers("<i4", holders.at) - 1
     sound = np.ones(len(rows), np.bool_)
-    zeros = _zero_bytes(octets, holders, last)
+    zeros = octets.zeros  # the last of them that matters ends a holder
     found: list[list[Positions]] = []
     for number in range(MOST_ELEMENTS + 1):
         going = at < last
         rows, at, last = rows[going], at[going], last[going]
-        if not len(rows):
+        if len(rows) < FEW_GOING:
+            sound[rows] = False
             break
         kinds = octets.integers("u1", at)
         keys = at + 1
@@ -215,9 +258,3 @@ def elements_of(octets: Octets, holders: Leaf) -> tuple[Elements, Mask]:
         rows, at, last = rows[good], ends[good], last[good]
     facts = [np.concatenate([each[fact] for each in found]) if found else np.zeros(0, np.int64) for fact in range(6)]
     return Elements(*facts), sound
-
-
-def _zero_bytes(octets: Octets, holders: Leaf, last: Positions) -> Positions:
-    """Where the bytes of the holders are zero; the last of them ends a holder."""
-    first, beyond = int(holders.at.min(initial=0)), int(last.max(initial=0)) + 1
-    return first + np.flatnonzero(np.frombuffer(octets.content, np.uint8)[first:beyond] == 0)
