@@ -18,7 +18,7 @@ from psycopg import sql
 
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
-from mongo2pg.expected import Numbered, Queue, owner
+from mongo2pg.expected import PORTION_BYTES, Numbered, Queue, owner
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import target
 from mongo2pg.reference import fields
@@ -31,6 +31,8 @@ from mongo2pg.stored import DANGLES, HIGH, LOW, stored_rows
 ASKED = sql.Identifier("pg_temp", "mongo2pg_asked")
 # Elements of one portion, which have a row each: 50 MB of rows and what is kept of their places.
 MOST_ELEMENTS = 150_000
+# A portion of more bytes has a document of its own size: projected, it is in memory piece by piece.
+MOST_BYTES = 2 * PORTION_BYTES
 
 Fetched = dict[str, StoredRows]
 # What stands behind FROM where rows of a table are asked for.
@@ -70,7 +72,7 @@ class Sieve:
         """The documents that are not agreed on. While they are used, PostgreSQL sends the rows of the next portion."""
         waiting: Iterator[Numbered] = iter(())
         for portion in portions:
-            if len(portion) < fields.FEW:  # large documents, or a small collection
+            if not fields.pay(len(portion), portion.nbytes) or portion.nbytes > MOST_BYTES:
                 yield from self.all_of([portion])
                 continue
             for part, agreement in self._agreements(portion):

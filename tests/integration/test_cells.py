@@ -167,6 +167,25 @@ AGREE: list[tuple[str, Any, str, list[str]]] = [
     ]),
     ("jsonb", DatetimeMS(0), "'{\"$date\": \"1970-01-01T00:00:00Z\"}'", ["'{\"$date\": \"1970-01-01T00:00:00.000Z\"}'"]),
     ("jsonb", DatetimeMS(253_402_300_799_999), "'{\"$date\": \"9999-12-31T23:59:59.999Z\"}'", []),
+    ("jsonb", DatetimeMS(-1), '\'{"$date": {"$numberLong": "-1"}}\'', ['\'{"$date": "1969-12-31T23:59:59.999Z"}\'']),
+    ("jsonb", DatetimeMS(253_402_300_800_000), '\'{"$date": {"$numberLong": "253402300800000"}}\'', [
+        '\'{"$date": {"$numberLong": "253402300799999"}}\'',
+    ]),
+    ("jsonb", 'a"b', '\'"a\\"b"\'', ["'\"ab\"'", "'\"a''b\"'"]),
+    ("jsonb", "a\\b", "'\"a\\\\b\"'", ["'\"a/b\"'", "'\"a\\\\\\\\b\"'"]),
+    ("jsonb", "\b\f\n\r\t\x01\x1f\x7f/é", "'\"\\b\\f\\n\\r\\t\\u0001\\u001f\x7f/é\"'", [
+        "'\"\\b\\f\\n\\r\\t\\u0001\\u001e\x7f/é\"'", "'\"\\b\\f\\r\\n\\t\\u0001\\u001f\x7f/é\"'",
+    ]),
+    ("jsonb", ["\n", LONG + '"', "x"], f"'[\"\\n\", \"{LONG}\\\"\", \"x\"]'", [f"'[\"\\n\", \"{LONG}\", \"x\"]'"]),
+    ("jsonb", -0.0, '\'{"$numberDouble": "-0.0"}\'', ["'0.0'", "'-0.0'"]),
+    ("jsonb", 0.0, "'0.0'", ["'0'", '\'{"$numberDouble": "-0.0"}\'']),
+    ("jsonb", 1e15, '\'{"$numberDouble": "1000000000000000.0"}\'', ["'1000000000000000.0'"]),
+    ("jsonb", float("nan"), '\'{"$numberDouble": "NaN"}\'', ['\'{"$numberDouble": "Infinity"}\'', "'\"NaN\"'"]),
+    ("jsonb", float("-inf"), '\'{"$numberDouble": "-Infinity"}\'', ['\'{"$numberDouble": "Infinity"}\'']),
+    ("jsonb", 1e-7, "'1e-7'", ["'1e-8'", "'1.0e-7'", "'0'"]),
+    ("jsonb", 5e-324, "'5e-324'", ["'4.9e-324'"]),
+    ("jsonb", [Decimal128("1.10")], '\'[{"$numberDecimal": "1.10"}]\'', ['\'[{"$numberDecimal": "1.1"}]\'', "'[1.10]'"]),
+    ("jsonb", Decimal128("-0E+3"), '\'{"$numberDecimal": "-0E+3"}\'', ['\'{"$numberDecimal": "0E+3"}\'']),
     ("jsonb", MISSING, "NULL", ["'null'", "'{}'"]),
     ("jsonb", None, "NULL", ["'null'", "'{}'"]),
 ]  # fmt: skip
@@ -187,14 +206,7 @@ LEFT: list[tuple[str, Any, str]] = [
     ("numeric", 5, "5"),
     ("bytea", b"x", "'x'"),
     ("uuid", str(OID), "'65a1b2c3-d4e5-8f60-8718-293a4b000000'"),
-    ("jsonb", 'a"b', '\'"a\\"b"\''),
-    ("jsonb", "a\\b", "'\"a\\\\b\"'"),
-    ("jsonb", "a\nb", "'\"a\\nb\"'"),
-    ("jsonb", -0.0, '\'{"$numberDouble": "-0.0"}\''),
-    ("jsonb", 1e15, '\'{"$numberDouble": "1000000000000000.0"}\''),
-    ("jsonb", 1e-7, "'1e-7'"),
-    ("jsonb", DatetimeMS(-1), '\'{"$date": {"$numberLong": "-1"}}\''),
-    ("jsonb", [Decimal128("1.10")], '\'[{"$numberDecimal": "1.10"}]\''),
+    ("jsonb", Timestamp(1, 2), '\'{"$timestamp": {"t": 1, "i": 2}}\''),
 ]
 
 

@@ -68,7 +68,7 @@ def small_portions(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
     """A few documents are judged at once, so that what belongs together comes in several portions; by both steps of `checksums`."""
     monkeypatch.setattr(expected, "BATCH_BYTES", 1)
     monkeypatch.setattr(expected, "PORTION_BYTES", 2000)
-    monkeypatch.setattr(fields, "FEW", 1_000)
+    monkeypatch.setattr(fields, "MANY", 1_000)
     with reading(request.param) if request.param in WAYS else contextlib.nullcontext():
         yield
 
@@ -183,7 +183,7 @@ def test_documents_between_which_many_rows_lie_are_asked_for_one_by_one(
             assert source == present
             assert source["rows"] == comparison.documents == len(some)
             (asked,) = conn.execute("SELECT to_regclass('pg_temp.mongo2pg_asked') IS NOT NULL").fetchone() or ()
-    assert asked == (fields.FEW == 1)
+    assert asked == (fields.MANY == 1)
 
 
 def test_the_order_of_keys_inside_jsonb_is_no_difference(loaded: Run, conn: psycopg.Connection[Any]) -> None:

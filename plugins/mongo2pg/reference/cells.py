@@ -8,19 +8,24 @@ uuid as its bytes; jsonb comes as text (PostgreSQL manual, COPY, "Binary Format"
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal
 
 import numpy as np
+from bson.decimal128 import Decimal128
 
 from mongo2pg.model import Column
-from mongo2pg.reference.octets import Mask, Octets, Positions, Words
+from mongo2pg.reference.extended_json import float_text
+from mongo2pg.reference.octets import ESCAPED, Mask, Octets, Positions, Words
 from mongo2pg.reference.texts import EARLIEST_MS, LATEST_MS
 from mongo2pg.reference.walk import (
     ARRAY,
     BOOLEAN,
     DATE,
+    DECIMAL,
     DOCUMENT,
     DOUBLE,
     INT32,
@@ -257,21 +262,33 @@ class _Text:
         """The same text in all of them; it is compared when something else follows."""
         self._due += text
 
-    def expect_bytes(self, octets: Octets, at: Positions, sizes: Positions, *, unescaped: bool = False) -> None:
+    def expect_bytes(self, octets: Octets, at: Positions, sizes: Positions) -> None:
         """A text of its own in each of them."""
         self._compare()
-        self._found &= octets.same(at, sizes, self._cells.octets, self._at, unescaped=unescaped)
+        self._found &= octets.same(at, sizes, self._cells.octets, self._at)
         self._at = self._at + sizes
 
-    def expect_each(self, values: Positions, shown: Callable[[int], str | None]) -> None:
-        """The text of each value; None is for one that a plain rule must see to."""
+    def expect_escaped(self, at: Positions, sizes: Positions) -> None:
+        """The same where JSON escapes some of the bytes."""
+        escaped = np.flatnonzero(self.octets.escaped(at, sizes))
+        if len(escaped):
+            texts = [ESCAPED.sub(_escape, text) for text in self.octets.slices(at[escaped], (at + sizes)[escaped])]
+            content = Octets(self.octets.content + b"".join(texts))
+            at, sizes = at.copy(), sizes.copy()
+            sizes[escaped] = list(map(len, texts))
+            at[escaped] = len(self.octets.content) + np.cumsum(sizes[escaped]) - sizes[escaped]
+        self.expect_bytes(content if len(escaped) else self.octets, at, sizes)
+
+    def expect_each(self, values: Positions, shown: Callable[[int], str]) -> None:
+        """The text of each value."""
         distinct, which = np.unique(values, return_inverse=True)
-        texts = list(map(shown, distinct.tolist()))
-        self._found &= np.array([text is not None for text in texts], np.bool_)[which]
-        encoded = [(text or "").encode() for text in texts]
-        sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+        self.expect_texts([shown(value).encode() for value in distinct.tolist()], which)
+
+    def expect_texts(self, texts: Sequence[bytes], which: Positions) -> None:
+        """One of the texts in each of them."""
+        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         starts = np.cumsum(sizes) - sizes
-        self.expect_bytes(Octets(b"".join(encoded)), starts[which], sizes[which])
+        self.expect_bytes(Octets(b"".join(texts)), starts[which], sizes[which])
 
     def result(self) -> Mask:
         self._compare()
@@ -285,10 +302,18 @@ class _Text:
 
 
 def _json_string(text: _Text, leaf: Leaf) -> None:
-    # Whatever else JSON escapes stands escaped in the cell, and is not the same.
     text.expect(b'"')
-    text.expect_bytes(text.octets, leaf.at + 4, text.octets.integers("<i4", leaf.at) - 1, unescaped=True)
+    text.expect_escaped(leaf.at + 4, text.octets.integers("<i4", leaf.at) - 1)
     text.expect(b'"')
+
+
+def _escape(found: re.Match[bytes]) -> bytes:
+    # As jsonb writes it (src/backend/utils/adt/json.c, escape_json).
+    sign = found[0]
+    return _SHORT.get(sign) or b"\\u%04x" % sign[0]
+
+
+_SHORT = {b'"': b'\\"', b"\\": b"\\\\", b"\b": b"\\b", b"\f": b"\\f", b"\n": b"\\n", b"\r": b"\\r", b"\t": b"\\t"}
 
 
 def _json_number(text: _Text, leaf: Leaf) -> None:
@@ -298,11 +323,12 @@ def _json_number(text: _Text, leaf: Leaf) -> None:
         text.expect_each(text.octets.integers(_INTEGERS[leaf.kind], leaf.at), str)
 
 
-def _double_text(bits: int) -> str | None:
+def _double_text(bits: int) -> str:
     value = float(np.int64(bits).view(np.float64))
-    shown = repr(value)
-    plain = -1e15 < value < 1e15 and "e" not in shown and shown != "-0.0"
-    return shown if plain else None
+    if -1e15 < value < 1e15 and (value or bits == 0):
+        # jsonb keeps the digits of a number and writes them without an exponent.
+        return repr(value) if "e" not in repr(value) else format(Decimal(repr(value)), "f")
+    return f'{{"$numberDouble": "{float_text(value)}"}}'
 
 
 def _json_boolean(text: _Text, leaf: Leaf) -> None:
@@ -316,17 +342,20 @@ def _json_object_id(text: _Text, leaf: Leaf) -> None:
 
 
 def _json_date(text: _Text, leaf: Leaf) -> None:
-    text.expect(b'{"$date": "')
-    text.expect_each(text.octets.integers("<i8", leaf.at), _iso)
-    text.expect(b'"}')
+    text.expect_each(text.octets.integers("<i8", leaf.at), _date_text)
 
 
-def _iso(ms: int) -> str | None:
-    # Relaxed Extended JSON writes the years from 1970 to 9999 so, and milliseconds where there are any.
+def _date_text(ms: int) -> str:
+    # Relaxed Extended JSON writes the years from 1970 to 9999 as ISO 8601 does, and milliseconds where there are any.
     if not 0 <= ms < 253_402_300_800_000:
-        return None
+        return f'{{"$date": {{"$numberLong": "{ms}"}}}}'
     shown = str(np.datetime64(ms, "ms"))
-    return f"{shown.removesuffix('.000')}Z"
+    return f'{{"$date": "{shown.removesuffix(".000")}Z"}}'
+
+
+def _json_decimal(text: _Text, leaf: Leaf) -> None:
+    values = map(Decimal128.from_bid, text.octets.slices(leaf.at, leaf.at + 16))
+    text.expect_texts([b'{"$numberDecimal": "%s"}' % str(value).encode() for value in values], np.arange(len(leaf.at)))
 
 
 _JSON: dict[int, Callable[[_Text, Leaf], None]] = {
@@ -336,4 +365,5 @@ _JSON: dict[int, Callable[[_Text, Leaf], None]] = {
     NULL: lambda text, leaf: text.expect(b"null"),
     OBJECT_ID: _json_object_id,
     DATE: _json_date,
+    DECIMAL: _json_decimal,
 }

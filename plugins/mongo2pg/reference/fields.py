@@ -30,10 +30,10 @@ from mongo2pg.reference.walk import (
     elements_of,
 )
 
-# Fewer documents than this are read sooner one by one.
-FEW = 48
-# And so are fewer than this of those whose fields below one path are alike.
-FEW_ALIKE = 8
+# So many documents, or so many bytes of them, are read sooner at once than one by one.
+MANY, MANY_BYTES = 48, 64 << 10
+# And so many bytes of documents whose fields below one path are alike.
+MANY_ALIKE_BYTES = 8 << 10
 # Paths that are told apart: where ids are keys, each document has its own.
 MOST_PATHS = 2_000
 
@@ -48,13 +48,15 @@ class Fields:
     names: Positions
     kinds: Positions
     at: Positions
+    # How many documents that are alike are worth a look at all of them.
+    many: int
 
     def of(self, some: Mask) -> Fields:
         """Some of the documents."""
         going = some[self.holders]
         places = np.cumsum(some) - 1
-        facts = [fact[going] for fact in (self.names, self.kinds, self.at)]
-        return Fields(self.rows[some], self.paths, places[self.holders[going]], *facts)
+        names, kinds, at = (fact[going] for fact in (self.names, self.kinds, self.at))
+        return Fields(self.rows[some], self.paths, places[self.holders[going]], names, kinds, at, self.many)
 
     def values(self, path: Path) -> list[tuple[Some, Leaf]]:
         """The values at the path by type, and whose they are."""
@@ -112,7 +114,7 @@ class Fields:
         np.add.at(marks, holders, _mixed(facts.astype(np.uint64)))
         _, part, sizes = np.unique(marks[whose], return_inverse=True, return_counts=True)
         parts = np.full(len(self.rows), -1)
-        parts[whose] = np.where(sizes[part] >= FEW_ALIKE, part, -1)
+        parts[whose] = np.where(sizes[part] >= self.many, part, -1)
         order = np.lexsort((holders, facts, parts[holders]))
         order = order[parts[holders[order]] >= 0]
         ends = np.flatnonzero(np.diff(parts[holders[order]], append=-1)) + 1
@@ -152,7 +154,14 @@ def documents_between(octets: Octets, starts: Positions, stops: Positions, whole
     for group in groups:
         left[group.rows] = False
     rest = np.flatnonzero(left)
-    return [*groups, fields_of(octets, starts[rest], stops[rest], rest, whole)] if len(rest) >= FEW else [*groups]
+    if not pay(len(rest), int((stops - starts)[rest].sum())):
+        return [*groups]
+    return [*groups, fields_of(octets, starts[rest], stops[rest], rest, whole)]
+
+
+def pay(documents: int, size: int) -> bool:
+    """Whether so many documents, of so many bytes together, are worth being read at once."""
+    return documents >= MANY or size >= MANY_BYTES
 
 
 class _Level(NamedTuple):
@@ -174,11 +183,12 @@ def fields_of(octets: Octets, starts: Positions, stops: Positions, rows: Positio
     """
     sound = are_documents(octets, starts, stops)
     paths: list[Path] = [()]
+    many = -(-MANY_ALIKE_BYTES * len(rows) // max(int((stops - starts).sum()), 1))
     first = np.flatnonzero(sound)
     level = _Level(first, np.zeros(len(first), np.int64), np.full(len(first), DOCUMENT), starts[first])
     found: list[_Level] = []
     for _ in range(DEEPEST):
-        if len(level.holders) < FEW_ALIKE:
+        if len(level.holders) < many:
             break
         level = _inside(octets, level, paths, sound)
         found.append(level)
@@ -189,7 +199,7 @@ def fields_of(octets: Octets, starts: Positions, stops: Positions, rows: Positio
     order = np.lexsort((holders, names))
     twice = (np.diff(holders[order]) == 0) & (np.diff(names[order]) == 0)
     sound[holders[order[:-1][twice]]] = False
-    return Fields(rows, paths, *(fact[order] for fact in (holders, names, kinds, at))).of(sound)
+    return Fields(rows, paths, holders[order], names[order], kinds[order], at[order], many).of(sound)
 
 
 _NONE = np.zeros(0, np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Literal
@@ -18,7 +19,9 @@ LONG_BYTES = 512
 # The first bytes of a little-endian word, by their number.
 _FIRST = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
 _ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
-_QUOTE, _BACKSLASH = _ONES * np.uint64(ord('"')), _ONES * np.uint64(ord("\\"))
+_QUOTE, _BACKSLASH, _SPACE = (_ONES * np.uint64(ord(sign)) for sign in '"\\ ')
+# The bytes that JSON escapes inside of strings (RFC 8259, 7).
+ESCAPED = re.compile(rb'["\\\x00-\x1f]')
 
 
 class Octets:
@@ -78,23 +81,33 @@ class Octets:
             found |= (sizes == len(text)) & self.hold(at, text)
         return found
 
-    def same(self, at: Positions, sizes: Positions, other: Octets, there: Positions, *, unescaped: bool = False) -> Mask:
-        """Where the next `sizes` bytes are those of `other`; if `unescaped`, and neither a quotation mark nor a backslash."""
+    def same(self, at: Positions, sizes: Positions, other: Octets, there: Positions) -> Mask:
+        """Where the next `sizes` bytes are those of `other`."""
         found = np.ones(len(at), np.bool_)
         for row in np.flatnonzero(sizes > LONG_BYTES).tolist():
             text = self.content[at[row] : at[row] + sizes[row]]
-            found[row] = text == other.content[there[row] : there[row] + sizes[row]] and not (
-                unescaped and (b'"' in text or b"\\" in text)
-            )
+            found[row] = text == other.content[there[row] : there[row] + sizes[row]]
         short = sizes <= LONG_BYTES
         for start in range(0, int(sizes[short].max(initial=0)), 8):
             rows = np.flatnonzero(short & (sizes > start))
             first = first_bytes(sizes[rows] - start)
             words = self.words("<u8", at[rows] + start) & first
             wrong = words != other.words("<u8", there[rows] + start) & first
-            if unescaped:
-                wrong |= _any_is(words, _QUOTE) | _any_is(words, _BACKSLASH)
             found[rows[wrong]] = False
+        return found
+
+    def escaped(self, at: Positions, sizes: Positions) -> Mask:
+        """Where one of the next `sizes` bytes is a quotation mark, a backslash or a control character, which JSON escapes."""
+        found = sizes > LONG_BYTES
+        for row in np.flatnonzero(found).tolist():
+            found[row] = ESCAPED.search(self.content, at[row], at[row] + sizes[row]) is not None
+        short = sizes <= LONG_BYTES
+        for start in range(0, int(sizes[short].max(initial=0)), 8):
+            rows = np.flatnonzero(short & (sizes > start))
+            # Behind the end come bytes that are none of these.
+            words = self.words("<u8", at[rows] + start) | ~first_bytes(sizes[rows] - start)
+            some = _any_is(words, _QUOTE) | _any_is(words, _BACKSLASH) | _any_below(words, _SPACE)
+            found[rows[some]] = True
         return found
 
 
@@ -104,7 +117,10 @@ def first_bytes(sizes: Positions) -> Words:
 
 
 def _any_is(words: Words, sign: np.uint64) -> Mask:
-    # A byte of a difference is zero if subtracting one from it borrows although its own highest bit is not set.
-    apart = words ^ sign
-    found: Mask = (apart - _ONES) & ~apart & _HIGHS != 0
+    return _any_below(words ^ sign, _ONES)
+
+
+def _any_below(words: Words, least: np.uint64) -> Mask:
+    # A byte is less if subtracting borrows although its own highest bit is not set.
+    found: Mask = (words - least) & ~words & _HIGHS != 0
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,9 +25,10 @@ DATE: Final = 0x09
 NULL: Final = 0x0A
 INT32: Final = 0x10
 INT64: Final = 0x12
+DECIMAL: Final = 0x13
 
 # Bytes of a value, where its type says them.
-_FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8}
+_FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8, DECIMAL: 16}
 # Fewer documents of one shape than this are read sooner field by field.
 FEW = 128
 # How often documents may be parted from others of another shape, each on average. Where ids are keys, no two have one shape,
@@ -34,10 +36,8 @@ FEW = 128
 MOST_PARTINGS = 50
 # What a key may be followed by is found by a look at one document; MongoDB itself nests no deeper than 100.
 DEEPEST = 100
-# Elements that an array or map may have: each is a round of its own.
-MOST_ELEMENTS = 1_000
-# And each round of fewer than this costs more than reading the elements one by one.
-FEW_GOING = 4
+# Fewer arrays, or maps, than this have their elements found sooner one after the other.
+FEW_GOING = 128
 
 Path = tuple[str, ...]
 
@@ -208,8 +208,7 @@ def value_ends(octets: Octets, kind: int, at: Positions) -> Positions | None:
     return None
 
 
-@dataclass(frozen=True)
-class Elements:
+class Elements(NamedTuple):
     """Elements of arrays or maps: in which of these each is, its number there, type, key and value."""
 
     holders: Positions
@@ -221,40 +220,82 @@ class Elements:
 
     def of(self, some: Positions | Mask) -> Elements:
         """Some of them."""
-        return Elements(*(fact[some] for fact in (self.holders, self.numbers, self.kinds, self.keys, self.values, self.ends)))
+        return Elements(*(fact[some] for fact in self))
 
 
 def elements_of(octets: Octets, holders: Leaf) -> tuple[Elements, Mask]:
-    """The elements of all these arrays, or maps, and which of the holders were read to their ends.
-
-    Those whose elements are malformed, of a rare type, or so many that hardly another one has as many are not.
-    """
-    rows = np.arange(len(holders.at))
+    """The elements of all these arrays, or maps, and which of the holders could be read to their ends."""
     at, last = holders.at + 4, holders.at + octets.integers("<i4", holders.at) - 1
-    sound = np.ones(len(rows), np.bool_)
-    zeros = octets.zeros  # the last of them that matters ends a holder
-    found: list[list[Positions]] = []
-    for number in range(MOST_ELEMENTS + 1):
-        going = at < last
-        rows, at, last = rows[going], at[going], last[going]
-        if len(rows) < FEW_GOING:
-            sound[rows] = False
-            break
-        kinds = octets.integers("u1", at)
-        keys = at + 1
-        values = zeros[np.minimum(np.searchsorted(zeros, keys), len(zeros) - 1)] + 1
-        ends = np.zeros(len(rows), np.int64)
-        for kind in np.unique(kinds).tolist():
-            of_kind = kinds == kind
-            reached = value_ends(octets, kind, values[of_kind])
-            if reached is not None:
-                ends[of_kind] = reached
-        good = (ends > values - 1) & (ends <= last) & (number < MOST_ELEMENTS)
+    sound = np.ones(len(at), np.bool_)
+    rows = np.flatnonzero(at < last)
+    at, last = at[rows], last[rows]
+    found: list[Elements] = []
+    number = 0
+    while len(rows) >= FEW_GOING:
+        elements = _elements_at(octets, rows, np.full(len(rows), number), at)
+        good = elements.ends <= last
         if holders.kind == ARRAY:
-            text = str(number).encode() + b"\0"
-            good &= octets.hold(keys, text)
+            good &= octets.hold(elements.keys, b"%d\0" % number)
         sound[rows[~good]] = False
-        found.append([rows[good], np.full(int(good.sum()), number), kinds[good], keys[good], values[good], ends[good]])
-        rows, at, last = rows[good], ends[good], last[good]
-    facts = [np.concatenate([each[fact] for each in found]) if found else np.zeros(0, np.int64) for fact in range(6)]
-    return Elements(*facts), sound
+        found.append(elements.of(good))
+        number += 1
+        at = elements.ends
+        going = good & (at < last)
+        rows, at, last = rows[going], at[going], last[going]
+    if len(rows):
+        starts = [_starts(octets.content, *each) for each in zip(at.tolist(), last.tolist(), strict=True)]
+        sizes = np.array(list(map(len, starts)), np.int64)
+        numbers = number + np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        begin = np.array(list(chain.from_iterable(starts)), np.int64)
+        elements = _elements_at(octets, np.repeat(rows, sizes), numbers, begin)
+        # Each must end where the next one begins, the last one with its holder.
+        due = np.roll(begin, -1)
+        due[np.cumsum(sizes) - 1] = last
+        good = elements.ends == due
+        if holders.kind == ARRAY:
+            good &= _are_numbers(octets, elements)
+        sound[elements.holders[~good]] = False
+        found.append(elements)
+    return Elements(*(np.concatenate(facts) for facts in zip(*found, strict=True))) if found else _NO_ELEMENTS, sound
+
+
+_NO_ELEMENTS = Elements(*(np.zeros(0, np.int64) for _ in range(6)))
+
+
+def _elements_at(octets: Octets, rows: Positions, numbers: Positions, at: Positions) -> Elements:
+    """The elements that begin there; one that cannot be read ends beyond all bytes."""
+    kinds, keys, zeros = octets.integers("u1", at), at + 1, octets.zeros
+    values = zeros[np.minimum(np.searchsorted(zeros, keys), len(zeros) - 1)] + 1
+    ends = np.zeros(len(rows), np.int64)
+    for kind in np.unique(kinds).tolist():
+        of_kind = kinds == kind
+        reached = value_ends(octets, kind, values[of_kind])
+        if reached is not None:
+            ends[of_kind] = reached
+    ends[ends < values] = len(octets.content) + 1
+    return Elements(rows, numbers, kinds, keys, values, ends)
+
+
+def _starts(content: bytes, at: int, last: int) -> list[int]:
+    """Where elements begin that follow one another up to the last byte of an array or map, if they are what their types say."""
+    found = [at]
+    while at < last:
+        kind, value = content[at], content.find(b"\0", at + 1) + 1
+        size = _FIXED.get(kind)
+        if size is None:
+            stated = int.from_bytes(content[value : value + 4], "little")
+            size = stated + 4 if kind == STRING else stated
+        at = value + max(size, 0)
+        found.append(at)
+    return found[:-1]
+
+
+def _are_numbers(octets: Octets, elements: Elements) -> Mask:
+    """Whether the keys are the elements' numbers."""
+    distinct, which = np.unique(elements.numbers, return_inverse=True)
+    texts = [b"%d" % number for number in distinct.tolist()]
+    starts = np.cumsum([0, *map(len, texts)])
+    sizes = elements.values - 1 - elements.keys
+    found: Mask = sizes == np.diff(starts)[which]
+    found[found] = octets.same(elements.keys[found], sizes[found], Octets(b"".join(texts)), starts[:-1][which[found]])
+    return found
