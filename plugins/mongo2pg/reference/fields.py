@@ -179,7 +179,8 @@ class _Level(NamedTuple):
 def fields_of(octets: Octets, starts: Positions, stops: Positions, rows: Positions, whole: Set[Path]) -> Fields:
     """All fields of the documents between these positions, whose numbers are `rows`, but for documents that are left out.
 
-    Those are malformed, have a value of a rare type or a field twice, or more fields or elements than hardly another one.
+    Those are malformed, have a value of a rare type, a field twice or a key that hardly another one has, or are as deep as hardly
+    another one.
     """
     sound = are_documents(octets, starts, stops)
     paths: list[Path] = [()]
