@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks import readme, report
 from benchmarks.bench import Bench
 from benchmarks.contenders import CONTENDERS, PEERS_FOLDER, REPOSITORY
-from benchmarks.data import DATA_SETS
+from benchmarks.data import DATA_SETS, DIRTY
 from benchmarks.measure import RunError
 from benchmarks.servers import Servers
 from demo.console import say
@@ -39,7 +39,12 @@ from demo.rest import ApiError
 RUNS = 3
 ALL = [*CONTENDERS, "ours_dag"]
 # What can be measured, and its size by default: documents of a data set, of the largest of a series, rows of a table.
-SIZES = {**{name: each.documents for name, each in DATA_SETS.items()}, "scaling": 2_000_000, "merge": 1_000_000}
+SIZES = {
+    **{name: each.documents for name, each in DATA_SETS.items()},
+    "scaling": 2_000_000,
+    "dirty": DIRTY.documents,
+    "merge": 1_000_000,
+}
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -70,7 +75,7 @@ def _sized(parser: argparse.ArgumentParser, text: str) -> tuple[str, int]:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Everything that was asked for, with the servers up."""
-    details: dict[str, Any] = {"machine": machine(), "data_sets": {}, "series": {}, "merge": None}
+    details: dict[str, Any] = {"machine": machine(), "data_sets": {}, "series": {}, "dirty": {}, "merge": None}
     sets = [DATA_SETS[name].sized(size) for name, size in given.data.items() if name in DATA_SETS]
     folder = DemoFolder(given.folder)
     with contextlib.closing(folder):
@@ -82,6 +87,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                 details["data_sets"][data_set.name] = bench.data_set(data_set, contenders)
             if "scaling" in given.data:
                 details["series"] = bench.series(given.data["scaling"])
+            if "dirty" in given.data:
+                details["dirty"] = bench.dirty(given.data["dirty"])
             if "merge" in given.data:
                 details["merge"] = bench.merge(given.data["merge"])
             if "ours_dag" in given.contenders and sets:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.contenders import CONTENDERS, Place, merging
-from benchmarks.data import DATA_SETS, DATABASE, DataSet
+from benchmarks.data import DATA_SETS, DATABASE, DIRTY, DataSet
 from benchmarks.measure import Measured, RunError, measure
 from benchmarks.measure_replay import read_rate
 from benchmarks.servers import Servers, Source
@@ -81,6 +81,10 @@ class Bench:
         sets = [DATA_SETS["progresspoints"].sized(most // step) for step in STEPS]
         return {f"{each.name}_{each.documents}": self.data_set(each, ["ours"]) for each in sets}
 
+    def dirty(self, documents: int) -> dict[str, Any]:
+        """Ours alone on documents half of which are dirty, by the collection's name."""
+        return {DIRTY.name: self.data_set(DIRTY.sized(documents), ["ours", "ours_unverified"])}
+
     def merge(self, documents: int) -> dict[str, Any]:
         """A window that changes one percent of a table, and the bare statement."""
         say(f"\nA window that changes 1 % of {documents:,} rows")
@@ -92,10 +96,10 @@ class Bench:
         return report.merge_summary(found)
 
     def rows(self, data_set: DataSet, target: PostgresLogin) -> int:
-        """The rows that somebody made of the collection; RunError where no table has one for each document."""
+        """The rows that somebody made of the collection; RunError where no table has one for each document that is clean."""
         others = {each.name for each in data_set.domain.tables} - set(data_set.tables)
         rows = self.servers.rows(target, others)
-        if data_set.documents not in rows.values():
+        if data_set.make and data_set.documents not in rows.values():
             raise RunError(f"{data_set.documents:,} documents became {rows or 'nothing'}")
         return sum(rows.values())
 

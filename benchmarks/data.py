@@ -1,6 +1,6 @@
-"""The documents that are measured: deterministic, clean, as the services write them; made once and kept as BSON files.
+"""The documents that are measured: deterministic, as the services write them, made once and kept as BSON files.
 
-Each data set is one collection of any size, with the users that it refers to.
+Each data set is one collection of any size, with the users that it refers to. All are clean but one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bson.objectid import ObjectId
 
 from deepiri.auth import AUTH
 from deepiri.external_bridge import EXTERNAL_BRIDGE
+from deepiri.task_orchestrator import TASK_ORCHESTRATOR
+from demo import sample
 from mongo2pg.model import Collection, Domain
 
 DATABASE = "deepiri"
@@ -37,11 +39,11 @@ Document = dict[str, Any]
 
 
 class DataSet(NamedTuple):
-    """A collection of some domain and how many of its documents there are."""
+    """A collection of some domain and how many documents of it; without `make` the demo's, with all their dirt."""
 
     name: str
     domain: Domain
-    make: Callable[[Random, int], Document]
+    make: Callable[[Random, int], Document] | None
     documents: int
     one_per_user: bool = False
 
@@ -75,7 +77,11 @@ class DataSet(NamedTuple):
         rng = Random(collection)
         if collection == "users":
             return (user(rng, index) for index in range(self.documents if self.one_per_user else USERS))
-        return (self.make(rng, index) for index in range(self.documents if collection == self.name else 0))
+        if collection != self.name:
+            return iter(())
+        if self.make is None:
+            return sample.documents(collection, self.documents / sample.count(collection))
+        return (self.make(rng, index) for index in range(self.documents))
 
 
 def object_id(kind: int, index: int) -> ObjectId:
@@ -179,3 +185,6 @@ DATA_SETS = {
         DataSet("webhooks", EXTERNAL_BRIDGE, webhook, documents=5_000),
     )
 }
+# Half of these are dirty, and hardly two have the same fields; what other tools make of them is not what was in them.
+DIRTY = DataSet("tasks", TASK_ORCHESTRATOR, None, documents=60_000)
+EVERY = {**DATA_SETS, DIRTY.name: DIRTY}

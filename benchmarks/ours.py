@@ -25,7 +25,7 @@ import mongo2pg  # noqa: F401  # first, for what it says to libraries that are l
 import psycopg
 from pymongo import MongoClient
 
-from benchmarks.data import DATA_SETS
+from benchmarks.data import EVERY
 from benchmarks.measure import cpu_seconds
 from mongo2pg.plan import Lot
 from mongo2pg.run import MOVE, MOVE_LOT, VERIFY, Run
@@ -132,7 +132,7 @@ def _task(stages: tuple[str, ...], lots: list[Lot]) -> None:
 def main() -> None:
     """Moves the data set's domain, verifies it if asked to, and writes the costs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ours", description=__doc__)
-    parser.add_argument("data_set", choices=DATA_SETS)
+    parser.add_argument("data_set", choices=EVERY)
     parser.add_argument("--uri", required=True, help="of the database to read")
     parser.add_argument("--staging", type=Path, required=True)
     parser.add_argument("--verify", choices=["staged", "live"], help="also check everything, live against a second reading, too")
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--costs", type=Path, required=True, help="the file to write")
     given = parser.parse_args()
     stages = Stages({name: int(pid) for name, pid in (pair.split("=") for pair in given.server)}, given.started)
-    domain = DATA_SETS[given.data_set].domain
+    domain = EVERY[given.data_set].domain
     checks = {None: (), "staged": VERIFY, "live": (*VERIFY, "live")}[given.verify]
 
     def start() -> Run:

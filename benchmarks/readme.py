@@ -26,6 +26,9 @@ def figures(latest: dict[str, Any], details: dict[str, Any]) -> str:
     sizes = [f"{facts['documents']:,} in {latest[name]['ours']:.1f} s" for name, facts in details["series"].items()]
     peaks = [f"{latest[name]['peak_rss_mb']['ours']:.0f}" for name in details["series"]]
     lines += ["", f"`ours` by size: {', '.join(sizes)}; peaks of {', '.join(peaks)} MB."]
+    for name, facts in details["dirty"].items():
+        seconds = " and ".join(f"{latest[name][each]:.1f} s (`{each}`)" for each in facts["contenders"])
+        lines.append(f"{facts['documents']:,} of the demo's {name}, half of them dirty, few of one shape: {seconds}.")
     merge, table = latest["merge"], details["merge"]["rows"]
     ours, bare = (f"{merge[who]:.2f} s and {merge['wal_mb'][who]} MB of WAL" for who in ("ours", "limit"))
     window = f"A window that changes {table['changed']:,} of {table['table']:,} rows"

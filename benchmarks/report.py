@@ -80,12 +80,12 @@ def merge_summary(found: Mapping[str, Any]) -> dict[str, Any]:
 def short(details: Mapping[str, Any]) -> dict[str, Any]:
     """`latest.json`: per data set the median seconds of each contender, the rows, and the peaks of memory.
 
-    The series' sizes are data sets of ours alone; the limit of `merge` is the bare statement.
+    The series' sizes and the dirty documents are data sets of ours alone; the limit of `merge` is the bare statement.
     """
     content = {
         name: {each: one["seconds"] for each, one in found["contenders"].items()}
         | {"rows": found["rows"], "peak_rss_mb": {each: one["peak_rss_mb"] for each, one in found["contenders"].items()}}
-        for name, found in {**details["data_sets"], **details["series"]}.items()
+        for name, found in {**details["data_sets"], **details["series"], **details["dirty"]}.items()
     }
     if merge := details["merge"]:
         content["merge"] = {
@@ -113,6 +113,8 @@ def text(details: Mapping[str, Any]) -> str:
                 )
     if details["series"]:
         parts += ["ours, by the number of documents", table(*series_table(details["series"]))]
+    for name, found in details["dirty"].items():
+        parts += [f"{name}: {found['documents']:,} sample documents, half of them dirty", table(*contenders_table(found))]
     if merge := details["merge"]:
         head = f"a window that changes {merge['rows']['changed']:,} of {merge['rows']['table']:,} rows"
         parts += [f"{head}, beside a bare INSERT … ON CONFLICT of these rows", table(*merge_table(merge))]

@@ -119,11 +119,12 @@ class Sieve:
         """The rows under the ids, and perhaps some that lie between them."""
         root, *children = self._collection.tables
         ascending = root_ids[np.lexsort(root_ids.T[::-1])]
-        # Documents that come in the order of their ids are all of a range, and nothing is quicker than to read that.
-        source = self._between(ascending)
         most = len(root_ids) * 5 // 4
-        rows = self._rows_of(root, source, most + 1)
-        if rows.count > most:
+        # Documents that come in the order of their ids are mostly all of a range, and nothing is quicker than to read that.
+        in_order = (ascending == root_ids).all()
+        source = self._between(ascending) if in_order else self._asked(ascending)
+        rows = self._rows_of(root, source, most + 1 if in_order else None)
+        if in_order and rows.count > most:
             source = self._asked(ascending)
             rows = self._rows_of(root, source)
         return {root.name: rows, **{table.name: self._rows_of(table, source) for table in children}}

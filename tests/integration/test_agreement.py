@@ -12,7 +12,7 @@ import bson
 import numpy as np
 import psycopg
 import pytest
-from bson import Binary, DatetimeMS, Timestamp
+from bson import Binary, DatetimeMS, Int64, Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -247,6 +247,27 @@ SAME: list[tuple[str, bytes]] = [
 @pytest.mark.parametrize("raw", [case[1] for case in SAME], ids=[case[0] for case in SAME])
 def test_a_document_that_becomes_the_same_rows_is_agreed_on(things: Standing, raw: bytes) -> None:
     assert things.check([raw, *(thing(number) for number in range(2, COUNT + 1))]) == COUNT
+
+
+NAMED: list[Any] = ["one", "two", "", str(oid(7)), 5, Int64(2**40), -1, "drei é", 'a"b']
+
+
+CHANGES = ["", "extra = NULL", "extra = extra - '_id'", 'extra = extra || \'{"_id": "One"}\'']
+
+
+@pytest.mark.parametrize("statement", CHANGES)
+def test_documents_whose_ids_are_texts_or_whole_numbers_are_agreed_on_by_what_extra_keeps(
+    conn: psycopg.Connection[Any], read_at_once: None, statement: str
+) -> None:
+    raws = [thing(number, _id=name) for number, name in enumerate(NAMED)]
+    standing = Standing(conn, THINGS)
+    standing.put(raws)
+    if statement:
+        conn.execute(f"UPDATE public.things SET {statement} WHERE extra ->> '_id' = 'one'".encode())
+    assert standing.check(raws) == len(NAMED) - bool(statement)
+    # 5 and 5.0 are one `_id` to MongoDB, with one id; which of them it was, only `extra` says.
+    assert standing.agreed([thing(4, _id=Int64(5))]) == [0]
+    assert standing.agreed([thing(4, _id=5.0)]) == []
 
 
 def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(conn: psycopg.Connection[Any], read_at_once: None) -> None:

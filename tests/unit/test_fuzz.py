@@ -27,10 +27,14 @@ def test_a_round_reads_as_many_documents_each_time_it_comes_again() -> None:
 def test_a_fault_of_the_mover_is_found_in_a_few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extended_json, "LARGE_DOUBLE", 1e16)
     monkeypatch.setattr(fuzz, "DECLARATIONS", 50)
-    # Mostly in the first. What a seed makes depends on the modules that are loaded: Hypothesis draws on their constants.
-    with pytest.raises(AssertionError):
+
+    def rounds() -> None:
+        # Mostly it is the first. What a seed makes depends on the modules that are loaded: Hypothesis draws on their constants.
         for number in range(10):
             fuzz.fuzz_round(number, (Phase.generate,))
+
+    with pytest.raises(AssertionError):
+        rounds()
 
 
 def test_a_difference_is_shown_with_one_document_where_one_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,17 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from json.encoder import encode_basestring
+from typing import Any
 
 import numpy as np
 
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Table
-from mongo2pg.reference.cells import Cells, StoredRows, uuid_words
+from mongo2pg.reference.cells import INTEGERS, Cells, StoredRows, uuid_words
 from mongo2pg.reference.declared import Declared, steps
 from mongo2pg.reference.extended_json import dump
 from mongo2pg.reference.fields import Documents, documents_between
-from mongo2pg.reference.ids import NAMESPACE
+from mongo2pg.reference.ids import NAMESPACE, identify
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
-from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, Elements, Group, Leaf, Path, elements_of
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Elements, Group, Leaf, Path, elements_of
 
 # Two big-endian numbers for each id.
 Ids = Words
@@ -47,8 +48,8 @@ class Agreement:
         self._open = np.zeros(len(starts), np.bool_)
         for documents in self._documents:
             for holders, leaf in documents.values(_ID):
-                if leaf.kind == OBJECT_ID:
-                    self._ids[documents.rows[holders]] = np.stack(uuid_words(self._octets, leaf.at), axis=1)
+                if (ids := _ids_of(self._octets, leaf)) is not None:
+                    self._ids[documents.rows[holders]] = ids
                     self._open[documents.rows[holders]] = True
         self._elements = {child.table: self._elements_of(child) for child in collection.children}
 
@@ -233,6 +234,22 @@ def _keys_agree(octets: Octets, elements: Elements, cells: Cells) -> Mask:
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
+
+
+def _ids_of(octets: Octets, leaf: Leaf) -> Ids | None:
+    """The ids of documents with these `_id`s; None where they are of another type than `_id`s mostly are."""
+    if leaf.kind == OBJECT_ID:
+        return np.stack(uuid_words(octets, leaf.at), axis=1)
+    values: list[Any]
+    if leaf.kind == STRING:
+        ends = leaf.at + 3 + octets.integers("<i4", leaf.at)
+        values = [text.decode(errors="replace") for text in octets.slices(leaf.at + 4, ends)]  # no row keeps what is no UTF-8
+    elif leaf.kind in INTEGERS:
+        values = octets.integers(INTEGERS[leaf.kind], leaf.at).tolist()
+    else:
+        return None
+    content = b"".join(uuid.UUID(identify(value)).bytes for value in values)
+    return np.frombuffer(content, ">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def _mixed(ids: Ids) -> Words:

@@ -157,7 +157,7 @@ def _boolean(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
 
 
 _WHOLE: dict[str, tuple[Literal[">i4", ">i8"], int]] = {"integer": (">i4", 4), "bigint": (">i8", 8)}
-_INTEGERS: dict[int, Literal["<i4", "<i8"]] = {INT32: "<i4", INT64: "<i8"}
+INTEGERS: dict[int, Literal["<i4", "<i8"]] = {INT32: "<i4", INT64: "<i8"}
 _NUMBERS = (INT32, INT64, DOUBLE)
 
 
@@ -171,7 +171,7 @@ def _whole(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
         found &= (np.abs(value) < EXACT) & ~((value == 0) & np.signbit(value)) & (np.abs(there) < EXACT)
         found &= there.astype(np.float64) == value
     else:
-        found &= there == octets.integers(_INTEGERS[leaf.kind], leaf.at)
+        found &= there == octets.integers(INTEGERS[leaf.kind], leaf.at)
     return found
 
 
@@ -182,7 +182,7 @@ def _double(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
         # The same bits, so that -0.0 is not 0.0; NaN has many.
         found &= (there == octets.integers("<i8", leaf.at)) & ~np.isnan(octets.doubles(leaf.at))
     else:
-        value = octets.integers(_INTEGERS[leaf.kind], leaf.at)
+        value = octets.integers(INTEGERS[leaf.kind], leaf.at)
         exact = (value >= -EXACT) & (value <= EXACT)
         found &= exact & (there == value.astype(np.float64).view(np.int64))
     return found
@@ -320,7 +320,7 @@ def _json_number(text: _Text, leaf: Leaf) -> None:
     if leaf.kind == DOUBLE:
         text.expect_each(text.octets.integers("<i8", leaf.at), _double_text)  # by their bits, so that -0.0 is not 0.0
     else:
-        text.expect_each(text.octets.integers(_INTEGERS[leaf.kind], leaf.at), str)
+        text.expect_each(text.octets.integers(INTEGERS[leaf.kind], leaf.at), str)
 
 
 def _double_text(bits: int) -> str:

@@ -8,7 +8,7 @@ from mongo2pg.model import Child, Collection, Column
 from mongo2pg.reference.cells import Cells, StoredRows, agrees, agrees_as_json
 from mongo2pg.reference.fields import Documents
 from mongo2pg.reference.octets import Mask, Octets, Positions
-from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, STRING, Leaf, Path, Trees
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Leaf, Path, Trees
 
 _ID: Path = ("_id",)
 _SOURCE_ID = Column("_id", "uuid", "source_id")
@@ -26,7 +26,7 @@ class Declared:
         self._columns = {steps(column.path): column for column in spec.columns}
         self._holders = {steps(child.path) for child in spec.children} if isinstance(spec, Collection) else set[Path]()
         self._ignored = {steps(path) for path in spec.ignored} if isinstance(spec, Collection) else set[Path]()
-        self._names = {_ID} if isinstance(spec, Collection) or spec.has_source_id else set[Path]()
+        self._root = isinstance(spec, Collection)
         self._source_id = isinstance(spec, Child) and spec.has_source_id
         self._marks = isinstance(spec, Collection) and spec.tables[0].marks
         paths = [*self._columns, *self._holders, *self._ignored]
@@ -68,7 +68,10 @@ class Declared:
         above = [path[:end] for end in range(1, len(path) + 1)]
         if any(each in self._columns or each in self._holders or each in self._ignored for each in above):
             return False
-        return path not in self._names and not (path in self._inner and kind in (DOCUMENT, NULL))
+        if path == _ID:
+            # The id of a row tells which ObjectId it was; of any other `_id` it is a digest.
+            return kind != OBJECT_ID if self._root else not self._source_id
+        return not (path in self._inner and kind in (DOCUMENT, NULL))
 
 
 def _column_agrees(column: Column, octets: Octets, documents: Documents, path: Path, cells: Cells) -> Mask:
