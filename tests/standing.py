@@ -36,7 +36,7 @@ def reading(way: str) -> Iterator[None]:
     """Documents are read in this way, however few are alike."""
     shapes = walk.walk if way == "by shape" else lambda *_: []
     going = 1 if way == "by shape" else 1_000
-    with patch.multiple(walk, FEW=1, FEW_GOING=going, walk=shapes), patch.multiple(fields, MANY=1, MANY_ALIKE_BYTES=1):
+    with patch.multiple(walk, FEW=1, FEW_GOING=going, walk=shapes), patch.multiple(fields, MANY=1, FIELD_BYTES=0, LEVEL_BYTES=0):
         yield
 
 

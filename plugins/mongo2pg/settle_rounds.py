@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -96,14 +97,16 @@ class Settler(Settlement):
             """,
             ([loser.root_id for loser in losers], names, self.run.plan_id, place.collection.name),
         )
-        self.take_back(place, loaded)
-        if place.bulk:  # nothing refers to them yet: the winners come in as new rows
-            self.delete_rows(place, loaded)
-        contents = list(self._contents(place, losers))
-        for child in place.collection.children:
-            count = sum(count_elements(content, child) for content in contents)
-            rejected = self._rejected_elements(place, names, child.path)
-            place.outcome.move_elements(child.path, "of_parents_not_loaded", count - rejected)
+        if loaded:
+            self.take_back(place, loaded)
+            if place.bulk:  # nothing refers to them yet: the winners come in as new rows
+                self.delete_rows(place, loaded)
+        counts: Counter[str] = Counter()
+        for content in self._contents(place, losers):
+            counts.update({child.path: count_elements(content, child) for child in place.collection.children})
+        for path, count in counts.items():
+            rejected = self._rejected_elements(place, names, path)
+            place.outcome.move_elements(path, "of_parents_not_loaded", count - rejected)
         self.lose(place, losers)
 
     def _contents(self, place: Place, losers: list[Loser]) -> Iterator[bytes]:

@@ -17,7 +17,8 @@ from tests.unit.raw_bson import Pairs, Raw, document
 
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "MANY_ALIKE_BYTES", 1)
+    monkeypatch.setattr(fields, "FIELD_BYTES", 0)
+    monkeypatch.setattr(fields, "LEVEL_BYTES", 0)
 
 
 def bounds(raws: tuple[bytes, ...]) -> tuple[Octets, Any, Any]:
@@ -180,14 +181,34 @@ def test_documents_deeper_than_hardly_another_one_are_left_out(monkeypatch: pyte
         deep = {"a": deep}
     assert read(document({"a": 1}), document(deep)).rows.tolist() == [10, 11]
     assert read(document({"a": 1}), document({"a": deep})).rows.tolist() == [10]
-    monkeypatch.setattr(fields, "MANY_ALIKE_BYTES", 25)  # those of two of the documents
+    monkeypatch.setattr(fields, "LEVEL_BYTES", 18)  # of one document and more
     assert read(document({"a": 1}), document({"a": {"b": 1}}), document({"c": 1})).rows.tolist() == [10, 12]
 
 
+def test_documents_with_a_large_one_inside_are_left_out_unless_it_is_taken_whole() -> None:
+    raws = [document({"a": [1]}), document({"a": ["x" * 5_000]}), document({"a": "x" * 5_000})]
+    assert read(*raws).rows.tolist() == [10, 12]
+    assert read(*raws, whole=(("a",),)).rows.tolist() == [10, 11, 12]
+
+
 def test_documents_that_few_are_like_are_in_no_part_and_yet_have_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fields, "MANY_ALIKE_BYTES", 40)  # those of two of the documents
+    monkeypatch.setattr(fields, "FIELD_BYTES", 20)  # two fields of two documents of 20 bytes
     got = read(*(document({"a": value}) for value in ({"x": 1}, {"x": 2}, {"y": 1})))
     assert shown(got, got.trees(("a",))) == ([10, 11, 12], [([10, 11], {("a",): DOCUMENT, ("a", "x"): INT32})])
+
+
+def test_the_more_fields_a_part_has_the_more_documents_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Or a few documents of a thousand fields, none of which is like another one, would take a minute.
+    monkeypatch.setattr(fields, "FIELD_BYTES", 50)
+    got = read(*[document({"a": {"b": 1}, "c": {str(number): 1 for number in range(5)}})] * 3)
+    assert shown(got, got.trees(("a",)))[1] == [([10, 11, 12], {("a",): DOCUMENT, ("a", "b"): INT32})]
+    assert shown(got, got.trees(("c",))) == ([10, 11, 12], [])
+
+
+def test_a_key_may_be_a_number_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "LARGE_BYTES", 10_000)
+    got = read(document({"a": {"1" * 5_000: 1, "2": 1}}))
+    assert len(got.trees(("a",)).parts) == 1
 
 
 def test_of_more_paths_than_are_told_apart_the_rarest_take_their_documents_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,18 +136,17 @@ def _texts(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
     some = counts > 0
     found &= cells.octets.integers(">i4", cells.at) == some
     found &= ~some | ((cells.octets.integers(">i4", cells.at + 12) == counts) & (cells.octets.integers(">i4", cells.at + 16) == 1))
-    at = np.where(some, cells.at + 20, cells.at + 12)
-    for number in range(int(counts.max(initial=0))):
-        these = np.flatnonzero(elements.numbers == number)
-        holders = elements.holders[these]
-        if (elements.kinds[these] != STRING).any():
-            found[holders[elements.kinds[these] != STRING]] = False
-        values = Leaf(STRING, elements.values[these])
-        sizes = cells.octets.integers(">i4", at[holders])
-        there = Cells(cells.octets, at[holders] + 4, sizes)
-        found[holders] &= _text(column, octets, values, there) & (sizes >= 0)
-        at[holders] += 4 + np.maximum(sizes, 0)
-    found &= at == cells.at + cells.sizes
+    # Behind that stand the texts in their order, each behind its size: where, that of the elements before says.
+    elements = elements.of(np.lexsort((elements.numbers, elements.holders)))
+    holders, strings = elements.holders, elements.kinds == STRING
+    steps = np.where(strings, octets.integers("<i4", elements.values) + 3, 4)
+    begin, first = np.where(some, cells.at + 20, cells.at + 12), np.cumsum(counts) - counts
+    before = np.concatenate([[0], np.cumsum(steps)])
+    at = begin[holders] + before[:-1] - before[first[holders]]
+    there = Cells(cells.octets, at + 4, cells.octets.integers(">i4", at))
+    good = strings & _text(column, octets, Leaf(STRING, elements.values), there) & (there.sizes >= 0)
+    found[holders[~good]] = False
+    found &= begin + before[first + counts] - before[first] == cells.at + cells.sizes
     return found
 
 
@@ -269,15 +268,19 @@ class _Text:
         self._at = self._at + sizes
 
     def expect_escaped(self, at: Positions, sizes: Positions) -> None:
-        """The same where JSON escapes some of the bytes."""
-        escaped = np.flatnonzero(self.octets.escaped(at, sizes))
-        if len(escaped):
-            texts = [ESCAPED.sub(_escape, text) for text in self.octets.slices(at[escaped], (at + sizes)[escaped])]
-            content = Octets(self.octets.content + b"".join(texts))
-            at, sizes = at.copy(), sizes.copy()
-            sizes[escaped] = list(map(len, texts))
-            at[escaped] = len(self.octets.content) + np.cumsum(sizes[escaped]) - sizes[escaped]
-        self.expect_bytes(content if len(escaped) else self.octets, at, sizes)
+        """The same, with what JSON escapes of it."""
+        some = self.octets.escaped(at, sizes)
+        if not some.any():
+            self.expect_bytes(self.octets, at, sizes)
+            return
+        self._compare()
+        texts = [ESCAPED.sub(_escape, text) for text in self.octets.slices(at[some], (at + sizes)[some])]
+        sizes = sizes.copy()
+        sizes[some] = list(map(len, texts))
+        starts, escaped = np.cumsum(sizes[some]) - sizes[some], Octets(b"".join(texts))
+        self._found[some] &= escaped.same(starts, sizes[some], self._cells.octets, self._at[some])
+        self._found[~some] &= self.octets.same(at[~some], sizes[~some], self._cells.octets, self._at[~some])
+        self._at = self._at + sizes
 
     def expect_each(self, values: Positions, shown: Callable[[int], str]) -> None:
         """The text of each value."""

@@ -32,8 +32,12 @@ from mongo2pg.reference.walk import (
 
 # So many documents, or so many bytes of them, are read sooner at once than one by one.
 MANY, MANY_BYTES = 48, 64 << 10
-# And so many bytes of documents whose fields below one path are alike.
-MANY_ALIKE_BYTES = 8 << 10
+# To compare one field of documents that are alike costs what so many bytes of documents cost that are read one by one.
+FIELD_BYTES = 1 << 10
+# And to go one level deeper costs what these do.
+LEVEL_BYTES = 8 << 10
+# An array or a document in a document that is larger than this is hardly like another one: that is not worth finding out.
+LARGE_BYTES = 4 << 10
 # Paths that are told apart: where ids are keys, each document has its own.
 MOST_PATHS = 2_000
 
@@ -48,15 +52,15 @@ class Fields:
     names: Positions
     kinds: Positions
     at: Positions
-    # How many documents that are alike are worth a look at all of them.
-    many: int
+    # Of a document, on average.
+    size: int
 
     def of(self, some: Mask) -> Fields:
         """Some of the documents."""
         going = some[self.holders]
         places = np.cumsum(some) - 1
         names, kinds, at = (fact[going] for fact in (self.names, self.kinds, self.at))
-        return Fields(self.rows[some], self.paths, places[self.holders[going]], names, kinds, at, self.many)
+        return Fields(self.rows[some], self.paths, places[self.holders[going]], names, kinds, at, self.size)
 
     def values(self, path: Path) -> list[tuple[Some, Leaf]]:
         """The values at the path by type, and whose they are."""
@@ -85,9 +89,10 @@ class Fields:
         """Who has fields that are to be kept, asked by path and type, with these and the documents around them."""
         facts, which = np.unique(self._facts, return_inverse=True)
         kept = np.array([keeps(self.paths[fact >> 8], fact & 0xFF) for fact in facts.tolist()], np.bool_)[which]
-        around = {path[:end] for path in map(self.paths.__getitem__, set(self.names[kept].tolist())) for end in range(1, len(path))}
+        kept_paths = map(self.paths.__getitem__, set(self.names[kept].tolist()))
+        left = {self.paths[name] for name in set(self.names[~kept].tolist())}
         wanted = kept.copy()
-        for path in around:
+        for path in left & {each[:end] for each in kept_paths for end in range(1, len(each))}:
             there = np.zeros(len(self.rows), np.bool_)
             there[self.holders[kept & self._below(path)]] = True
             wanted |= (self.names == self._places[path]) & there[self.holders]
@@ -107,14 +112,15 @@ class Fields:
         return np.array([each[: len(path)] == path for each in self.paths], np.bool_)[self.names]
 
     def _alike(self, wanted: Mask) -> Trees:
-        """The documents by which of these fields they have, and of which types; in no part are those that few are like."""
+        """The documents by which of these fields they have, and of which types; in no part are those that too few are like."""
         holders, facts, at = self.holders[wanted], self._facts[wanted], self.at[wanted]
-        whose = np.flatnonzero(np.bincount(holders, minlength=len(self.rows)))
+        counts = np.bincount(holders, minlength=len(self.rows))
+        whose = np.flatnonzero(counts)
         marks = np.zeros(len(self.rows), np.uint64)
         np.add.at(marks, holders, _mixed(facts.astype(np.uint64)))
         _, part, sizes = np.unique(marks[whose], return_inverse=True, return_counts=True)
         parts = np.full(len(self.rows), -1)
-        parts[whose] = np.where(sizes[part] >= self.many, part, -1)
+        parts[whose] = np.where(sizes[part] * self.size >= FIELD_BYTES * counts[whose], part, -1)
         order = np.lexsort((holders, facts, parts[holders]))
         order = order[parts[holders[order]] >= 0]
         ends = np.flatnonzero(np.diff(parts[holders[order]], append=-1)) + 1
@@ -138,7 +144,11 @@ class Fields:
 def _number(field: tuple[Path, Leaf]) -> int:
     """By this the elements of an array come in their order; that of other fields does not matter."""
     last = field[0][-1]
-    return int(last) if last.isascii() and last.isdigit() else 0
+    return int(last) if len(last) < _DIGITS and last.isascii() and last.isdigit() else 0
+
+
+# No document is large enough for an array with numbers of so many digits, and Python reads no number of any size.
+_DIGITS = 10
 
 
 Documents: TypeAlias = Group | Fields
@@ -179,28 +189,31 @@ class _Level(NamedTuple):
 def fields_of(octets: Octets, starts: Positions, stops: Positions, rows: Positions, whole: Set[Path]) -> Fields:
     """All fields of the documents between these positions, whose numbers are `rows`, but for documents that are left out.
 
-    Those are malformed, have a value of a rare type, a field twice or a key that hardly another one has, or are as deep as hardly
-    another one.
+    Those are malformed, have a value of a rare type or a field twice, or something that hardly another one has: such a key, so
+    deep a field, so large an array or document inside.
     """
     sound = are_documents(octets, starts, stops)
     paths: list[Path] = [()]
-    many = -(-MANY_ALIKE_BYTES * len(rows) // max(int((stops - starts).sum()), 1))
+    size = int((stops - starts).sum()) // max(len(rows), 1)
     first = np.flatnonzero(sound)
     level = _Level(first, np.zeros(len(first), np.int64), np.full(len(first), DOCUMENT), starts[first])
     found: list[_Level] = []
     for _ in range(DEEPEST):
-        if len(level.holders) < many:
+        if len(level.holders) * size <= LEVEL_BYTES:
             break
         level = _inside(octets, level, paths, sound)
         found.append(level)
         open_ = np.array([path not in whole for path in paths], np.bool_)
         level = level.of(((level.kinds == DOCUMENT) | (level.kinds == ARRAY)) & open_[level.names])
+        large = octets.integers("<i4", level.at) > LARGE_BYTES
+        sound[level.holders[large]] = False
+        level = level.of(~large)
     sound[level.holders] = False  # of those few nothing more was read
     holders, names, kinds, at = (np.concatenate([each[fact] for each in found]) if found else _NONE for fact in range(4))
     order = np.lexsort((holders, names))
     twice = (np.diff(holders[order]) == 0) & (np.diff(names[order]) == 0)
     sound[holders[order[:-1][twice]]] = False
-    return Fields(rows, paths, holders[order], names[order], kinds[order], at[order], many).of(sound)
+    return Fields(rows, paths, holders[order], names[order], kinds[order], at[order], size).of(sound)
 
 
 _NONE = np.zeros(0, np.int64)
