@@ -247,8 +247,9 @@ def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str, bool
         same_key = sql.SQL(" AND ").join(sql.SQL("t.{0} = x.{0}").format(sql.Identifier(name)) for name in key)
         slots.append((path, same_key, kept))
     for path, same, ids in slots:
-        with conn.cursor("mongo2pg_claims") as cursor:
-            yield from cursor.execute(
+        with conn.cursor() as cursor:
+            # Row by row, without a cursor of the server's: psycopg cannot close one whose connection ends meanwhile.
+            yield from cursor.stream(
                 sql.SQL(
                     """
                     SELECT s.document, {ids}, EXISTS (SELECT FROM {expected} y WHERE y.id = t.id)
