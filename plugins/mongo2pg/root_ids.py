@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import binascii
-import uuid
 from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
@@ -16,7 +15,7 @@ from mongo2pg.jsontexts import octets_of
 from mongo2pg.parquet import open_parquet
 from mongo2pg.reference.cells import uuid_words
 from mongo2pg.reference.documents import read_all
-from mongo2pg.reference.ids import identify
+from mongo2pg.reference.ids import packed
 from mongo2pg.reference.octets import Mask, Octets
 from mongo2pg.staging import CollectionStaging
 
@@ -35,8 +34,8 @@ def root_ids(staging: CollectionStaging, manifest: dict[str, Any], without: Coll
             if not usual.all():
                 documents = raw.read_row_group(group, columns=["bson"]).column(0)
                 odd = (documents if wanted is None else documents.filter(wanted)).filter(pa.array(~usual))
-                found = [identify(document["_id"]) for document in read_all(odd.to_pylist()) if document and "_id" in document]
-                yield np.frombuffer(b"".join(uuid.UUID(text).bytes for text in found), np.uint8).reshape(-1, 16)
+                values = [document["_id"] for document in read_all(odd.to_pylist()) if document and "_id" in document]
+                yield np.frombuffer(packed(values), np.uint8).reshape(-1, 16)
 
 
 def _object_ids(names: pa.Array) -> tuple[Mask, NDArray[np.uint8]]:

@@ -121,10 +121,9 @@ class Sieve:
         ascending = root_ids[np.lexsort(root_ids.T[::-1])]
         most = len(root_ids) * 5 // 4
         # Documents that come in the order of their ids are mostly all of a range, and nothing is quicker than to read that.
-        in_order = (ascending == root_ids).all()
-        source = self._between(ascending) if in_order else self._asked(ascending)
-        rows = self._rows_of(root, source, most + 1 if in_order else None)
-        if in_order and rows.count > most:
+        source = self._between(ascending)
+        rows = self._rows_of(root, source, most + 1) if (ascending == root_ids).all() else None
+        if rows is None or rows.count > most:
             source = self._asked(ascending)
             rows = self._rows_of(root, source)
         return {root.name: rows, **{table.name: self._rows_of(table, source) for table in children}}

@@ -20,17 +20,15 @@ import numpy as np
 
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Table
 from mongo2pg.reference.cells import INTEGERS, Cells, StoredRows, uuid_words
-from mongo2pg.reference.declared import Declared, steps
+from mongo2pg.reference.declared import ID, Declared, steps
 from mongo2pg.reference.extended_json import dump
 from mongo2pg.reference.fields import Documents, documents_between
-from mongo2pg.reference.ids import NAMESPACE, identify
+from mongo2pg.reference.ids import NAMESPACE, packed
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
 from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Elements, Group, Leaf, Path, elements_of
 
 # Two big-endian numbers for each id.
 Ids = Words
-
-_ID: Path = ("_id",)
 
 
 class Agreement:
@@ -47,7 +45,7 @@ class Agreement:
         self._ids = np.zeros((len(starts), 2), np.uint64)
         self._open = np.zeros(len(starts), np.bool_)
         for documents in self._documents:
-            for holders, leaf in documents.values(_ID):
+            for holders, leaf in documents.values(ID):
                 if (ids := _ids_of(self._octets, leaf)) is not None:
                     self._ids[documents.rows[holders]] = ids
                     self._open[documents.rows[holders]] = True
@@ -105,7 +103,7 @@ class Agreement:
         own = np.zeros(len(owners), np.int64)
         parts = _elements_between(self._octets, child, elements)
         for part in parts if child.has_source_id else ():
-            for holders, leaf in part.values(_ID):
+            for holders, leaf in part.values(ID):
                 if leaf.kind == OBJECT_ID:
                     own[part.rows[holders]] = leaf.at
         ids = self._element_ids(child, elements, owners, own)
@@ -248,8 +246,7 @@ def _ids_of(octets: Octets, leaf: Leaf) -> Ids | None:
         values = octets.integers(INTEGERS[leaf.kind], leaf.at).tolist()
     else:
         return None
-    content = b"".join(uuid.UUID(identify(value)).bytes for value in values)
-    return np.frombuffer(content, ">u8").astype(np.uint64).reshape(-1, 2)
+    return np.frombuffer(packed(values), ">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def _mixed(ids: Ids) -> Words:

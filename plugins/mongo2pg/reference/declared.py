@@ -10,7 +10,7 @@ from mongo2pg.reference.fields import Documents
 from mongo2pg.reference.octets import Mask, Octets, Positions
 from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Leaf, Path, Trees
 
-_ID: Path = ("_id",)
+ID: Path = ("_id",)
 _SOURCE_ID = Column("_id", "uuid", "source_id")
 
 
@@ -52,7 +52,7 @@ class Declared:
             else:
                 found &= _column_agrees(column, octets, documents, path, cells)
         if self._source_id:
-            found &= _column_agrees(_SOURCE_ID, octets, documents, _ID, rows.columns["source_id"].of(where))
+            found &= _column_agrees(_SOURCE_ID, octets, documents, ID, rows.columns["source_id"].of(where))
         if self._marks:
             found &= rows.columns["deleted_at"].of(where).null
         for path, holders, leaf in documents.everything() if self._ignored else ():
@@ -68,7 +68,7 @@ class Declared:
         above = [path[:end] for end in range(1, len(path) + 1)]
         if any(each in self._columns or each in self._holders or each in self._ignored for each in above):
             return False
-        if path == _ID:
+        if path == ID:
             # The id of a row tells which ObjectId it was; of any other `_id` it is a digest.
             return kind != OBJECT_ID if self._root else not self._source_id
         return not (path in self._inner and kind in (DOCUMENT, NULL))

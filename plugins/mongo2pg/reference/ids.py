@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bson.binary import Binary
@@ -28,6 +28,11 @@ def identify(value: Any) -> str:
     if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
         return str(uuid.UUID(bytes=bytes(value)))
     return named(json.dumps(canonical(value), separators=(",", ":"), ensure_ascii=False))
+
+
+def packed(values: Iterable[Any]) -> bytes:
+    """The ids of many documents, 16 bytes each."""
+    return b"".join(uuid.UUID(identify(value)).bytes for value in values)
 
 
 def uuids_of(values: Sequence[ObjectId]) -> list[str]:
