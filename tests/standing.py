@@ -21,7 +21,7 @@ from benchmarks.raw_values import Value, document, followed
 from mongo2pg.expected import DOCUMENT, create_expected, owner, second_thread
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import SESSION, comma, incoming, names, target
-from mongo2pg.reference import fields, walk
+from mongo2pg.reference import arrays, fields, walk
 from mongo2pg.reference.agreement import Ids
 from mongo2pg.reference.projector import Projector, Reject
 from mongo2pg.sieve import Sieve
@@ -36,7 +36,11 @@ def reading(way: str) -> Iterator[None]:
     """Documents are read in this way, however few are alike."""
     shapes = walk.walk if way == "by shape" else lambda *_: []
     going = 1 if way == "by shape" else 1_000
-    with patch.multiple(walk, FEW=1, FEW_GOING=going, walk=shapes), patch.multiple(fields, MANY=1, FIELD_BYTES=0, LEVEL_BYTES=0):
+    with (
+        patch.multiple(walk, FEW=1, walk=shapes),
+        patch.multiple(arrays, FEW_GOING=going),
+        patch.multiple(fields, MANY=1, FIELD_BYTES=0, LEVEL_BYTES=0),
+    ):
         yield
 
 

@@ -14,8 +14,10 @@ from psycopg import sql
 from mongo2pg.model import COLUMN_TYPES, LONGEST_KEY, Column, Table
 from mongo2pg.queries import SESSION
 from mongo2pg.reference import texts, walk
-from mongo2pg.reference.cells import Cells, agrees, agrees_as_json, cells_in
+from mongo2pg.reference.cells import Cells, cells_in
+from mongo2pg.reference.column_rules import agrees
 from mongo2pg.reference.documents import read
+from mongo2pg.reference.json_cells import agrees_as_json
 from mongo2pg.reference.octets import LONG_BYTES, Mask, Octets
 from mongo2pg.stored import stored_rows
 from tests.standing import reading

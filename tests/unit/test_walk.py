@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mongo2pg.reference import octets, walk
+from mongo2pg.reference import arrays, octets, walk
+from mongo2pg.reference.arrays import Elements, elements_of
 from mongo2pg.reference.octets import Octets
-from mongo2pg.reference.walk import ARRAY, DOCUMENT, Elements, Leaf, elements_of
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, Leaf
 from tests.unit.raw_bson import Pairs, Raw, document
 
 
 @pytest.fixture(autouse=True, params=[1, 2, 1_000], ids=["all at once", "some at once", "one after the other"])
 def every_shape_counts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walk, "FEW", 1)
-    monkeypatch.setattr(walk, "FEW_GOING", request.param)
+    monkeypatch.setattr(arrays, "FEW_GOING", request.param)
 
 
 def framed(body: bytes) -> bytes:

@@ -14,7 +14,10 @@ their rows are what they must be.
     octets         bytes looked at in many places at once
     walk           where the fields of many documents of one shape lie
     fields         and those of documents of many shapes
-    cells          rows as PostgreSQL sends them, and whether a cell is what a value must become
+    arrays         where the elements of many arrays lie
+    cells          rows as PostgreSQL sends them, by column
+    column_rules   whether a cell is what a value must become
+    json_cells     whether a cell is a value's JSON
     declared       documents against their rows, column by column
     agreement      documents and rows in, those that agree out
     rebuild        rows in, documents out

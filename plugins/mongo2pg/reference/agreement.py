@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Table
-from mongo2pg.reference.cells import INTEGERS, Cells, StoredRows, uuid_words
+from mongo2pg.reference.arrays import Elements, elements_of
+from mongo2pg.reference.cells import Cells, StoredRows, uuid_words
 from mongo2pg.reference.declared import ID, Declared, steps
 from mongo2pg.reference.extended_json import dump
 from mongo2pg.reference.fields import Documents, documents_between
 from mongo2pg.reference.ids import NAMESPACE, packed
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
-from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Elements, Group, Leaf, Path, elements_of
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, INTEGERS, NULL, OBJECT_ID, STRING, Group, Leaf, Path
 
 # Two big-endian numbers for each id.
 Ids = Words

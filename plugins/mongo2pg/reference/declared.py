@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.reference.cells import Cells, StoredRows, agrees, agrees_as_json
+from mongo2pg.reference.cells import Cells, StoredRows
+from mongo2pg.reference.column_rules import agrees
 from mongo2pg.reference.fields import Documents
+from mongo2pg.reference.json_cells import agrees_as_json
 from mongo2pg.reference.octets import Mask, Octets, Positions
 from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, STRING, Leaf, Path, Trees
 

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from mongo2pg.reference import walk
+from mongo2pg.reference.arrays import elements_of
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words, first_bytes
 from mongo2pg.reference.walk import (
     ARRAY,
@@ -27,7 +28,6 @@ from mongo2pg.reference.walk import (
     Some,
     Trees,
     are_documents,
-    elements_of,
 )
 
 # So many documents, or so many bytes of them, are read sooner at once than one by one.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,8 +26,12 @@ INT32: Final = 0x10
 INT64: Final = 0x12
 DECIMAL: Final = 0x13
 
+NUMBERS = (INT32, INT64, DOUBLE)
+# How numpy reads those that are whole.
+INTEGERS: dict[int, Literal["<i4", "<i8"]] = {INT32: "<i4", INT64: "<i8"}
+
 # Bytes of a value, where its type says them.
-_FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8, DECIMAL: 16}
+FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8, DECIMAL: 16}
 # Fewer documents of one shape than this are read sooner field by field.
 FEW = 128
 # How often documents may be parted from others of another shape, each on average. Where ids are keys, no two have one shape,
@@ -36,8 +39,6 @@ FEW = 128
 MOST_PARTINGS = 50
 # What a key may be followed by is found by a look at one document; MongoDB itself nests no deeper than 100.
 DEEPEST = 100
-# Fewer arrays, or maps, than this have their elements found sooner one after the other.
-FEW_GOING = 128
 
 Path = tuple[str, ...]
 
@@ -195,7 +196,7 @@ def _step(octets: Octets, going: _Walk, head: bytes, whole: Set[Path]) -> _Walk:
 
 def value_ends(octets: Octets, kind: int, at: Positions) -> Positions | None:
     """Where the values of this type end that begin here; 0 where they are malformed, None for a rare type."""
-    if (size := _FIXED.get(kind)) is not None:
+    if (size := FIXED.get(kind)) is not None:
         ends = at + size
         return np.where(octets.integers("u1", at) <= 1, ends, 0) if kind == BOOLEAN else ends
     if kind == STRING:
@@ -206,96 +207,3 @@ def value_ends(octets: Octets, kind: int, at: Positions) -> Positions | None:
         ends = at + np.maximum(octets.integers("<i4", at), 5)
         return np.where(are_documents(octets, at, ends) & (ends <= len(octets.content)), ends, 0)
     return None
-
-
-class Elements(NamedTuple):
-    """Elements of arrays or maps: in which of these each is, its number there, type, key and value."""
-
-    holders: Positions
-    numbers: Positions
-    kinds: Positions
-    keys: Positions
-    values: Positions
-    ends: Positions
-
-    def of(self, some: Positions | Mask) -> Elements:
-        """Some of them."""
-        return Elements(*(fact[some] for fact in self))
-
-
-def elements_of(octets: Octets, holders: Leaf) -> tuple[Elements, Mask]:
-    """The elements of all these arrays, or maps, and which of the holders could be read to their ends."""
-    at, last = holders.at + 4, holders.at + octets.integers("<i4", holders.at) - 1
-    sound = np.ones(len(at), np.bool_)
-    rows = np.flatnonzero(at < last)
-    at, last = at[rows], last[rows]
-    found: list[Elements] = []
-    number = 0
-    while len(rows) >= FEW_GOING:
-        elements = _elements_at(octets, rows, np.full(len(rows), number), at)
-        good = elements.ends <= last
-        if holders.kind == ARRAY:
-            good &= octets.hold(elements.keys, b"%d\0" % number)
-        sound[rows[~good]] = False
-        found.append(elements.of(good))
-        number += 1
-        at = elements.ends
-        going = good & (at < last)
-        rows, at, last = rows[going], at[going], last[going]
-    if len(rows):
-        starts = [_starts(octets.content, *each) for each in zip(at.tolist(), last.tolist(), strict=True)]
-        sizes = np.array(list(map(len, starts)), np.int64)
-        numbers = number + np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        begin = np.array(list(chain.from_iterable(starts)), np.int64)
-        elements = _elements_at(octets, np.repeat(rows, sizes), numbers, begin)
-        # Each must end where the next one begins, the last one with its holder.
-        due = np.roll(begin, -1)
-        due[np.cumsum(sizes) - 1] = last
-        good = elements.ends == due
-        if holders.kind == ARRAY:
-            good &= _are_numbers(octets, elements)
-        sound[elements.holders[~good]] = False
-        found.append(elements)
-    return Elements(*(np.concatenate(facts) for facts in zip(*found, strict=True))) if found else _NO_ELEMENTS, sound
-
-
-_NO_ELEMENTS = Elements(*(np.zeros(0, np.int64) for _ in range(6)))
-
-
-def _elements_at(octets: Octets, rows: Positions, numbers: Positions, at: Positions) -> Elements:
-    """The elements that begin there; one that cannot be read ends beyond all bytes."""
-    kinds, keys, zeros = octets.integers("u1", at), at + 1, octets.zeros
-    values = zeros[np.minimum(np.searchsorted(zeros, keys), len(zeros) - 1)] + 1
-    ends = np.zeros(len(rows), np.int64)
-    for kind in np.unique(kinds).tolist():
-        of_kind = kinds == kind
-        reached = value_ends(octets, kind, values[of_kind])
-        if reached is not None:
-            ends[of_kind] = reached
-    ends[ends < values] = len(octets.content) + 1
-    return Elements(rows, numbers, kinds, keys, values, ends)
-
-
-def _starts(content: bytes, at: int, last: int) -> list[int]:
-    """Where elements begin that follow one another up to the last byte of an array or map, if they are what their types say."""
-    found = [at]
-    while at < last:
-        kind, value = content[at], content.find(b"\0", at + 1) + 1
-        size = _FIXED.get(kind)
-        if size is None:
-            stated = int.from_bytes(content[value : value + 4], "little")
-            size = stated + 4 if kind == STRING else stated
-        at = value + max(size, 0)
-        found.append(at)
-    return found[:-1]
-
-
-def _are_numbers(octets: Octets, elements: Elements) -> Mask:
-    """Whether the keys are the elements' numbers."""
-    distinct, which = np.unique(elements.numbers, return_inverse=True)
-    texts = [b"%d" % number for number in distinct.tolist()]
-    starts = np.cumsum([0, *map(len, texts)])
-    sizes = elements.values - 1 - elements.keys
-    found: Mask = sizes == np.diff(starts)[which]
-    found[found] = octets.same(elements.keys[found], sizes[found], Octets(b"".join(texts)), starts[:-1][which[found]])
-    return found
