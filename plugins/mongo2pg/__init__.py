@@ -6,7 +6,7 @@ Where things are, in the order in which data goes through them:
     in Airflow    pipeline reconcile_pipeline platform_pipeline params modes tasks audit connections
     without it    run
     prepare       prepare
-    plan          plan window increments orphans snapshot claim rehearsal
+    plan          begin plan window increments orphans snapshot claim rehearsal
     extract       extract raw_batches lookup versions replay
     normalise     normalise normaliser
       one by one  decode outline values extended_json identity document_ids bson_types reasons

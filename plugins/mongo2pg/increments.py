@@ -8,7 +8,7 @@ from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.errors import NothingToDoError, PrepareError
 from mongo2pg.model import Domain
-from mongo2pg.modes import DRY_RUN, INCREMENTAL, WINDOW, Request
+from mongo2pg.modes import INCREMENTAL, WINDOW, Request
 from mongo2pg.window import Window
 
 
@@ -17,9 +17,6 @@ def what_moves(conn: Connection, domain: Domain, request: Request, now: str) -> 
 
     A schedule moves windows only: it passes over a collection that has no complete full run.
     """
-    if request.mode == DRY_RUN:
-        window = Window(request.start, request.end, request.lookback) if request.start and request.end else None
-        return domain, {collection.name: window for collection in domain.collections if window}
     planned = windows(conn, domain, request, now)
     return (domain.only(planned) if request.mode == INCREMENTAL and request.interval else domain), planned
 

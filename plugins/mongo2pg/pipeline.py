@@ -83,43 +83,22 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="plan")
         @permanent
         def plan_run() -> list[Lot]:
-            from mongo2pg import books
-            from mongo2pg.claim import claim
-            from mongo2pg.deletes import plan_deletes
-            from mongo2pg.increments import passed_over, what_moves
-            from mongo2pg.orphans import adoptable
-            from mongo2pg.plan import plan_domain, server_time
+            from mongo2pg.begin import begin
 
-            asked, chunk_bytes, scan_limit = _asked(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
+            chunk_bytes, scan_limit = param("chunk_mb") << 20, param("scan_limit_mb") << 20
             with _source_if_read() as database, target() as conn:
-                if param("mode") not in (DRY_RUN, DELETES):  # a run that waits for its turn plans nothing before
-                    claim(conn, _run(domain), asked, run_is_alive)
-                if param("mode") == DELETES:
-                    plan_id = plan_deletes(conn, asked, _staging(domain))
-                    audit_task(log, "plan", domain.name, plan_id=plan_id, lots=0, chunks=0)
+                if database is not None and param("mode") == DRY_RUN:
+                    from mongo2pg.rehearsal import rehearse
+
+                    facts = rehearse(database, conn, _asked(domain), request(), chunk_bytes, scan_limit)
+                    audit_task(log, "dry_run", domain.name, **facts)
                     return []
-                if database is None:
-                    from mongo2pg.replay import plan_replay
-
-                    moved, lots = asked, plan_replay(conn, asked, _staging(domain))
-                else:
-                    moved, windows = what_moves(conn, asked, request(), server_time(database))
-                    if param("mode") == DRY_RUN:
-                        from mongo2pg.rehearsal import rehearse
-
-                        audit_task(log, "dry_run", domain.name, **rehearse(database, conn, moved, chunk_bytes, windows, scan_limit))
-                        return []
-                    again = adoptable(conn, moved, windows)
-                    lots = plan_domain(
-                        database, moved, _staging(domain), chunk_bytes, windows, scan_limit, param("read_concern"), again
-                    )
-                run = _run(domain, lots[0]["plan_id"])
-                books.forget_checks(conn, run)
-                books.write_checks(conn, run, passed_over(asked, moved))
-                claim(conn, run, moved, run_is_alive)
-            audit_task(
-                log, "plan", domain.name, plan_id=run.plan_id, lots=len(lots), chunks=sum(len(lot["chunks"]) for lot in lots)
-            )
+                lots = begin(
+                    *(database, conn, _run(domain), _asked(domain), request(), _staging(domain), run_is_alive),
+                    chunk_bytes=chunk_bytes, scan_limit=scan_limit, read_concern=param("read_concern"),
+                )  # fmt: skip
+            plan_id, chunks = _current_run(domain).plan_id, sum(len(lot["chunks"]) for lot in lots)
+            audit_task(log, "plan", domain.name, plan_id=plan_id, lots=len(lots), chunks=chunks)
             return lots
 
         @task_group(group_id="move")

@@ -14,8 +14,9 @@ from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.decode import split
 from mongo2pg.model import Collection, Domain
+from mongo2pg.modes import Request
 from mongo2pg.normaliser import Normaliser
-from mongo2pg.plan import exists, make_plan, whole_query
+from mongo2pg.plan import CHUNK_BYTES, exists, make_plan, whole_query
 from mongo2pg.window import SCAN_LIMIT, Window
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,15 @@ def rehearse(
     database: Database[Any],
     conn: Connection,
     domain: Domain,
-    chunk_bytes: int,
-    windows: Mapping[str, Window],
+    request: Request,
+    chunk_bytes: int = CHUNK_BYTES,
     scan_limit: int = SCAN_LIMIT,
 ) -> dict[str, Any]:
-    """What the run would do, told in the log and returned. References and unique keys are judged by no sample."""
+    """What a full run would do, or one of the window that was given, told in the log and returned.
+
+    References and unique keys are judged by no sample.
+    """
+    window = Window(request.start, request.end, request.lookback) if request.start and request.end else None
     missing = [table.name for table in domain.tables if not schema.exists(conn, table.name)]
     found: dict[str, Any] = {"tables_to_create": missing, "differences": schema.differences(conn, domain), "collections": {}}
     for fault in found["differences"]:
@@ -40,7 +45,7 @@ def rehearse(
     if missing:
         log.info("tables that prepare would create: %s", ", ".join(missing))
     for collection in domain.collections:
-        plan = make_plan(database, collection, "rehearsal", chunk_bytes, windows.get(collection.name), scan_limit)
+        plan = make_plan(database, collection, "rehearsal", chunk_bytes, window, scan_limit)
         foretold = {
             "scope": plan["scope"],
             "documents": plan["source_before"],

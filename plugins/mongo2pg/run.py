@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 from pymongo.database import Database
 
 from mongo2pg import books
+from mongo2pg.begin import begin, plan_moves
 from mongo2pg.books import Check, Connection, RunKey
-from mongo2pg.claim import claim
-from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain, plan_deletes
-from mongo2pg.increments import passed_over, what_moves
+from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, FULL, REPLAY, Request
-from mongo2pg.orphans import adoptable
 from mongo2pg.places import Deletion
-from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
+from mongo2pg.plan import CHUNK_BYTES, Lot
 from mongo2pg.prepare import prepare
 from mongo2pg.settle import settle_domain
 from mongo2pg.snapshot import LOCAL
@@ -70,19 +68,23 @@ class Run:
         books.start_run(self.conn, self.key, mode, {"mode": mode, **params}, None)
 
     def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
-        orphans = adoptable(self.conn, self.domain, moved or ())
-        self.lots = plan_domain(
-            self.database, self.domain, self.staging, chunk_bytes, moved, read_concern=read_concern, orphans=orphans
-        )
-        self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
-        books.forget_checks(self.conn, self.key)
-        claim(self.conn, self.key, self.domain, self.alive)
+        place = (self.database, self.conn, self.key, self.domain, moved or {}, self.staging, self.alive)
+        plan_moves(*place, chunk_bytes=chunk_bytes, read_concern=read_concern)
+        self._take_up()
+
+    def _plan(self, request: Request, chunk_bytes: int = CHUNK_BYTES, *, reads: bool = True) -> None:
+        source = self.database if reads else None
+        begin(source, self.conn, self.key, self.domain, request, self.staging, self.alive, chunk_bytes=chunk_bytes)
+        self._take_up()
 
     def resume(self) -> None:
         """Goes on with the run's present plan: in a process that made no plan of its own, as the retry of a task is one."""
         books.open_session(self.conn)
+        self._take_up()
+
+    def _take_up(self) -> None:
         current = self.staging.current()
-        self.lots = current["lots"]
+        self.lots, self.domain = current["lots"], self.domain.only(current["collections"])
         self.key = self.key._replace(plan_id=current["plan_id"])
 
     def replay(self) -> None:
@@ -93,12 +95,10 @@ class Run:
 
     def stage_replay(self) -> None:
         """The first half of a replay: the documents of open rejects as frames."""
-        from mongo2pg.replay import extract_rejects, plan_replay
+        from mongo2pg.replay import extract_rejects
 
         self._begin(REPLAY, reads=False)
-        self.lots = plan_replay(self.conn, self.domain, self.staging)
-        self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
-        claim(self.conn, self.key, self.domain, self.alive)
+        self._plan(Request(REPLAY), reads=False)
         self.replaying = True
         for name, _ in self.chunks():
             extract_rejects(self.conn, self.key, self.staging.collection(self.key.plan_id, name))
@@ -138,7 +138,7 @@ class Run:
     def delete_alone(self, max_delete_ratio: float = MAX_DELETE_RATIO) -> dict[str, Deletion]:
         """A run that moves nothing and takes out what is gone."""
         self._begin(DELETES)
-        self.key = self.key._replace(plan_id=plan_deletes(self.conn, self.domain, self.staging))
+        self._plan(Request(DELETES))
         return self.delete(max_delete_ratio)
 
     def reconcile(
@@ -191,11 +191,8 @@ class Run:
 
     def follow(self, request: Request, chunk_bytes: int = CHUNK_BYTES) -> None:
         """What a schedule, a backfill or a person asks for, by the books: windows, or everything of a new collection."""
-        asked = self.domain
         self.prepare()
-        self.domain, planned = what_moves(self.conn, asked, request, server_time(self.database))
-        self.plan(chunk_bytes, planned)
-        books.write_checks(self.conn, self.key, passed_over(asked, self.domain))
+        self._plan(request, chunk_bytes)
         self.carry()
 
     def carry(self, first: str = MOVE[0]) -> None:

@@ -14,12 +14,12 @@ from pymongo.database import Database
 
 from deepiri.auth import AUTH
 from mongo2pg.claim import claim
-from mongo2pg.errors import NothingToDoError, OwnedError, PrepareError, StagingError
+from mongo2pg.errors import NothingToDoError, OwnedError, PermanentError, PrepareError, StagingError
 from mongo2pg.model import Domain
-from mongo2pg.modes import INCREMENTAL, WINDOW, Request
+from mongo2pg.modes import DELETES, INCREMENTAL, REPLAY, WINDOW, Request
 from mongo2pg.plan import server_time
 from mongo2pg.run import Run
-from tests.documents import NOON, fill, user
+from tests.documents import NOON, fill, point, user
 from tests.mover import EACH, Mover, counts, outcome
 
 HOUR = timedelta(hours=1)
@@ -150,6 +150,38 @@ def test_a_first_load_waits_for_another_one_that_is_alive_and_takes_over_from_a_
     assert outcome(counts(other)["users"]) == (4, 4, 0, 0, {})
     with pytest.raises(StagingError, match=r"clear the task `plan`|not loaded"):
         dead.settle()
+
+
+def test_a_run_that_passes_a_collection_over_leaves_its_unfinished_first_load_as_it_is(mover: Mover) -> None:
+    mover.domain = Domain("auth", (AUTH.collection("users"), AUTH.collection("progresspoints")))
+    fill(mover.database, users=[user(1)], progresspoints=[point(number, user(1)["_id"]) for number in range(3)])
+    mover.domain = USERS
+    follow(mover, "first")
+    points = Domain("auth", (AUTH.collection("progresspoints"),))
+    mover.domain = points
+    dead = mover.staged("dead", EACH)
+    dead.lots = dead.lots[:2]
+    dead.load()
+    mover.domain = Domain("auth", (*USERS.collections, *points.collections))
+    mark = watermark(mover)
+    follow(mover, "scheduled", interval=(mark, mark + HOUR))
+    for mode in (REPLAY, DELETES):
+        with pytest.raises(PermanentError, match="progresspoints has no complete first run"):
+            mover.run(mode).delete_alone() if mode == DELETES else mover.run(mode).replay()
+    owner = "SELECT phase, owner_run FROM migration.collections WHERE collection = 'progresspoints'"
+    assert mover.rows(owner) == [("bulk", "dead")]
+    assert mover.column("SELECT count(*) FROM progress_points") == [2]
+
+
+def test_a_schedule_waits_for_a_first_load_that_is_alive_before_it_passes_anything_over(mover: Mover) -> None:
+    follow(mover, "first")
+    mover.domain = Domain("auth", (AUTH.collection("users"), AUTH.collection("progresspoints")))
+    fill(mover.database, progresspoints=[point(1, user(1)["_id"])])
+    mover.staged("alive")
+    scheduled = mover.run("scheduled")
+    scheduled.alive = lambda run_id: run_id == "alive"
+    with pytest.raises(OwnedError, match="run alive has the first load of progresspoints"):
+        scheduled.follow(Request(INCREMENTAL, interval=(NOON, NOON + HOUR)))
 
 
 def test_four_runs_that_start_at_once_on_an_empty_target_end_in_the_same_rows(mover: Mover, target: Any) -> None:

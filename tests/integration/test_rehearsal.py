@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg.plan import CHUNK_BYTES
+from mongo2pg.modes import DRY_RUN, Request
 from mongo2pg.rehearsal import rehearse
-from mongo2pg.window import Window
 from tests.documents import NOON, fill, skill_tree, user
 
 HOUR = timedelta(hours=1)
@@ -29,7 +28,7 @@ def test_a_dry_run_foretells_rejects_misfits_and_drift_of_each_collection(mongo_
         skilltrees=[skill_tree(11, user(1)["_id"])],
     )
     mongo_database.drop_collection("socialconnections")
-    everything = rehearse(mongo_database, conn, AUTH, CHUNK_BYTES, {})
+    everything = rehearse(mongo_database, conn, AUTH, Request(DRY_RUN))
     assert everything["tables_to_create"] == [table.name for table in AUTH.tables]
     assert everything["differences"] == []
     users, trees, connections = (everything["collections"][name] for name in ("users", "skilltrees", "socialconnections"))
@@ -39,6 +38,6 @@ def test_a_dry_run_foretells_rejects_misfits_and_drift_of_each_collection(mongo_
     assert (connections["documents"], connections["sampled"]) == (0, 0)
     assert conn.execute("SELECT to_regnamespace('migration'), to_regclass('public.users')").fetchone() == (None, None)
 
-    window = rehearse(mongo_database, conn, AUTH, CHUNK_BYTES, {"users": Window(NOON + HOUR, NOON + 2 * HOUR)})
+    window = rehearse(mongo_database, conn, AUTH, Request(DRY_RUN, NOON + HOUR, NOON + 2 * HOUR, lookback=timedelta(0)))
     users = window["collections"]["users"]
     assert (users["scope"], users["documents"], users["sampled"], users["rejected"]) == ("window", 1, 1, {})
