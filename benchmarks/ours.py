@@ -27,9 +27,9 @@ from pymongo import MongoClient
 
 from benchmarks.data import EVERY
 from benchmarks.measure import cpu_seconds
-from mongo2pg.plan import Lot
+from mongo2pg.planned import Lot
 from mongo2pg.run import MOVE, MOVE_LOT, VERIFY, Run
-from mongo2pg.window import stored_bytes
+from mongo2pg.source import stored_bytes
 
 # A worker for each of the two cores that the figures are meant for.
 WORKERS = 2

@@ -5,8 +5,8 @@ Where things are, in the order in which data goes through them:
     declared      model conversions lineage schema
     in Airflow    pipeline reconcile_pipeline platform_pipeline params modes tasks audit connections
     without it    run
-    prepare       prepare
-    plan          begin plan window increments orphans snapshot claim rehearsal
+    prepare       prepare source
+    plan          begin plan planned window increments orphans snapshot claim rehearsal
     extract       extract raw_batches lookup versions replay
     normalise     normalise normaliser
       one by one  decode outline values extended_json identity document_ids bson_types reasons

@@ -15,8 +15,10 @@ from mongo2pg.increments import passed_over, what_moves
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, Request
 from mongo2pg.orphans import adoptable
-from mongo2pg.plan import CHUNK_BYTES, Lot, plan_domain, server_time
+from mongo2pg.plan import CHUNK_BYTES, plan_domain
+from mongo2pg.planned import Lot
 from mongo2pg.snapshot import LOCAL
+from mongo2pg.source import server_time
 from mongo2pg.staging import RunStaging
 from mongo2pg.window import SCAN_LIMIT, Window
 

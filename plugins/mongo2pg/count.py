@@ -18,9 +18,10 @@ from mongo2pg.books import Check, Connection, Load, RunKey
 from mongo2pg.differences import SHOWN, Difference, describe, write_differences
 from mongo2pg.document_ids import compact
 from mongo2pg.model import Collection, Domain, Table
-from mongo2pg.plan import FULL, WINDOW, server_time
+from mongo2pg.planned import FULL, WINDOW
 from mongo2pg.queries import set_aside, target
 from mongo2pg.root_ids import COPY_BEGIN, COPY_END, copied, hash_sum, root_ids
+from mongo2pg.source import server_time
 from mongo2pg.source_count import Explanation, SourceCount
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
 from mongo2pg.suspicion import check_progress

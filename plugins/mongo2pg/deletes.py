@@ -24,9 +24,11 @@ from mongo2pg.errors import DeleteError, PermanentError
 from mongo2pg.identity import objectid_from_uuid
 from mongo2pg.model import Collection, Domain
 from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
-from mongo2pg.plan import DELETES, FULL, exists, scope, server_time, write_pointer
+from mongo2pg.plan import write_pointer
+from mongo2pg.planned import DELETES, FULL, scope
 from mongo2pg.queries import create_incoming, incoming, set_aside, target
 from mongo2pg.settlement import Settlement
+from mongo2pg.source import exists, server_time
 from mongo2pg.staging import RunStaging, write_json
 
 log = logging.getLogger(__name__)

@@ -24,10 +24,11 @@ from mongo2pg.document_ids import MALFORMED, of_bytes
 from mongo2pg.elements import Content, Positions
 from mongo2pg.jsontexts import fixed_texts, object_id_texts, octets_of
 from mongo2pg.parquet import open_parquet, parquet_writer
-from mongo2pg.plan import Reading, reading, server_time
+from mongo2pg.planned import Reading, reading
 from mongo2pg.progress import Progress
 from mongo2pg.raw_batches import ArrayCursor
 from mongo2pg.snapshot import LOCAL, as_planned
+from mongo2pg.source import server_time
 from mongo2pg.staging import CollectionStaging, read_json, write_json
 
 log = logging.getLogger(__name__)

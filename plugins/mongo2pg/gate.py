@@ -10,7 +10,7 @@ from mongo2pg import books, certificate
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.model import Domain
 from mongo2pg.owed import not_run, owed_checks
-from mongo2pg.plan import WINDOW
+from mongo2pg.planned import WINDOW
 from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from psycopg import sql
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.model import Collection, Domain, Table
-from mongo2pg.plan import FULL, RECONCILE, scope
+from mongo2pg.planned import FULL, RECONCILE, scope
 from mongo2pg.queries import TARGET
 from mongo2pg.staging import CollectionStaging, RunStaging
 

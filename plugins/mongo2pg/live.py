@@ -30,7 +30,8 @@ from mongo2pg.jsontexts import octets_of
 from mongo2pg.model import Collection
 from mongo2pg.modes import LOOKBACK
 from mongo2pg.parquet import open_parquet
-from mongo2pg.plan import FULL, REJECTS, Reading, exists, reading
+from mongo2pg.planned import FULL, REJECTS, Reading, reading
+from mongo2pg.source import exists
 from mongo2pg.source_count import is_later
 from mongo2pg.staging import CollectionStaging, read_json
 

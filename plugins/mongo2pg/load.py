@@ -33,7 +33,7 @@ from mongo2pg.merge import merge
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.outline import UNREADABLE, own_id
 from mongo2pg.parquet import HOLD, RAW_ROW, open_parquet
-from mongo2pg.plan import REJECTS, scope
+from mongo2pg.planned import REJECTS, scope
 from mongo2pg.queries import create_incoming, incoming, names, same_image, target
 from mongo2pg.staged_documents import documents_at
 from mongo2pg.staging import CollectionStaging, read_json

@@ -17,7 +17,7 @@ from pymongo.database import Database
 
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
 from mongo2pg.document_ids import compact, document_id
-from mongo2pg.plan import exists
+from mongo2pg.source import exists
 
 # `_id`s in one query: far below the 16 MB of a command, enough to hide the way to the server.
 AT_ONCE = 1_000

@@ -13,7 +13,7 @@ from mongo2pg.books import Connection
 from mongo2pg.decode import value_at
 from mongo2pg.identity import id_from_value
 from mongo2pg.model import Collection, Column, Domain
-from mongo2pg.plan import is_plannable
+from mongo2pg.planned import is_plannable
 from mongo2pg.queries import target
 
 # Documents that a window reads besides its own, one query by their `_id`s; the others follow with the next windows.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mongo2pg.books import Check, RunKey
 from mongo2pg.model import Collection, Domain
-from mongo2pg.plan import DELETES, FULL, RECONCILE, REJECTS, WINDOW, scope
+from mongo2pg.planned import DELETES, FULL, RECONCILE, REJECTS, WINDOW, scope
 from mongo2pg.references import judged_references
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json
 

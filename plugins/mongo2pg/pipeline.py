@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from mongo2pg.books import Check, Connection, RunKey
-    from mongo2pg.plan import Lot
+    from mongo2pg.planned import Lot
     from mongo2pg.staging import CollectionStaging, RunStaging
 
 log = logging.getLogger(__name__)
@@ -63,8 +63,8 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def prepare_run() -> None:
             from mongo2pg import books
             from mongo2pg.increments import what_moves
-            from mongo2pg.plan import server_time
             from mongo2pg.prepare import check, prepare
+            from mongo2pg.source import server_time
 
             refuse_unknown_params(domain_params(domain))
             asked, collections, root = request(), _asked(domain), _staging(domain).root

@@ -12,33 +12,19 @@ import logging
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any
 
-import bson
-from bson.codec_options import DatetimeConversion
-from bson.errors import BSONError
-from bson.json_util import CANONICAL_JSON_OPTIONS, JSONOptions
 from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
 from mongo2pg import snapshot
-from mongo2pg.decode import OPTIONS, split
+from mongo2pg.decode import split
 from mongo2pg.model import Collection, Domain
-from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
-from mongo2pg.window import (
-    SCAN_LIMIT,
-    Part,
-    Window,
-    count,
-    count_without_key,
-    ends,
-    find_index,
-    in_range,
-    parts,
-    stored_bytes,
-    whole,
-)
+from mongo2pg.planned import BOUNDS, FULL, WINDOW, Lot, as_written, bound
+from mongo2pg.source import exists, server_time, stored_bytes
+from mongo2pg.staging import RunStaging, write_json
+from mongo2pg.window import SCAN_LIMIT, Part, Window, count, count_without_key, ends, find_index, in_range, parts, whole
 
 log = logging.getLogger(__name__)
 
@@ -49,34 +35,6 @@ CHUNK_BYTES = 64 << 20
 MOST_LOTS = 500
 # Keys sampled per chunk: chunk sizes then stay within about a fifth of each other.
 SAMPLES_PER_CHUNK = 32
-# Documents sampled for their size where the server keeps no statistics of it.
-SIZE_SAMPLES = 200
-
-
-# What a plan reads of a collection: every document, those that changed in a window, those of open rejects; none, for a run of
-# deletes; every document, to compare it; documents that differed, by their `_id`s.
-FULL, WINDOW, REJECTS, DELETES, RECONCILE, REPAIR = "full", "window", "rejects", "deletes", "reconcile", "repair"
-
-
-# Bounds may be dates beyond Python's calendar.
-_BOUNDS: JSONOptions = CANONICAL_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
-
-
-class Reading(NamedTuple):
-    """How a cursor finds a chunk's documents: a query, or bounds of the `_id` index (None where they are open)."""
-
-    query: dict[str, Any]
-    low: dict[str, Any] | None = None
-    high: dict[str, Any] | None = None
-    hint: str | None = None
-
-
-class Lot(TypedDict):
-    """Chunks that one mapped task handles one after another: small collections share a task's fixed cost."""
-
-    plan_id: str
-    label: str
-    chunks: list[tuple[str, int]]
 
 
 def plan_domain(
@@ -154,7 +112,7 @@ def plan_collection(database: Database[Any], collection: Collection, plan_id: st
     """The chunks of a full reading: `bounds` is a list of [min, max) pairs in canonical Extended JSON, open at both ends."""
     source = database[collection.name]
     documents = source.count_documents({}, hint="_id_") if exists(database, collection.name) else 0
-    size = _estimated_bytes(database, collection.name, documents)
+    size = stored_bytes(database, collection.name) if documents else 0
     chunks = max(1, min(math.ceil(size / chunk_bytes), documents))
     cuts = _cuts(database, collection.name, chunks, Part({}, None), "_id")
     bounds = [{"min": low, "max": high} for low, high in zip([None, *cuts], [*cuts, None], strict=True)]
@@ -193,11 +151,11 @@ def plan_window(
         others.append(Part({"_id": {"$in": list(orphans)}, "$nor": [part.query for part in (keyed, *others)]}, None))
     counts = [count(database, collection, part) if there else 0 for part in (keyed, *others)]
     stored = database[collection.name].estimated_document_count() if there else 0
-    each = _estimated_bytes(database, collection.name, stored) / max(stored, 1)
+    each = (stored_bytes(database, collection.name) if there else 0) / max(stored, 1)
     # Without an index each chunk would scan the collection once more.
     chunks = max(1, min(math.ceil(counts[0] * each / chunk_bytes), counts[0])) if index else 1
     cuts = [
-        from_extended_json(text, json_options=_BOUNDS)[collection.change_key]
+        from_extended_json(text, json_options=BOUNDS)[collection.change_key]
         for text in _cuts(database, collection.name, chunks, keyed, collection.change_key)
     ]
     low, high = ends(collection, moved)
@@ -209,7 +167,7 @@ def plan_window(
         "collection": collection.name,
         "fingerprint": collection.fingerprint,
         "scope": WINDOW,
-        "query": to_extended_json(whole([keyed, *others]), json_options=_BOUNDS),
+        "query": to_extended_json(whole([keyed, *others]), json_options=BOUNDS),
         "window": {"start": moved.start.isoformat(), "end": moved.end.isoformat(), "lookback": moved.lookback.total_seconds()},
         "read_concern": "local",
         "planned_at": server_time(database),
@@ -219,67 +177,9 @@ def plan_window(
         "orphans": len(orphans),
         "scanned": there and index is None,
         "estimated_bytes": round(sum(counts) * each),
-        "parts": [_part(part) for part in (keyed, *others)],
-        "bounds": [_part(part) for part in (*ranges, *others)],
+        "parts": [as_written(part) for part in (keyed, *others)],
+        "bounds": [as_written(part) for part in (*ranges, *others)],
     }
-
-
-def _part(part: Part) -> dict[str, Any]:
-    return {"query": to_extended_json(part.query, json_options=_BOUNDS), "hint": part.hint}
-
-
-def by_ids(ids: list[Any]) -> dict[str, Any]:
-    """The bounds of a chunk that is just the documents of these `_id`s."""
-    return _part(Part({"_id": {"$in": ids}}, None))
-
-
-def is_plannable(document_id: Any) -> bool:
-    """Whether an `_id` comes back from the plan's file as it was; embedded documents that look like Extended JSON may not."""
-    return _bound(bson.encode({"_id": document_id}, codec_options=OPTIONS)) is not None
-
-
-def whole_query(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """One query for everything that the plan reads of the source."""
-    query: dict[str, Any] = from_extended_json(plan["query"], json_options=_BOUNDS)
-    return query
-
-
-def counted(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> int:
-    """The server's own count of what the plan reads, as it is now."""
-    if not exists(database, collection.name):
-        return 0
-    if plan["scope"] == FULL:
-        return database[collection.name].count_documents({}, hint="_id_")
-    return sum(
-        count(database, collection, Part(from_extended_json(part["query"], json_options=_BOUNDS), part["hint"]))
-        for part in plan["parts"]
-    )
-
-
-def scope(staging: CollectionStaging) -> str:
-    """What the collection's plan reads: FULL, WINDOW, REJECTS, RECONCILE or REPAIR."""
-    read: str = read_json(staging.plan)["scope"]
-    return read
-
-
-def exists(database: Database[Any], name: str) -> bool:
-    """Whether the collection is there: reading a missing one gives no error, only no documents."""
-    return bool(database.list_collection_names(filter={"name": name}, authorizedCollections=True))
-
-
-def server_time(database: Database[Any]) -> str:
-    """The source's own clock, ISO 8601 in UTC: the clock of a worker plays no part."""
-    moment = database.client.admin.command("hello")["localTime"]
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
-
-
-def reading(staging: CollectionStaging, chunk: int) -> Reading:
-    """How the chunk is read."""
-    bounds = read_json(staging.plan)["bounds"][chunk]
-    if "query" in bounds:
-        return Reading(from_extended_json(bounds["query"], json_options=_BOUNDS), hint=bounds["hint"])
-    low, high = (from_extended_json(bounds[end], json_options=_BOUNDS) if bounds[end] else None for end in ("min", "max"))
-    return Reading({}, low, high, "_id_" if low or high else None)
 
 
 def make_lots(plan_id: str, sizes: list[tuple[str, int, int]], lot_bytes: int) -> list[Lot]:
@@ -302,20 +202,6 @@ def _label(chunks: list[tuple[str, int]]) -> str:
     return ", ".join(f"{name} {'-'.join(str(n) for n in sorted({numbers[0], numbers[-1]}))}" for name, numbers in names.items())
 
 
-def _estimated_bytes(database: Database[Any], name: str, documents: int) -> int:
-    if not documents:
-        return 0
-    size = stored_bytes(database, name)
-    if size:
-        return size
-    # The role may lack collStats: the sample needs `find` alone.
-    sizes = database[name].aggregate(
-        [{"$sample": {"size": SIZE_SAMPLES}}, {"$project": {"_id": 0, "bytes": {"$bsonSize": "$$ROOT"}}}]
-    )
-    sampled = [row["bytes"] for row in sizes]
-    return round(documents * sum(sampled) / len(sampled)) if sampled else 0
-
-
 def _cuts(database: Database[Any], name: str, chunks: int, part: Part, key: str) -> list[str]:
     """Up to `chunks` - 1 documents `{key: …}` from a sample of the part's, in order."""
     if chunks == 1:
@@ -326,16 +212,6 @@ def _cuts(database: Database[Any], name: str, chunks: int, part: Part, key: str)
     # Raw, and read one by one: a sampled key that cannot be decoded is no bound, and hinders no other.
     options: dict[str, Any] = {"hint": part.hint} if part.hint else {}
     sample = database[name].aggregate_raw_batches(steps, **options)
-    texts = list(dict.fromkeys(text for batch in sample for raw in split(batch) if (text := _bound(raw))))
+    texts = list(dict.fromkeys(text for batch in sample for raw in split(batch) if (text := bound(raw))))
     picked = [texts[len(texts) * cut // chunks] for cut in range(1, chunks)] if texts else []
     return list(dict.fromkeys(picked))
-
-
-def _bound(raw: bytes) -> str | None:
-    """A sampled `{key: …}` as canonical Extended JSON; None where nothing can be read, or JSON would not give it back."""
-    try:
-        text = to_extended_json(bson.decode(raw, OPTIONS), json_options=_BOUNDS)
-        again = from_extended_json(text, json_options=_BOUNDS)
-        return text if again and bson.encode(again, codec_options=OPTIONS) == raw else None
-    except (BSONError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
-        return None

@@ -36,16 +36,18 @@ SERVER_SECONDS = 10
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
 
-def check(database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath) -> None:
+def check(
+    database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath, scan_limit: int | None = None
+) -> None:
     """Raises PrepareError with every fault that can be found without writing anything.
 
-    A run that does not read the source has no `database`.
+    A run that does not read the source has no `database`. Where windows are to be read, `scan_limit` says up to how many bytes a
+    collection may be scanned for one.
     """
-    faults = (
-        (source_faults(database, domain) if database is not None else [])
-        + staging_faults(staging_root)
-        + target_faults(conn, domain)
-    )
+    faults = source_faults(database, domain) if database is not None else []
+    faults += staging_faults(staging_root) + target_faults(conn, domain)
+    if database is not None and scan_limit is not None and not faults:
+        faults = index_faults(database, domain.only(_moved_in_full(conn, domain)), scan_limit)
     if faults:
         raise PrepareError(faults)
 
@@ -53,11 +55,8 @@ def check(database: Database[Any] | None, conn: Connection, domain: Domain, stag
 def prepare(
     database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath, scan_limit: int | None = None
 ) -> None:
-    """Raises PrepareError with every fault found, nothing written; else books and tables exist when this returns.
-
-    Where windows are to be read, `scan_limit` says up to how many bytes a collection may be scanned for one.
-    """
-    check(database, conn, domain, staging_root)
+    """Raises PrepareError with every fault that `check` finds, nothing written; else books and tables exist when this returns."""
+    check(database, conn, domain, staging_root, scan_limit)
     with conn.transaction():
         books.install(conn)
         schema.create_tables(conn, domain)
@@ -65,9 +64,6 @@ def prepare(
         phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
         untouched = [table.name for each in domain.collections if phases[each.name][0] == "empty" for table in each.tables]
         faults = schema.differences(conn, domain) + _unexplained_rows(conn, untouched)
-        if database is not None and scan_limit is not None:
-            complete = [name for name, (phase, _, _) in phases.items() if phase == "complete"]
-            faults += index_faults(database, domain.only(complete), scan_limit)
         if faults:
             raise PrepareError(faults)
 
@@ -215,6 +211,13 @@ def target_fault(error: psycopg.Error) -> str:
     """A connection that failed, as a sentence that says what to do."""
     first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
     return f"PostgreSQL cannot be reached ({first_line}): check host, port, user, password and database of the connection"
+
+
+def _moved_in_full(conn: Connection, domain: Domain) -> list[str]:
+    """The collections that windows are read of: those with a complete first load."""
+    row = conn.execute("SELECT to_regclass('migration.collections') IS NOT NULL").fetchone()
+    phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections]) if row and row[0] else {}
+    return [name for name, (phase, _, _) in phases.items() if phase == "complete"]
 
 
 def _all_tables_exist(conn: Connection, domain: Domain) -> bool:

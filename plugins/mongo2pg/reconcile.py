@@ -28,11 +28,13 @@ from mongo2pg.document_ids import MALFORMED, compact
 from mongo2pg.errors import PermanentError
 from mongo2pg.live import digest, read_chunk
 from mongo2pg.model import Collection, Domain
-from mongo2pg.plan import CHUNK_BYTES, RECONCILE, Lot, plan_collection, reading, server_time, write_plans
+from mongo2pg.plan import CHUNK_BYTES, plan_collection, write_plans
+from mongo2pg.planned import RECONCILE, Lot, reading
 from mongo2pg.progress import Progress
 from mongo2pg.queries import set_aside, target
 from mongo2pg.references import check_references
 from mongo2pg.reject_causes import of_collection
+from mongo2pg.source import server_time
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
 from mongo2pg.uniqueness import check_uniqueness
 

@@ -18,7 +18,7 @@ from mongo2pg.tasks import announce, audit_task, conclude, permanent, started_by
 
 if TYPE_CHECKING:
     from mongo2pg.books import RunKey
-    from mongo2pg.plan import Lot
+    from mongo2pg.planned import Lot
     from mongo2pg.staging import RunStaging
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,9 @@ from mongo2pg.decode import split
 from mongo2pg.model import Collection, Domain
 from mongo2pg.modes import Request
 from mongo2pg.normaliser import Normaliser
-from mongo2pg.plan import CHUNK_BYTES, exists, make_plan, whole_query
+from mongo2pg.plan import CHUNK_BYTES, make_plan
+from mongo2pg.planned import whole_query
+from mongo2pg.source import exists
 from mongo2pg.window import SCAN_LIMIT, Window
 
 log = logging.getLogger(__name__)

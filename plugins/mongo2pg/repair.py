@@ -26,10 +26,11 @@ from mongo2pg.held import held_images
 from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.normalise import normalise_chunk
-from mongo2pg.plan import REPAIR, by_ids, is_plannable, server_time
+from mongo2pg.planned import REPAIR, by_ids, is_plannable
 from mongo2pg.queries import create_incoming, target
 from mongo2pg.reconcile import Reconciler, check_constraints, find_left, unexplained_ids
 from mongo2pg.settle import settle_domain
+from mongo2pg.source import server_time
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
 from mongo2pg.versions import read_again
 

@@ -19,7 +19,8 @@ from mongo2pg.errors import PermanentError
 from mongo2pg.extract import RAW_SCHEMA, ROW_GROUP_BYTES
 from mongo2pg.model import Domain
 from mongo2pg.parquet import parquet_writer
-from mongo2pg.plan import CHUNK_BYTES, REJECTS, Lot, make_lots, write_pointer
+from mongo2pg.plan import CHUNK_BYTES, make_lots, write_pointer
+from mongo2pg.planned import REJECTS, Lot
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
 
 log = logging.getLogger(__name__)

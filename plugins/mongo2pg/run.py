@@ -19,7 +19,8 @@ from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, FULL, REPLAY, Request
 from mongo2pg.places import Deletion
-from mongo2pg.plan import CHUNK_BYTES, Lot
+from mongo2pg.plan import CHUNK_BYTES
+from mongo2pg.planned import Lot
 from mongo2pg.prepare import prepare
 from mongo2pg.settle import settle_domain
 from mongo2pg.snapshot import LOCAL

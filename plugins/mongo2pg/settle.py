@@ -20,7 +20,7 @@ from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.model import Domain, Table
 from mongo2pg.places import Outcome, Place, apart, lock_places
-from mongo2pg.plan import FULL, WINDOW, scope
+from mongo2pg.planned import FULL, WINDOW, scope
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
 from mongo2pg.staging import RunStaging, read_json

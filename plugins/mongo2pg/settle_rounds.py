@@ -20,7 +20,7 @@ from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
 from mongo2pg.outline import count_elements
 from mongo2pg.places import Loser, Place, find_places
-from mongo2pg.plan import REJECTS, REPAIR, WINDOW, scope
+from mongo2pg.planned import REJECTS, REPAIR, WINDOW, scope
 from mongo2pg.queries import comma, create_incoming, incoming, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, read_json

@@ -21,7 +21,7 @@ from mongo2pg.document_ids import MALFORMED, document_id
 from mongo2pg.model import Child, Collection
 from mongo2pg.outline import count_elements, own_id
 from mongo2pg.parquet import open_parquet
-from mongo2pg.plan import counted, whole_query
+from mongo2pg.planned import counted, whole_query
 from mongo2pg.staging import CollectionStaging
 
 

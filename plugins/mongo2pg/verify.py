@@ -16,7 +16,7 @@ from mongo2pg.compare import Comparison, compare_documents
 from mongo2pg.differences import describe
 from mongo2pg.model import Collection, Domain
 from mongo2pg.parquet import open_parquet
-from mongo2pg.plan import FULL, scope
+from mongo2pg.planned import FULL, scope
 from mongo2pg.progress import Progress
 from mongo2pg.reject_causes import of_chunk
 from mongo2pg.staging import CollectionStaging, read_json

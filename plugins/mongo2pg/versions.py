@@ -21,7 +21,7 @@ from mongo2pg.extract import extract_chunk
 from mongo2pg.model import Collection
 from mongo2pg.normalise import normalise_chunk
 from mongo2pg.parquet import open_parquet
-from mongo2pg.plan import REJECTS, scope
+from mongo2pg.planned import REJECTS, scope
 from mongo2pg.replay import extract_rejects
 from mongo2pg.staging import CollectionStaging, read_json
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from bson import DatetimeMS, ObjectId
 from pymongo.database import Database
-from pymongo.errors import OperationFailure
 
 from mongo2pg.model import Collection, Domain
+from mongo2pg.source import stored_bytes
 
 # A window of 10 MB shall not count fifty million documents without a change key, again every hour.
 MOST_WITHOUT_KEY = 100_000
@@ -131,8 +131,9 @@ def find_index(database: Database[Any], collection: Collection) -> Index | None:
 
 def _holds_arrays(database: Database[Any], collection: Collection, index: str) -> bool:
     """Whether the server knows an array among the index's keys; it says so until the index is built anew."""
-    query = {collection.change_key: {"$gte": DatetimeMS(0)}}
-    plan = database[collection.name].find(query).hint(index).explain()
+    found = {"find": collection.name, "filter": {collection.change_key: {"$gte": DatetimeMS(0)}}, "hint": index}
+    # A server that is not told how much it shall tell runs the whole query to tell all.
+    plan = database.command({"explain": found, "verbosity": "queryPlanner"})
     return any(stage.get("isMultiKey", True) for stage in _stages(plan["queryPlanner"]) if stage.get("stage") == "IXSCAN")
 
 
@@ -158,14 +159,6 @@ def index_faults(database: Database[Any], domain: Domain, scan_limit: int) -> li
                 f'db.{collection.name}.createIndex({{"{collection.change_key}": 1}})'
             )
     return faults
-
-
-def stored_bytes(database: Database[Any], name: str) -> int:
-    """BSON bytes of the collection by the server's statistics; 0 where the role may not ask for them."""
-    try:
-        return int(database.command("collStats", name).get("size", 0))
-    except OperationFailure:
-        return 0
 
 
 def _milliseconds(moment: datetime) -> int:

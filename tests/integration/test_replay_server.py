@@ -24,7 +24,8 @@ from benchmarks.replay_server import ReplayServer
 from demo.processes import Children, wait_until
 from mongo2pg.decode import OPTIONS
 from mongo2pg.model import Child, Collection
-from mongo2pg.plan import _cuts, _estimated_bytes
+from mongo2pg.plan import _cuts
+from mongo2pg.source import stored_bytes
 from mongo2pg.source_count import server_lengths
 from mongo2pg.window import Part
 from tests.documents import NOON, oid, user
@@ -310,7 +311,7 @@ def test_the_movers_own_questions(server: ReplayServer, client: MongoClient[dict
     put(server, "things", THINGS)
     assert server_lengths(client.shop, LENGTHS, {}) == {"tags": 2, "deep.list": 3, "map": 2}
     size = sum(len(bson.encode(each)) for each in THINGS)
-    assert _estimated_bytes(client.shop, "things", len(THINGS)) == size
+    assert stored_bytes(client.shop, "things") == size
     cuts = _cuts(client.shop, "things", 3, Part({}, None), "_id")
     assert len(cuts) == 2
     put(server, "nothing", [])

@@ -15,8 +15,8 @@ from deepiri.auth import AUTH
 from mongo2pg import books, plan, window
 from mongo2pg.model import Domain
 from mongo2pg.modes import INCREMENTAL, WINDOW, Request
-from mongo2pg.plan import server_time
 from mongo2pg.run import Run
+from mongo2pg.source import server_time
 from mongo2pg.staging import read_json
 from tests.documents import NOON, fill, user
 from tests.mover import Mover

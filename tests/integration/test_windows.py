@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from pymongo import MongoClient
 from pymongo.database import Database
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from deepiri.auth import AUTH
+from mongo2pg.errors import PrepareError
 from mongo2pg.model import Domain
+from mongo2pg.prepare import prepare
 from mongo2pg.staging import read_json
-from mongo2pg.window import Window
+from mongo2pg.window import Window, find_index
 from tests.documents import NOON, fill, oid, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
 from tests.standing import reading
@@ -222,3 +226,45 @@ def test_the_declaration_can_leave_documents_without_a_date_to_reconcile_pp_28(m
     report = window(mover, NOON, NOON + HOUR)
     assert outcome(report)[:2] == (1, 1)
     assert report["without_key"] == {"documents": len(OTHER_TYPES), "moved": 0, "left": len(OTHER_TYPES)}
+
+
+# ------------------------------------------------------------------------------------------------ what a window may cost
+
+
+class Replies(CommandListener):
+    """What a server answers, by the name of the command."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, list[Any]] = {}
+
+    def started(self, event: CommandStartedEvent) -> None: ...
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        self.of.setdefault(event.command_name, []).append(event.reply)
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+@pytest.mark.parametrize("value", [NOON, [NOON]], ids=["a date", "an array"])
+def test_to_ask_an_index_for_arrays_the_server_explains_a_query_and_runs_none(mover: Mover, mongo: Any, value: Any) -> None:
+    fill(mover.database, users=[user(1, updatedAt=value)])
+    mover.database.users.create_index("updatedAt")
+    replies = Replies()
+    with MongoClient[dict[str, Any]](mongo.admin.uri, event_listeners=[replies]) as client:
+        index = find_index(client[mover.database.name], AUTH.collection("users"))
+    assert index == ("updatedAt_1", value != NOON)
+    (explained,) = replies.of["explain"]
+    assert "queryPlanner" in explained
+    assert "executionStats" not in explained
+
+
+def test_a_collection_too_large_to_be_scanned_for_a_window_is_refused_with_the_command_for_its_index(mover: Mover) -> None:
+    place = (mover.database, mover.conn, mover.domain, mover.staging)
+    prepare(*place, scan_limit=0)  # of a collection that windows are not read of yet nothing is asked
+    mover.passed("first")
+    fill(mover.database, users=[user(number) for number in range(3)])
+    prepare(*place, scan_limit=10_000)
+    with pytest.raises(PrepareError, match=r"users has no index on its .*: db\.users\.createIndex\(\{\"updatedAt\": 1\}\)"):
+        prepare(*place, scan_limit=100)
+    mover.database.users.create_index("updatedAt")
+    prepare(*place, scan_limit=100)
