@@ -59,14 +59,25 @@ def count_domain(
     arrays = [f"{collection.name}.{child.path}" for collection in domain.collections for child in collection.children]
     subjects = [*tables, *arrays, *(collection.name for collection in domain.collections)]
     books.forget_verdicts(conn, run, ["accounting", "limits", "row_counts", "progress"], subjects)
-    with conn.transaction():
-        books.forget_differences(conn, run, "row_counts", -1, tables)
-        for collection in domain.collections:
-            booked = books.totals(conn, run, collection.name)
-            checks += _count_collection(database, conn, run, collection, staging.collection(run.plan_id, collection.name), booked)
-            if database is not None:
-                checks.append(check_limits(collection, booked, limits or Limits()))
-        books.write_checks(conn, run, checks)
+    for collection in domain.collections:
+        booked = books.totals(conn, run, collection.name)
+        staged = staging.collection(run.plan_id, collection.name)
+        plan = read_json(staged.plan)
+        manifests = [read_json(staged.manifest(chunk)) for chunk in range(len(plan["bounds"]))]
+        source = SourceCount(database, collection, staged, plan, manifests) if database is not None else None
+        # Before there is a transaction: the server may count for minutes.
+        found = [_count_documents(source, conn, run, collection, manifests, booked)]
+        if source:
+            found += _count_arrays(source, booked)
+            found.append(check_limits(collection, booked, limits or Limits()))
+        if source and plan["scope"] == WINDOW:
+            found.append(check_progress(source.database, conn, run, collection, staged, plan, manifests, booked))
+        with conn.transaction():
+            books.forget_differences(conn, run, "row_counts", -1, [table.name for table in collection.tables])
+            if source and plan["scope"] == FULL:
+                found += _count_tables(source, conn, run, booked)
+            books.write_checks(conn, run, found)
+        checks += found
     for check in checks:
         level = logging.INFO if check.verdict == "passed" else logging.ERROR
         log.log(
@@ -75,43 +86,32 @@ def count_domain(
     return checks
 
 
-def _count_collection(
-    database: Database[Any] | None,
+def _count_documents(
+    source: SourceCount | None,
     conn: Connection,
     run: RunKey,
     collection: Collection,
-    staging: CollectionStaging,
+    manifests: list[dict[str, Any]],
     booked: dict[str, Any],
-) -> list[Check]:
-    plan = read_json(staging.plan)
-    manifests = [read_json(staging.manifest(chunk)) for chunk in range(len(plan["bounds"]))]
+) -> Check:
     read = sum(manifest["documents"] for manifest in manifests)
     outcomes = sum(booked[name] for name in ("inserted", "updated", "unchanged", "superseded"))
     closes = booked["read"] == read == outcomes + sum(booked["rejected"].values())
-    if database is None:
-        return [_check("accounting", collection.name, closes, {"read": read}, _outcome(booked))]
-    source = SourceCount(database, collection, staging, plan, manifests)
+    if source is None:
+        return _check("accounting", collection.name, closes, {"read": read}, _outcome(booked))
     after = source.documents()
     explanation = source.explain_documents() if after != read else Explanation()
     if explanation.unexplained:  # a document that entered the window late, and that another run has read
-        others = books.later_loads(conn, run, collection.name, plan["planned_at"])
-        explanation.explain(ids_among(staging, others, explanation.unexplained))
-    checks = [
-        _check(
-            "accounting",
-            collection.name,
-            closes and not explanation.unexplained,
-            {"source_before": plan["source_before"], "source_after": after, "read": read, "explained": explanation.explained},
-            _outcome(booked),
-            explanation.detail,
-        )
-    ]
-    checks += _count_arrays(source, booked)
-    if plan["scope"] == WINDOW:
-        checks.append(check_progress(database, conn, run, collection, staging, plan, manifests, booked))
-    if plan["scope"] == FULL:
-        checks += _count_tables(source, conn, run, booked)
-    return checks
+        others = books.later_loads(conn, run, collection.name, source.plan["planned_at"])
+        explanation.explain(ids_among(source.staging, others, explanation.unexplained))
+    return _check(
+        "accounting",
+        collection.name,
+        closes and not explanation.unexplained,
+        {"source_before": source.plan["source_before"], "source_after": after, "read": read, "explained": explanation.explained},
+        _outcome(booked),
+        explanation.detail,
+    )
 
 
 def _count_arrays(source: SourceCount, booked: dict[str, Any]) -> list[Check]:

@@ -20,11 +20,15 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include" / "sql"
 TARGET = "public"
 INCOMING = "pg_temp"
 
-# Every session of the pipeline: text images of values must not depend on where they are made.
+# Every session of the pipeline, whatever the role or the database sets. Text images of values must not depend on where they are
+# made; whoever waited for a lock must see what its holder committed; and a transaction may wait for MongoDB, as those of pg_dump
+# wait for their reader.
 SESSION = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = 1;
     SET bytea_output = 'hex'; SET client_encoding = 'UTF8'; SET xmloption = 'content'; SET search_path = pg_catalog;
-    SET client_min_messages = 'warning'
+    SET client_min_messages = 'warning'; SET default_transaction_isolation = 'read committed';
+    SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0;
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'  -- PostgreSQL 17
 """
 
 

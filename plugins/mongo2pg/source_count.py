@@ -18,10 +18,13 @@ from pymongo.database import Database
 from mongo2pg.decode import OPTIONS
 from mongo2pg.differences import SHOWN
 from mongo2pg.document_ids import MALFORMED, document_id
+from mongo2pg.lookup import AT_ONCE
 from mongo2pg.model import Child, Collection
+from mongo2pg.modes import LOOKBACK
 from mongo2pg.outline import count_elements, own_id
 from mongo2pg.parquet import open_parquet
-from mongo2pg.planned import counted, whole_query
+from mongo2pg.planned import Reading, counted, reading, whole_query
+from mongo2pg.source import exists
 from mongo2pg.staging import CollectionStaging
 
 
@@ -59,35 +62,51 @@ class SourceCount:
         return counted(self.database, self.collection, self.plan)
 
     def explain_documents(self) -> Explanation:
-        """Resolves the documents that only one side has."""
-        found = Explanation()
-        read = {text for text, _ in self._read(["_id"])}
-        there: set[str] = set()
-        key = self.collection.change_key
-        for document in self._source().find(whole_query(self.plan), {"_id": 1, key: 1}):
-            text = document_id(document["_id"])
-            there.add(text)
-            if text in read:
-                continue
-            if self._came_later(document["_id"], document.get(key)):
-                found.explained += 1
-            else:
-                found.unexplained[text] = f"{text} is in the source and was not read"
-        gone = read - there
-        values = {text: own_id(content) for text, content in self._read(["_id", "bson"]) if text in gone} if gone else {}
-        for text in sorted(gone):
-            query = {"$and": [{"_id": values[text]}, whole_query(self.plan)]}
-            if not text.startswith(MALFORMED) and self._source().find_one(query, {"_id": 1}) is None:
-                found.explained += 1  # deleted since it was read, or it left the window
-            else:
-                found.unexplained[text] = f"{text} was read and is in the source, but not in its index"
+        """Resolves the documents that only one side has; no more than a chunk's `_id`s are in memory at once."""
+        found, unread = Explanation(), dict[str, Any]()
+        for manifest in self.manifests:
+            how = reading(self.staging, manifest["chunk"])
+            read = dict.fromkeys((text for text, _ in self._read(manifest, ["_id"])), True)
+            for document in self._find(how, {"_id": 1}):
+                text = document_id(document["_id"])
+                if text in read:
+                    read[text] = False
+                elif self._came_later(document["_id"]):
+                    found.explained += 1
+                else:
+                    unread[text] = document["_id"]
+            self._explain_gone(found, manifest, how, {text for text, is_gone in read.items() if is_gone})
+        for manifest in self.manifests if unread else ():  # it may have gone from one range of a window to another
+            for text, _ in self._read(manifest, ["_id"]):
+                unread.pop(text, None)
+        key, ids = self.collection.change_key, list(unread.values())
+        for some in (ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)):
+            for document in self._source().find({"$and": [{"_id": {"$in": some}}, whole_query(self.plan)]}, {"_id": 1, key: 1}):
+                if not self._came_later(document.get(key)) and (text := document_id(document["_id"])) in unread:
+                    found.unexplained[text] = f"{text} is in the source and was not read"
+        found.explained += len(unread) - len(found.unexplained.keys() & unread.keys())
         return found
 
-    def _came_later(self, document_id: Any, key: Any) -> bool:
-        """Whether a document was made, or its change key written, after the plan; late writers have the window's lookback."""
-        planned = datetime.fromisoformat(self.plan["planned_at"])
-        late = timedelta(seconds=self.plan["window"]["lookback"]) if "window" in self.plan else timedelta(0)
-        return is_later(document_id, planned) or (isinstance(key, bson.DatetimeMS) and is_later(key, planned - late))
+    def _explain_gone(self, found: Explanation, manifest: dict[str, Any], how: Reading, gone: set[str]) -> None:
+        """Resolves documents that were read and that the chunk's range of the index holds no more."""
+        values = {text: own_id(content) for text, content in self._read(manifest, ["_id", "bson"]) if text in gone} if gone else {}
+        for text in sorted(gone):
+            query = {"$and": [{"_id": values[text]}, how.query]}
+            if not text.startswith(MALFORMED) and self._source().find_one(query, {"_id": 1}) is None:
+                found.explained += 1  # deleted since it was read, or it left the range
+            else:
+                found.unexplained[text] = f"{text} was read and is in the source, but not in its index"
+
+    def _came_later(self, value: Any) -> bool:
+        """Whether the `_id` or the change key says that a document was made or written since the plan.
+
+        Clients make both, by clocks of their own, and some time before the document arrives.
+        """
+        return is_later(value, datetime.fromisoformat(self.plan["planned_at"]) - self._late)
+
+    @property
+    def _late(self) -> timedelta:
+        return timedelta(seconds=self.plan["window"]["lookback"]) if "window" in self.plan else LOOKBACK
 
     # --- elements of arrays and maps ---
 
@@ -99,20 +118,20 @@ class SourceCount:
         """Resolves documents whose arrays have another length now: they must be other bytes than those that were read."""
         found = Explanation()
         lengths = _lengths(self.collection)
-        steps = [{"$match": whole_query(self.plan)}, {"$project": {"_id": 1, **lengths}}]
-        rows = self._source().aggregate(steps)
-        there = {document_id(row["_id"]): [row[name] for name in lengths] for row in rows if "_id" in row}
-        for text, content in self._read(["_id", "bson"]):
-            now = there.get(text)
-            if now is None:
-                continue  # gone, or it left the window: `explain_documents` judges it
-            then = [count_elements(content, child) for child in self.collection.children]
-            if now == then:
-                continue
-            if self._raw(own_id(content)) != content:
-                found.explained += 1
-            else:
-                found.unexplained[text] = f"{text}: the server counts {now} elements, {then} were read"
+        for manifest in self.manifests:
+            rows = self._find(reading(self.staging, manifest["chunk"]), {"_id": 1, **lengths})
+            there = {document_id(row["_id"]): [row[name] for name in lengths] for row in rows if "_id" in row}
+            for text, content in self._read(manifest, ["_id", "bson"]):
+                now = there.get(text)
+                if now is None:
+                    continue  # gone, or it left the range: `explain_documents` judges it
+                then = [count_elements(content, child) for child in self.collection.children]
+                if now == then:
+                    continue
+                if self._raw(own_id(content)) != content:
+                    found.explained += 1
+                else:
+                    found.unexplained[text] = f"{text}: the server counts {now} elements, {then} were read"
         return found
 
     def _raw(self, document_id: Any) -> bytes:
@@ -123,14 +142,18 @@ class SourceCount:
     def _source(self) -> Any:
         return self.database[self.collection.name].with_options(codec_options=OPTIONS)
 
-    def _read(self, columns: list[str]) -> Iterator[tuple[str, bytes]]:
-        """`_id` and, if asked for, bytes of every document that was read."""
-        for manifest in self.manifests:
-            with open_parquet(self.staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
-                for group in range(raw.num_row_groups):
-                    table = raw.read_row_group(group, columns=columns)
-                    texts = table["_id"].to_pylist()
-                    yield from zip(texts, table["bson"].to_pylist() if "bson" in columns else [b""] * len(texts), strict=True)
+    def _find(self, how: Reading, fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What a chunk's reading finds now; of each document the fields, or what is computed of them (MongoDB 4.4)."""
+        if exists(self.database, self.collection.name):
+            yield from self._source().find(how.query, fields, min=how.low, max=how.high, hint=how.hint)
+
+    def _read(self, manifest: dict[str, Any], columns: list[str]) -> Iterator[tuple[str, bytes]]:
+        """`_id` and, if asked for, bytes of every document that was read of a chunk."""
+        with open_parquet(self.staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
+            for group in range(raw.num_row_groups):
+                table = raw.read_row_group(group, columns=columns)
+                texts = table["_id"].to_pylist()
+                yield from zip(texts, table["bson"].to_pylist() if "bson" in columns else [b""] * len(texts), strict=True)
 
 
 def is_later(value: Any, moment: datetime) -> bool:

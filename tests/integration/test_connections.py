@@ -93,6 +93,26 @@ def test_a_session_on_the_target_has_the_settings_of_the_pipeline(monkeypatch: p
     assert connection.closed
 
 
+@pytest.mark.parametrize("version", ["target", "target_16"])
+def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_transaction_that_waits_for_mongodb(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, version: str
+) -> None:
+    login: PostgresLogin = request.getfixturevalue(version)
+    theirs = {"TimeZone": "Asia/Tokyo", "default_transaction_isolation": "repeatable read"}
+    limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"]
+    limits += ["transaction_timeout"] if version == "target" else []
+    theirs |= dict.fromkeys(limits, "1s")
+    with login.connect(autocommit=True) as conn:
+        for name, value in theirs.items():
+            names = (sql.Identifier(login.dbname), sql.Identifier(name), sql.Literal(value))
+            conn.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} = {}").format(*names))
+    monkeypatch.setenv("DATABASE_URL", login.dsn)
+    with connections.target() as connection:
+        found = {name: connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in theirs}
+    ours = {"TimeZone": "UTC", "default_transaction_isolation": "read committed", **dict.fromkeys(limits, "0")}
+    assert found == {name: (value,) for name, value in ours.items()}
+
+
 def test_airflow_s_connection_wins_over_the_platform_s_variables(
     monkeypatch: pytest.MonkeyPatch, source: MongoLogin, target: PostgresLogin
 ) -> None:
