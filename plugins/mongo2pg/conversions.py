@@ -20,7 +20,9 @@ from bson.decimal128 import Decimal128
 from mongo2pg.model import Column
 
 # JSON's way of writing numbers, with a leading plus and a bare point allowed; no spaces, no thousands.
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# A part of a second that milliseconds do not hold. Python reads no more than six digits of it, and passes over the rest.
+FINER = re.compile(r"[.,][0-9]{3}[0-9]*[1-9]")
 # Decimal128 holds 34 digits: a longer text stays what it is.
 DIGITS = 34
 # Samples kept of each rule, and characters shown of each value.
@@ -107,7 +109,7 @@ def _date(text: str) -> DatetimeMS | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    if moment.microsecond % 1000:
+    if FINER.search(text):
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)

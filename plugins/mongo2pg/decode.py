@@ -113,9 +113,9 @@ def value_at(content: bytes, path: str) -> Any:
     value: Any = document
     for key in path.split("."):
         if isinstance(value, list):
-            value = value[int(key)] if int(key) < len(value) else None
-        elif isinstance(value, dict):
-            value = value.get(key)
+            value = value[int(key)] if key.isdecimal() and int(key) < len(value) else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
     return value
 
 

@@ -156,19 +156,22 @@ def refuse_unknown_params(known: Iterable[str]) -> None:
         raise PrepareError([f"unknown parameter {name!r}: the parameters are {', '.join(known)}" for name in unknown])
 
 
-def _given(name: str) -> datetime | None:
-    """A moment that a person gave; Airflow checks its form in the trigger form only. Raises PrepareError."""
-    text = param(name)
+def moment(name: str, text: str) -> datetime:
+    """A moment that a person gave, in UTC unless it has an offset; Airflow checks its form in the trigger form only.
+
+    Raises PrepareError.
+    """
     try:
-        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+        given = datetime.fromisoformat(text)
     except ValueError:
         raise PrepareError([f"{name} is no moment: {text!r}; write 2026-11-01T00:00:00+00:00"]) from None
+    return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def request() -> Request:
     """What this run was asked for: by a person's params, or by the interval of a schedule or a backfill."""
     run: Any = get_current_context()["dag_run"]
-    start, end = (_given(name) for name in ("from", "to"))
+    start, end = (moment(name, text) if (text := param(name)) else None for name in ("from", "to"))
     # A run by hand has an interval too, the last whole one before its logical date: nobody asked for that one. The type of a
     # run equals its name, but is written otherwise: `str` of it begins with the name of its class.
     timed = run.run_type in ("scheduled", "backfill")

@@ -35,6 +35,8 @@ CASES = [
     (Column("a", "numeric", parse=True), "1.10", "1.10", True),
     (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05.678Z", 1767323045678, True),
     (Column("a", "timestamptz", parse=True), "2026-01-02T04:04:05.678+01:00", 1767323045678, True),
+    (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05.678000000Z", 1767323045678, True),
+    (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05,678+00:00:00.000", 1767323045678, True),
     (Column("a", "timestamptz", parse=True), "2026-01-02", 1767312000000, True),
     (Column("a", "text", enum=("low", "high"), aliases=(("LOW", "low"),)), "LOW", "low", True),
     (Column("a", "integer", default=0), None, 0, False),
@@ -50,7 +52,12 @@ UNTOUCHED = [
     (Column("a", "integer", parse=True), "99999999999", "out_of_range"),
     (Column("a", "numeric", parse=True), "1" * 35, "type_mismatch"),
     (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05.678901Z", "type_mismatch"),
+    (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05.1230004Z", "type_mismatch"),
+    (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05.0000009Z", "type_mismatch"),
+    (Column("a", "timestamptz", parse=True), "2026-01-02T03:04:05+05:30:15.000001", "type_mismatch"),
     (Column("a", "timestamptz", parse=True), "yesterday", "type_mismatch"),
+    (Column("a", "integer", parse=True), "٣", "type_mismatch"),
+    (Column("a", "integer", parse=True), "１２", "type_mismatch"),
     (Column("a", "text", enum=("low",), aliases=(("LOW", "low"),)), "Low", "enum"),
 ]
 

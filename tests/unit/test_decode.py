@@ -28,6 +28,7 @@ from mongo2pg.decode import (
     Undefined,
     decode_batch,
     decode_exactly,
+    value_at,
 )
 from mongo2pg.reference import documents as reference
 from tests.unit.raw_bson import Pairs, Raw, document, string
@@ -258,3 +259,12 @@ def test_documents_are_read_to_the_depth_that_mongodb_allows(kind: int, depth: i
     (got,) = decode_batch([raw])
     assert not isinstance(got, MalformedError)
     reference.read(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("a.b", 1), ("a.c", None), ("list.1.b", 3), ("list.2", None), ("list.b", None), ("n.b", None), ("n", 5), ("none", None)],
+)
+def test_the_value_at_a_path_is_none_where_the_path_leads_nowhere(path: str, value: Any) -> None:
+    content = document({"_id": 1, "a": {"b": 1}, "list": [{"b": 2}, {"b": 3}], "n": 5})
+    assert value_at(content, path) == value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
 
 from mongo2pg.errors import PrepareError
 from mongo2pg.modes import DELETES, DRY_RUN, FULL, INCREMENTAL, MODES, REPLAY, WINDOW, Request, refuse
+from mongo2pg.params import moment
 
 ONE, OTHER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -40,3 +42,29 @@ def test_every_mode_but_a_window_needs_no_ends(mode: str) -> None:
 def test_a_window_and_a_dry_run_of_one_have_two_ends() -> None:
     for mode in (WINDOW, DRY_RUN):
         refuse(Request(mode, ONE, OTHER))
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("2026-11-01T00:00:00", "2026-11-01T00:00:00+00:00"),
+        ("2026-11-01", "2026-11-01T00:00:00+00:00"),
+        ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00+00:00"),
+        ("2026-11-01T00:00:00-05:00", "2026-11-01T05:00:00+00:00"),
+    ],
+)
+def test_a_moment_without_an_offset_is_utc_wherever_the_worker_stands(
+    monkeypatch: pytest.MonkeyPatch, text: str, want: str
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert moment("from", text) == datetime.fromisoformat(want)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_what_is_no_moment_is_refused_with_an_example() -> None:
+    with pytest.raises(PrepareError, match=r"from is no moment: 'yesterday'; write 2026-11-01T00:00:00\+00:00"):
+        moment("from", "yesterday")

@@ -30,7 +30,7 @@ def as_declared(value: Any, column: Column) -> Any:
         return dict(column.aliases)[value]
     if column.parse and column.type == "timestamptz":
         return _parsed_date(value)
-    if column.parse and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
+    if column.parse and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
         exact = Decimal(value)
         if column.type == "double precision":
             near = float(value)
@@ -54,5 +54,7 @@ def _parsed_date(text: str) -> Any:
         return text
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
-    microseconds = (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
-    return text if microseconds % 1000 else DatetimeMS(microseconds // 1000)
+    for fraction in re.findall("[.,]([0-9]+)", text):
+        if fraction[3:].strip("0"):
+            return text
+    return DatetimeMS((moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(milliseconds=1))
