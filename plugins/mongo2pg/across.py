@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pymongo.database import Database
 
 from mongo2pg import books, gate, schema
+from mongo2pg.audit import audit
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.model import Domain
 from mongo2pg.references import check_references, waited
@@ -26,7 +27,8 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
     """Judges the references between domains that no run could judge yet, builds their foreign keys, and verifies what changed.
 
     A domain that settles judges what its neighbours' rows refer to, but two that settle at the same time do not see each
-    other. Returns the names of the domains whose rows changed; their checks and reports are made anew.
+    other. Returns the names of the domains whose rows changed. Their checks and reports are made anew, by what their runs were
+    given, and each new report names the one that it replaces.
     """
     changed: set[str] = set()
     judged: set[str] = set()
@@ -67,16 +69,17 @@ def _pending(conn: Connection, domain: Domain) -> bool:
 
 
 def _verify_again(database: Database[Any], conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
-    from mongo2pg.count import count_domain
-    from mongo2pg.round_trip import round_trip_chunk
+    from mongo2pg.count import Limits, count_domain
+    from mongo2pg.round_trip import SAMPLE, round_trip_chunk
     from mongo2pg.verify import verify_chunk
 
-    count_domain(database, conn, run, domain, staging)
+    params = books.run_params(conn, run)
+    count_domain(database, conn, run, domain, staging, Limits.of(params))
     for collection in domain.collections:
         staged = staging.collection(run.plan_id, collection.name)
         for chunk in range(len(read_json(staged.plan)["bounds"])):
             verify_chunk(conn, run, domain, collection, staged, chunk)
-            round_trip_chunk(conn, run, collection, staged, chunk)
+            round_trip_chunk(conn, run, collection, staged, chunk, params.get("round_trip_sample", SAMPLE))
 
 
 def _judge_again(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
@@ -85,7 +88,8 @@ def _judge_again(conn: Connection, run: RunKey, domain: Domain, staging: RunStag
     states = {}
     if (staging.folder / "report.json").exists():
         states = dict.fromkeys(read_json(staging.folder / "report.json")["failed_tasks"], "failed")
-    gate.conclude(conn, run, domain, staging, states)
+    report, sha256 = gate.conclude(conn, run, domain, staging, states)
+    audit(log, "gate", domain=domain.name, run_id=run.run_id, passed=report["passed"], report_sha256=sha256)
 
 
 def report_platform(

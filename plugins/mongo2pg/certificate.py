@@ -82,7 +82,7 @@ def _run(conn: Connection, run: RunKey) -> dict[str, Any]:
     row = conn.execute(
         """
         SELECT jsonb_build_object('mode', mode, 'params', params, 'started_by', started_by, 'plan_id', %s::text,
-                                  'started_at', started_at, 'reported_at', now())
+                                  'started_at', started_at, 'reported_at', now(), 'replaces', report_sha256)
         FROM migration.runs WHERE domain = %s AND run_id = %s
         """,
         (run.plan_id, run.domain, run.run_id),

@@ -7,6 +7,7 @@ after a full reading only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -44,6 +45,13 @@ class Limits:
     max_orphan_ratio: float = 0.05
     max_misfit_ratio: float = 0.10
     tolerated: int = 20
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Limits:
+        """Those that a run was given."""
+        return cls(
+            **{name: params[name] for name in ("max_reject_ratio", "max_orphan_ratio", "max_misfit_ratio") if name in params}
+        )
 
 
 def count_domain(

@@ -199,7 +199,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def count_rows() -> None:
             from mongo2pg.count import Limits, count_domain
 
-            limits = Limits(param("max_reject_ratio"), param("max_orphan_ratio"), param("max_misfit_ratio"))
+            limits = Limits.of(get_current_context()["params"])
             with _source_if_read() as database, target() as conn:
                 checks = count_domain(database, conn, _current_run(domain), _moved(domain), _staging(domain), limits)
             _conclude("row_counts", domain, checks)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from bson import ObjectId
+from psycopg.types.json import Jsonb
 
 from deepiri.auth import AUTH
 from deepiri.engagement import ENGAGEMENT
@@ -258,6 +262,27 @@ def test_references_that_waited_are_judged_once_both_domains_are_there(engagemen
     assert columns["user_id"] == {"orphans": 0, "foreign_key": "enforced", "rejected": 1}
     report = RunStaging(engagement.staging, "engagement", "alone").folder / "report.json"
     assert json.loads(report.read_text())["passed"] is True
+
+
+@pytest.mark.parametrize(("given", "passed"), [({}, False), ({"max_orphan_ratio": 1}, True)], ids=["defaults", "as it was given"])
+def test_a_run_that_is_judged_again_is_held_to_its_own_limits_and_its_report_names_the_one_before(
+    engagement: Mover, caplog: pytest.LogCaptureFixture, given: dict[str, Any], passed: bool
+) -> None:
+    strays = [{**OBJECTIVES[2], "_id": ObjectId(), "userId": ObjectId()} for _ in range(21)]
+    engagement.database.objectives.insert_many(strays)
+    run = engagement.move("alone")
+    engagement.conn.execute("UPDATE migration.runs SET params = params || %s", (Jsonb(given),))
+    run.verify()
+    path = RunStaging(engagement.staging, "engagement", "alone").folder / "report.json"
+    first = hashlib.sha256(path.read_bytes()).hexdigest()
+    Run(engagement.database, engagement.conn, AUTH, engagement.staging, "users").move()
+    with caplog.at_level(logging.INFO):
+        settle_across(engagement.database, engagement.conn, [AUTH, ENGAGEMENT], engagement.staging)
+    report = json.loads(path.read_text())
+    assert report["passed"] is passed
+    assert report["run"]["replaces"] == first
+    assert first in path.with_suffix(".html").read_text()
+    assert f'"report_sha256": "{hashlib.sha256(path.read_bytes()).hexdigest()}"' in caplog.text
 
 
 def test_optional_references_that_lead_nowhere_are_counted_and_one_that_was_cleared_in_vain_is_named(engagement: Mover) -> None:

@@ -28,7 +28,7 @@ EXAMPLE = dict(
     line.split("=", 1) for line in (REPOSITORY / ".env.example").read_text().splitlines() if line and not line.startswith("#")
 )
 # Names and addresses may have a default, whatever lets somebody in may not.
-HARMLESS = {"MONGO_ROOT_USER", "POSTGRES_USER", "POSTGRES_DB", "PGADMIN_EMAIL", "MINIO_ROOT_USER"}
+HARMLESS = {"MONGO_ROOT_USER", "POSTGRES_USER", "POSTGRES_DB", "PGADMIN_EMAIL", "MINIO_ROOT_USER", "MONGO2PG_SCHEDULE"}
 ONCE = {"minio-init", "airflow-init"}
 
 

@@ -64,6 +64,12 @@ def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any
     )
 
 
+def run_params(conn: Connection, run: RunKey) -> dict[str, Any]:
+    """What the run was given when it began; nothing for one that never did."""
+    row = conn.execute("SELECT params FROM migration.runs WHERE (domain, run_id) = (%s, %s)", (run.domain, run.run_id)).fetchone()
+    return dict(row[0]) if row else {}
+
+
 def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str, Any], sha256: str) -> None:
     """Notes the run's end with its report, and the sha256 of the file that holds it."""
     conn.execute(
