@@ -112,6 +112,7 @@ def _count_documents(
     if explanation.unexplained:  # a document that entered the window late, and that another run has read
         others = books.later_loads(conn, run, collection.name, source.plan["planned_at"])
         explanation.explain(ids_among(source.staging, others, explanation.unexplained))
+    explanation.unexplained |= source.twins()
     return _check(
         "accounting",
         collection.name,

@@ -6,6 +6,7 @@ inserted, deleted or changed meanwhile is explained, anything else is a fault of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,7 +26,7 @@ from mongo2pg.outline import count_elements, own_id
 from mongo2pg.parquet import open_parquet
 from mongo2pg.planned import Reading, counted, reading, whole_query
 from mongo2pg.source import exists
-from mongo2pg.staging import CollectionStaging
+from mongo2pg.staging import CollectionStaging, read_json
 
 
 @dataclass
@@ -86,6 +87,24 @@ class SourceCount:
                     found.unexplained[text] = f"{text} is in the source and was not read"
         found.explained += len(unread) - len(found.unexplained.keys() & unread.keys())
         return found
+
+    def twins(self) -> dict[str, str]:
+        """A sentence for each `_id` that came twice and that the source has twice: not one document in two versions, but two.
+
+        A sharded cluster allows that where the shard key is not `_id` (MongoDB manual, "Unique Indexes" of sharded collections).
+        """
+        ids = [value for manifest in self.manifests if manifest["superseded"] for value in self._superseded(manifest)]
+        found: Counter[str] = Counter()
+        for some in (ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)):
+            there = self._source().find({"_id": {"$in": some}}, {"_id": 1})
+            found.update(document_id(document["_id"]) for document in there)
+        return {text: f"{count} documents of the source have the _id {text}" for text, count in found.items() if count > 1}
+
+    def _superseded(self, manifest: dict[str, Any]) -> list[Any]:
+        """The `_id`s, each once, of documents that came again."""
+        rows = set(read_json(self.staging.raw_manifest(manifest["chunk"]))["superseded"])
+        contents = {text: content for row, (text, content) in enumerate(self._read(manifest, ["_id", "bson"])) if row in rows}
+        return list(map(own_id, contents.values()))
 
     def _explain_gone(self, found: Explanation, manifest: dict[str, Any], how: Reading, gone: set[str]) -> None:
         """Resolves documents that were read and that the chunk's range of the index holds no more."""

@@ -278,10 +278,18 @@ def test_one_id_in_two_documents_stops_no_collection(hostile: Hostile, chunk_byt
         broken,
         document(thing(4, name="sound at last")),
     ]
-    hostile.server.put("hostile", "things", raws)
     hostile.server.put("hostile", "codes", [])
     for run_id in ("first", "second"):
+        hostile.server.put("hostile", "things", raws)
         run = hostile.mover.move(run_id, chunk_bytes)
+        # Two that are there at once are two documents, as in a sharded cluster, and of one of them there is no row.
+        (two,) = [check for check in run.row_counts() if (check.check, check.subject) == ("accounting", "things")]
+        assert two.verdict == "failed"
+        assert sorted(str(two.detail).split("; ")) == [
+            "2 documents of the source have the _id 5",
+            *(f'2 documents of the source have the _id {{"$oid":"{oid(number)}"}}' for number in (2, 3, 4)),
+        ]
+        hostile.server.put("hostile", "things", [raws[0], raws[2], raws[4], raws[6], raws[8]])
         report = run.verify()
         assert report["passed"] is True, report["failures"]
         things = report["collections"][0]
