@@ -15,16 +15,16 @@ from psycopg import sql
 from pymongo.database import Database
 
 from mongo2pg import books
-from mongo2pg.books import Check, Connection, Load, RunKey
+from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.differences import SHOWN, Difference, describe, write_differences
 from mongo2pg.document_ids import compact
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.planned import FULL, WINDOW
 from mongo2pg.queries import set_aside, target
-from mongo2pg.root_ids import COPY_BEGIN, COPY_END, copied, hash_sum, root_ids
+from mongo2pg.root_ids import hash_sum, name_read, root_ids
 from mongo2pg.source import server_time
 from mongo2pg.source_count import Explanation, SourceCount
-from mongo2pg.staging import CollectionStaging, RunStaging, read_json
+from mongo2pg.staging import RunStaging, read_json
 from mongo2pg.suspicion import check_progress
 from mongo2pg.versions import ids_among
 
@@ -297,17 +297,3 @@ def _extra_rows(conn: Connection, collection: Collection, aside: sql.Composable)
         ).format(target(collection.table), aside)
     ).fetchall()
     return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
-
-
-def name_read(conn: Connection, staging: CollectionStaging, others: list[Load]) -> None:
-    """The ids of all documents that this run and those others read, in a temporary table."""
-    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_read; CREATE TEMP TABLE mongo2pg_read (id uuid) ON COMMIT DROP")
-    own = [(staging, chunk) for chunk in range(len(read_json(staging.plan)["bounds"]))]
-    theirs = [(staging.of_run(load.run_id, load.plan_id), load.chunk) for load in others]
-    with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_read FROM STDIN (FORMAT binary)") as copy:
-        copy.write(COPY_BEGIN)
-        for staged, chunk in own + theirs:
-            for ids in root_ids(staged, read_json(staged.manifest(chunk))):
-                copy.write(copied(ids))
-        copy.write(COPY_END)
-    conn.execute("ANALYZE pg_temp.mongo2pg_read")

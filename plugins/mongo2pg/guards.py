@@ -125,7 +125,7 @@ def judge_tables(
 def _is_read_in_full(conn: Connection, staging: CollectionStaging) -> bool:
     if scope(staging) in (FULL, RECONCILE):
         return True
-    from mongo2pg.count import name_read  # with Arrow, which the check of whole tables does without
+    from mongo2pg.root_ids import name_read  # with Arrow, which the check of whole tables does without
 
     name_read(conn, staging, [])
     return False

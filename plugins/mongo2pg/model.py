@@ -169,7 +169,8 @@ class Collection:
     purpose; whatever is neither mapped nor ignored goes to `extra`. `change_key` is the field of the root document that
     tells when it changed: a date, or `_id` with its ObjectId. A document without one (missing, null, of another type) lies in
     no window; `unkeyed` says what finds it: the time inside its `_id` (then its later changes are reconcile's), or reconcile
-    alone. Windows count such documents in either case. A collection that `optional` marks may be missing at the source.
+    alone. Windows count such documents in either case. A collection that `optional` marks may be missing at the source;
+    `append_only` tells readers that the services never change a document of it, and nothing relies on that.
 
     `deletes` says what becomes of a row whose document is gone: it goes too (`delete`), or it stays and `deleted_at` says
     when its document was missed (`mark`). `ignore` is for a collection that a TTL index trims: `expires` names the date

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -59,7 +59,6 @@ def repair_domain(
     staging: RunStaging,
     neighbours: Sequence[Domain] = (),
     max_repair_ratio: float = MAX_REPAIR_RATIO,
-    alive: Callable[[str], bool] = lambda run_id: False,
 ) -> list[Check]:
     """Repairs what the comparison of `run` found, then compares it once more; returns the checks as they stand now.
 
@@ -74,7 +73,7 @@ def repair_domain(
     try:
         if touched.collections:
             key = plan_repair(database, run, touched, staging, found)
-            claim(conn, key, touched, alive)
+            claim(conn, key, touched, lambda run_id: True)  # what was compared has a complete first load, and nobody's rows may go
             _repair(database, conn, key, touched, staging, everyone, found, max_repair_ratio)
             checks += count_domain(None, conn, key, touched, staging)
         with conn.transaction():

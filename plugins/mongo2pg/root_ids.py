@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mongo2pg.arrow import pa
+from mongo2pg.books import Connection, Load
 from mongo2pg.jsontexts import octets_of
 from mongo2pg.parquet import open_parquet
 from mongo2pg.reference.cells import uuid_words
 from mongo2pg.reference.documents import read_all
 from mongo2pg.reference.ids import packed
 from mongo2pg.reference.octets import Mask, Octets
-from mongo2pg.staging import CollectionStaging
+from mongo2pg.staging import CollectionStaging, read_json
 
 Ids: TypeAlias = NDArray[np.uint8]
 
@@ -57,6 +58,20 @@ def _carrying(object_ids: NDArray[np.uint8]) -> Ids:
     """The UUIDs that carry these ObjectIds."""
     words = uuid_words(Octets(object_ids.tobytes()), np.arange(len(object_ids)) * 12)
     return np.stack(words, axis=1).astype(">u8").view(np.uint8)
+
+
+def name_read(conn: Connection, staging: CollectionStaging, others: list[Load]) -> None:
+    """The ids of all documents that this run and those others read, in a temporary table."""
+    conn.execute("DROP TABLE IF EXISTS pg_temp.mongo2pg_read; CREATE TEMP TABLE mongo2pg_read (id uuid) ON COMMIT DROP")
+    own = [(staging, chunk) for chunk in range(len(read_json(staging.plan)["bounds"]))]
+    theirs = [(staging.of_run(load.run_id, load.plan_id), load.chunk) for load in others]
+    with conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_read FROM STDIN (FORMAT binary)") as copy:
+        copy.write(COPY_BEGIN)
+        for staged, chunk in own + theirs:
+            for ids in root_ids(staged, read_json(staged.manifest(chunk))):
+                copy.write(copied(ids))
+        copy.write(COPY_END)
+    conn.execute("ANALYZE pg_temp.mongo2pg_read")
 
 
 def copied(ids: Ids) -> bytes:

@@ -179,7 +179,7 @@ class Run:
         from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
 
         ratio = MAX_REPAIR_RATIO if max_repair_ratio is None else max_repair_ratio
-        repair_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, ratio, self.alive)
+        repair_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, ratio)
 
     def settle(self) -> None:
         settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)

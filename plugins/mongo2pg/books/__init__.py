@@ -25,7 +25,6 @@ from mongo2pg.books.rejects import (
     mark_stale,
     open_reject_ids,
     rejected_documents,
-    rejected_elsewhere,
     resolve_rejects,
     stale_ids,
     supersede_held,

@@ -93,18 +93,6 @@ def rejected_documents(conn: Connection, run: RunKey, collection: str) -> list[s
     return [row[0] for row in rows]
 
 
-def rejected_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
-    """The documents whose open rejects other plans opened, as Extended JSON in PostgreSQL's writing of jsonb."""
-    rows = conn.execute(
-        """
-        SELECT DISTINCT document_id::text FROM migration.rejects
-        WHERE state = 'open' AND domain = %s AND collection = %s AND plan_id <> %s
-        """,
-        (run.domain, collection, run.plan_id),
-    )
-    return [row[0] for row in rows]
-
-
 def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
     """Closes the open rejects of documents that have been read anew."""
     conn.execute(
