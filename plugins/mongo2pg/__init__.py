@@ -3,9 +3,10 @@
 Where things are, in the order in which data goes through them:
 
     declared      model conversions lineage schema
-    in Airflow    pipeline reconcile_pipeline platform_pipeline params modes tasks audit connections
+    in Airflow    pipeline reconcile_pipeline platform_pipeline params modes
+                  tasks task_run audit connections
     without it    run
-    prepare       prepare source
+    prepare       prepare connection_faults source
     plan          begin plan planned window increments orphans snapshot claim rehearsal
     extract       extract raw_batches lookup versions replay
     normalise     normalise normaliser

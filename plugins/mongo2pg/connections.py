@@ -58,7 +58,7 @@ def source() -> Iterator[Database[Any]]:
     """The database to read. Raises PrepareError."""
     from pymongo.errors import PyMongoError
 
-    from mongo2pg.prepare import source_fault
+    from mongo2pg.connection_faults import source_fault
 
     # At the level DEBUG the driver writes whole documents to the log.
     logging.getLogger("pymongo").setLevel(logging.INFO)
@@ -81,7 +81,7 @@ def target() -> Iterator[Connection]:
     import psycopg
 
     from mongo2pg import books
-    from mongo2pg.prepare import target_fault
+    from mongo2pg.connection_faults import target_fault
 
     connection = _defined(TARGET)
     connect, secrets = _by_postgres_hook(connection) if connection else _by_database_url()

@@ -1,4 +1,4 @@
-"""The stages as an Airflow DAG. The engine knows Airflow here, in `platform_pipeline`, `tasks` and `connections`, nowhere else.
+"""The stages as an Airflow DAG. The engine knows Airflow in the modules that its map calls "in Airflow", nowhere else.
 
 A task is a thin wrapper: it opens connections and calls the function of its stage. Stage modules are imported inside
 task bodies, for what a DAG file imports is paid at every parse.
@@ -23,6 +23,7 @@ from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
 from mongo2pg.modes import DELETES, DRY_RUN, FULL, REPLAY, refuse
 from mongo2pg.params import domain_params, param, refuse_unknown_params, request
+from mongo2pg.task_run import TaskRun, current_run_id
 from mongo2pg.tasks import announce, audit_task, conclude, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from mongo2pg.books import Check, Connection, RunKey
     from mongo2pg.planned import Lot
-    from mongo2pg.staging import CollectionStaging, RunStaging
+    from mongo2pg.staging import CollectionStaging
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,8 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.source import server_time
 
             refuse_unknown_params(domain_params(domain))
-            asked, collections, root = request(), _asked(domain), _staging(domain).root
+            here, asked = _here(domain), request()
+            collections, root = here.asked, here.staging.root
             refuse(asked)
             with _source_if_read() as database, target() as conn:
                 if asked.mode == DRY_RUN:
@@ -77,7 +79,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     prepare(database, conn, collections, root, scan_limit)
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
-                    books.start_run(conn, _run(domain), asked.mode, dict(get_current_context()["params"]), started_by())
+                    books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by())
             audit_task(log, "prepare", domain.name)
 
         @task(task_id="plan")
@@ -85,19 +87,19 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def plan_run() -> list[Lot]:
             from mongo2pg.begin import begin
 
-            chunk_bytes, scan_limit = param("chunk_mb") << 20, param("scan_limit_mb") << 20
+            here, chunk_bytes, scan_limit = _here(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
             with _source_if_read() as database, target() as conn:
                 if database is not None and param("mode") == DRY_RUN:
                     from mongo2pg.rehearsal import rehearse
 
-                    facts = rehearse(database, conn, _asked(domain), request(), chunk_bytes, scan_limit)
+                    facts = rehearse(database, conn, here.asked, request(), chunk_bytes, scan_limit)
                     audit_task(log, "dry_run", domain.name, **facts)
                     return []
                 lots = begin(
-                    *(database, conn, _run(domain), _asked(domain), request(), _staging(domain), run_is_alive),
+                    *(database, conn, here.key(), here.asked, request(), here.staging, run_is_alive),
                     chunk_bytes=chunk_bytes, scan_limit=scan_limit, read_concern=param("read_concern"),
                 )  # fmt: skip
-            plan_id, chunks = _current_run(domain).plan_id, sum(len(lot["chunks"]) for lot in lots)
+            plan_id, chunks = here.current().plan_id, sum(len(lot["chunks"]) for lot in lots)
             audit_task(log, "plan", domain.name, plan_id=plan_id, lots=len(lots), chunks=chunks)
             return lots
 
@@ -109,11 +111,12 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 from mongo2pg.extract import extract_chunk
                 from mongo2pg.replay import extract_rejects
 
+                here = _here(domain)
                 with _source_if_read() as database, target() as conn:
                     for collection, chunk in lot["chunks"]:
-                        staged = _staging(domain).collection(lot["plan_id"], collection)
+                        staged = here.staged(lot["plan_id"], collection)
                         if database is None:
-                            manifest = extract_rejects(conn, _run(domain, lot["plan_id"]), staged)
+                            manifest = extract_rejects(conn, here.key(lot["plan_id"]), staged)
                         else:
                             manifest = extract_chunk(database, staged, chunk)
                         audit_task(
@@ -130,7 +133,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 from mongo2pg.normalise import normalise_chunk
 
                 for collection, chunk in lot["chunks"]:
-                    staged = _staging(domain).collection(lot["plan_id"], collection)
+                    staged = _here(domain).staged(lot["plan_id"], collection)
                     manifest = normalise_chunk(domain.collection(collection), staged, chunk)
                     keys = ("collection", "chunk", "documents", "rows", "rejected", "misfits", "arrays", "seconds")
                     audit_task(log, "normalise", domain.name, **_facts(manifest, *keys))
@@ -141,10 +144,10 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             def load_lot(lot: Lot) -> None:
                 from mongo2pg.load import load_chunk
 
+                here, run = _here(domain), _here(domain).key(lot["plan_id"])
                 with target() as conn:
-                    run = _run(domain, lot["plan_id"])
                     for name, chunk in lot["chunks"]:
-                        collection, staged = domain.collection(name), _staging(domain).collection(lot["plan_id"], name)
+                        collection, staged = domain.collection(name), here.staged(lot["plan_id"], name)
                         again = partial(_read_again, conn, run, collection, staged, chunk)
                         facts = load_chunk(conn, run, collection, staged, chunk, again)
                         keys = ("read", "inserted", "updated", "unchanged", "held", "rejected", "seconds")
@@ -158,14 +161,15 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def delete_gone() -> None:
             from mongo2pg.deletes import delete_domain
 
-            if not (_staging(domain).folder / "plan.json").exists():
+            here = _here(domain)
+            if not here.is_planned:
                 raise AirflowSkipException("nothing was planned, so that there is nothing to delete")
             with _source_if_read() as database, target() as conn:
                 if database is None:
                     log.info("a replay reads nothing, so that it misses nothing")
                     return
-                run, ratio = _current_run(domain), param("max_delete_ratio")
-                deletions = delete_domain(database, conn, run, _moved(domain), _staging(domain), neighbours, ratio)
+                place = (here.current(), here.moved(), here.staging, neighbours)
+                deletions = delete_domain(database, conn, *place, param("max_delete_ratio"))
                 for name, done in deletions.items():
                     facts = {"deleted": len(done.deleted_ids), "read": done.read, "rejected": dict(done.rejected)}
                     audit_task(log, "delete", domain.name, collection=name, **facts)
@@ -179,10 +183,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             if param("mode") == DELETES:
                 raise AirflowSkipException("nothing was moved, so that there is nothing to settle")
+            here = _here(domain)
             with target() as conn:
-                for name, outcome in settle_domain(
-                    conn, _current_run(domain), _moved(domain), _staging(domain), neighbours
-                ).items():
+                for name, outcome in settle_domain(conn, here.current(), here.moved(), here.staging, neighbours).items():
                     audit_task(
                         log,
                         "settle",
@@ -199,9 +202,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def count_rows() -> None:
             from mongo2pg.count import Limits, count_domain
 
-            limits = Limits.of(get_current_context()["params"])
+            here, limits = _here(domain), Limits.of(get_current_context()["params"])
             with _source_if_read() as database, target() as conn:
-                checks = count_domain(database, conn, _current_run(domain), _moved(domain), _staging(domain), limits)
+                checks = count_domain(database, conn, here.current(), here.moved(), here.staging, limits)
             _conclude("row_counts", domain, checks)
 
         @task(task_id="checksums", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
@@ -210,8 +213,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.live import compare_source, is_live
             from mongo2pg.verify import verify_chunk
 
-            checks, run = [], _run(domain, lot["plan_id"])
-            staged = {name: _staging(domain).collection(lot["plan_id"], name) for name, _ in lot["chunks"]}
+            here, checks = _here(domain), []
+            run = here.key(lot["plan_id"])
+            staged = {name: here.staged(lot["plan_id"], name) for name, _ in lot["chunks"]}
             live = {name for name in staged if is_live(param("verify_source"), staged[name])}
             with source() if live else nullcontext() as database, target() as conn:
                 for name, chunk in lot["chunks"]:
@@ -225,26 +229,28 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def judge_references() -> None:
             from mongo2pg.references import check_references
 
+            here = _here(domain)
             with target() as conn:
-                _conclude("references", domain, check_references(conn, _current_run(domain), _moved(domain), _staging(domain)))
+                _conclude("references", domain, check_references(conn, here.current(), here.moved(), here.staging))
 
         @task(task_id="uniqueness")
         @permanent
         def judge_keys() -> None:
             from mongo2pg.uniqueness import check_uniqueness
 
+            here = _here(domain)
             with target() as conn:
-                _conclude("uniqueness", domain, check_uniqueness(conn, _current_run(domain), _moved(domain), _staging(domain)))
+                _conclude("uniqueness", domain, check_uniqueness(conn, here.current(), here.moved(), here.staging))
 
         @task(task_id="round_trip", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
         @permanent
         def rebuild_lot(lot: Lot) -> None:
             from mongo2pg.round_trip import round_trip_chunk
 
-            checks = []
+            here, checks = _here(domain), []
             with target() as conn:
                 for name, chunk in lot["chunks"]:
-                    run, staged = _run(domain, lot["plan_id"]), _staging(domain).collection(lot["plan_id"], name)
+                    run, staged = here.key(lot["plan_id"]), here.staged(lot["plan_id"], name)
                     checks += round_trip_chunk(conn, run, domain.collection(name), staged, chunk, param("round_trip_sample"))
             _conclude("round_trip", domain, checks)
 
@@ -253,7 +259,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, outlets=[asset])
         @permanent
         def judge_run() -> None:
-            report = _gate(domain)
+            report = _gate(_here(domain))
             get_current_context()["outlet_events"][asset].extra = told(report)
 
         lots = plan_run()
@@ -295,24 +301,16 @@ def _read_again(conn: Connection, run: RunKey, collection: Collection, staged: C
             read_again(database, collection, staged, chunk)
 
 
-def _gate(domain: Domain) -> dict[str, Any]:
-    from mongo2pg import certificate, gate
+def _gate(here: TaskRun) -> dict[str, Any]:
+    from mongo2pg import gate
 
-    staging = _staging(domain)
     states = task_states()
     if states.get("prepare") == "skipped":
         raise AirflowSkipException("prepare says why there was nothing to do")
     if param("mode") == DRY_RUN and states.get("plan") == "success":
         raise AirflowSkipException("a dry run moves nothing: there is nothing to judge")
-    if states.get("prepare") == "success" and param("mode") != DRY_RUN:
-        with target() as conn:
-            planned = (staging.folder / "plan.json").exists()
-            run, moved = (_current_run(domain), _moved(domain)) if planned else (_run(domain), _asked(domain))
-            report, sha256 = gate.conclude(conn, run, moved, staging, states)
-    else:
-        report = gate.report_unprepared(domain, _run(domain), states)
-        sha256 = certificate.write(staging.folder, report)
-    announce(log, domain.name, f"the run of {domain.name}", staging.folder, report, sha256, gate.faults(report))
+    report, sha256 = here.report(states, began=states.get("prepare") == "success" and param("mode") != DRY_RUN)
+    announce(log, here.domain.name, f"the run of {here.domain.name}", here.staging.folder, report, sha256, gate.faults(report))
     return report
 
 
@@ -329,33 +327,8 @@ def _conclude(stage: str, domain: Domain, checks: list[Check]) -> None:
     conclude(log, stage, domain.name, checks)
 
 
-# --- what a task knows of its run ------------------------------------------------------------------------------------
-
-
-def _run(domain: Domain, plan_id: str = "") -> RunKey:
-    from mongo2pg.books import RunKey
-
-    return RunKey(domain.name, str(get_current_context()["run_id"]), plan_id)
-
-
-def _current_run(domain: Domain) -> RunKey:
-    return _run(domain, _staging(domain).current()["plan_id"])
-
-
-def _asked(domain: Domain) -> Domain:
-    """The collections that the run was asked to move."""
-    return domain.only(param("collections"))
-
-
-def _moved(domain: Domain) -> Domain:
-    """The collections that the run's present plan moves."""
-    return domain.only(_staging(domain).current()["collections"])
-
-
-def _staging(domain: Domain) -> RunStaging:
-    from mongo2pg.staging import RunStaging, default_root
-
-    return RunStaging(default_root(), domain.name, str(get_current_context()["run_id"]))
+def _here(domain: Domain) -> TaskRun:
+    return TaskRun(domain, domain.only(param("collections")), current_run_id())
 
 
 def _facts(record: dict[str, Any], *keys: str) -> dict[str, Any]:

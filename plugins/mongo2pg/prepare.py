@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pymongo
 from psycopg import sql
 from pymongo.database import Database
@@ -16,6 +15,7 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, Server
 
 from mongo2pg import books, lineage, schema
 from mongo2pg.books import Connection
+from mongo2pg.connection_faults import UNAUTHORIZED, source_fault
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, comma, target
@@ -31,9 +31,6 @@ log = logging.getLogger(__name__)
 
 # A server that is there answers in milliseconds; who mistyped a host should not wait for the driver's half minute.
 SERVER_SECONDS = 10
-
-# Error codes of mongod: src/mongo/base/error_codes.yml.
-UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
 
 def check(
@@ -89,20 +86,6 @@ def source_faults(database: Database[Any], domain: Domain) -> list[str]:
         f"the collection {database.name}.{name} is missing, or this user may not see it: grant read, or declare it optional"
         for name in wanted
     ]
-
-
-def source_fault(error: PyMongoError) -> str:
-    """A driver's error as a sentence that says what to do; drivers name hosts, never passwords."""
-    if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
-        return (
-            "MongoDB refuses the user or the password: correct the connection (a user of another database needs extra.authSource)"
-        )
-    if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
-        return "MongoDB lets this user in but not read: grant the role read on the database"
-    first_line = str(error).split(", Timeout:")[0].splitlines()[0][:300]
-    return (
-        f"MongoDB cannot be reached ({type(error).__name__}: {first_line}): check host and port of the connection, and the server"
-    )
 
 
 def _unreadable(database: Database[Any], name: str) -> str | None:
@@ -205,12 +188,6 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
     )
     faults += [f"{user} may not change {name}: make {user} its owner" for (name,) in foreign]
     return faults + schema.differences(conn, domain)
-
-
-def target_fault(error: psycopg.Error) -> str:
-    """A connection that failed, as a sentence that says what to do."""
-    first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-    return f"PostgreSQL cannot be reached ({first_line}): check host, port, user, password and database of the connection"
 
 
 def _moved_in_full(conn: Connection, domain: Domain) -> list[str]:

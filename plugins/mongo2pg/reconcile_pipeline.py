@@ -14,12 +14,11 @@ from airflow.sdk.exceptions import AirflowSkipException
 from mongo2pg.connections import source, target
 from mongo2pg.model import Domain
 from mongo2pg.params import param, reconcile_params, refuse_unknown_params
+from mongo2pg.task_run import TaskRun, current_run_id
 from mongo2pg.tasks import announce, audit_task, conclude, permanent, started_by, task_states
 
 if TYPE_CHECKING:
-    from mongo2pg.books import RunKey
     from mongo2pg.planned import Lot
-    from mongo2pg.staging import RunStaging
 
 log = logging.getLogger(__name__)
 
@@ -60,22 +59,22 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
             from mongo2pg.prepare import prepare
 
             refuse_unknown_params(reconcile_params(domains))
-            domain = _asked(domains)
+            here = _here(domains)
             with source() as database, target() as conn:
-                prepare(database, conn, domain, _staging(domain).root)
-                books.start_run(conn, _run(domain), NAME, dict(get_current_context()["params"]), started_by())
-            audit_task(log, "prepare", domain.name)
+                prepare(database, conn, here.domain, here.staging.root)
+                books.start_run(conn, here.key(), NAME, dict(get_current_context()["params"]), started_by())
+            audit_task(log, "prepare", here.domain.name)
 
         @task(task_id="plan")
         @permanent
         def plan_run() -> list[Lot]:
             from mongo2pg.reconcile import plan_reconcile
 
-            domain = _asked(domains)
+            here = _here(domains)
             with source() as database, target() as conn:
-                lots = plan_reconcile(database, conn, domain, _staging(domain), param("chunk_mb") << 20)
+                lots = plan_reconcile(database, conn, here.domain, here.staging, param("chunk_mb") << 20)
             chunks = sum(len(lot["chunks"]) for lot in lots)
-            audit_task(log, "plan", domain.name, plan_id=lots[0]["plan_id"], lots=len(lots), chunks=chunks)
+            audit_task(log, "plan", here.domain.name, plan_id=lots[0]["plan_id"], lots=len(lots), chunks=chunks)
             return lots
 
         @task(task_id="compare", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
@@ -83,11 +82,11 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         def compare_lot(lot: Lot) -> None:
             from mongo2pg.reconcile import Reconciler
 
-            domain, checks = _asked(domains), []
+            here, checks = _here(domains), []
+            domain, run = here.domain, here.key(lot["plan_id"])
             with source() as database, target() as conn:
                 for name, chunk in lot["chunks"]:
-                    staged = _staging(domain).collection(lot["plan_id"], name)
-                    run = _run(domain, lot["plan_id"])
+                    staged = here.staged(lot["plan_id"], name)
                     checks += Reconciler(database, conn, run, domain, domain.collection(name), staged).compare(chunk)
             _conclude("compare", domain, checks)
 
@@ -96,9 +95,9 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         def find_rows() -> None:
             from mongo2pg.reconcile import check_rows
 
-            domain = _asked(domains)
+            here = _here(domains)
             with source() as database, target() as conn:
-                _conclude("rows", domain, check_rows(database, conn, _current_run(domain), domain, _staging(domain)))
+                _conclude("rows", here.domain, check_rows(database, conn, here.current(), here.domain, here.staging))
 
         @task(task_id="repair")
         @permanent
@@ -107,16 +106,16 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
 
             if not param("repair"):
                 raise AirflowSkipException("nothing differs, and the run was not asked to repair")
-            domain = _asked(domains)
-            ratio = param("max_repair_ratio")
+            here = _here(domains)
+            place = (here.current(), here.domain, here.staging, domains)
             with source() as database, target() as conn:
-                checks = repair_domain(database, conn, _current_run(domain), domain, _staging(domain), domains, ratio)
-            conclude(log, "repair", domain.name, checks)
+                checks = repair_domain(database, conn, *place, param("max_repair_ratio"))
+            conclude(log, "repair", here.domain.name, checks)
 
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
         @permanent
         def judge_run() -> None:
-            _gate(domains)
+            _gate(_here(domains))
 
         lots = plan_run()
         repaired = repair_differences()
@@ -135,59 +134,28 @@ def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
         conclude(log, stage, domain.name, checks)
 
 
-def _gate(domains: Sequence[Domain]) -> None:
+def _gate(here: TaskRun) -> None:
     from mongo2pg import certificate, gate
     from mongo2pg.staging import RunStaging
 
-    domain = _asked(domains)
-    staging, states = _staging(domain), task_states()
+    states = task_states()
     if not param("repair"):
         states.pop("repair", None)  # it did not begin because something differs: the checks say what
-    if states.get("prepare") == "success":
-        with target() as conn:
-            planned = (staging.folder / "plan.json").exists()
-            report, sha256 = gate.conclude(conn, _current_run(domain) if planned else _run(domain), domain, staging, states)
-    else:
-        report = gate.report_unprepared(domain, _run(domain), states)
-        sha256 = certificate.write(staging.folder, report)
+    report, sha256 = here.report(states, began=states.get("prepare") == "success")
     # Where the tab of the run in Airflow's UI looks for it.
-    certificate.write(RunStaging(staging.root, NAME, str(get_current_context()["run_id"])).folder, report)
-    announce(log, domain.name, f"the reconcile of {domain.name}", staging.folder, report, sha256, gate.faults(report))
+    certificate.write(RunStaging(here.staging.root, NAME, current_run_id()).folder, report)
+    name = here.domain.name
+    announce(log, name, f"the reconcile of {name}", here.staging.folder, report, sha256, gate.faults(report))
 
 
-# --- what a task knows of its run ------------------------------------------------------------------------------------
-
-
-def _asked(domains: Sequence[Domain]) -> Domain:
-    """The domain, or those collections of it, that the run was asked to compare. Raises PrepareError for another domain's."""
+def _here(domains: Sequence[Domain]) -> TaskRun:
+    """The run of the domain, or of those collections of it, that are to be compared. Raises PrepareError for another domain's."""
     from mongo2pg.errors import PrepareError
 
     domain = next(domain for domain in domains if domain.name == param("domain"))
-    asked = param("collections")
-    if not asked:
-        return domain
-    strange = sorted({*asked} - {collection.name for collection in domain.collections})
-    if strange:
+    names = [collection.name for collection in domain.collections]
+    asked = param("collections") or names
+    if strange := sorted({*asked} - {*names}):
         raise PrepareError([f"{name} is no collection of {domain.name}" for name in strange])
-    return domain.only(asked)
-
-
-def _run(domain: Domain, plan_id: str = "") -> RunKey:
-    from mongo2pg.books import RunKey
-
-    return RunKey(domain.name, _run_id(), plan_id)
-
-
-def _current_run(domain: Domain) -> RunKey:
-    return _run(domain, _staging(domain).current()["plan_id"])
-
-
-def _staging(domain: Domain) -> RunStaging:
-    from mongo2pg.staging import RunStaging, default_root
-
-    return RunStaging(default_root(), domain.name, _run_id())
-
-
-def _run_id() -> str:
-    """A run of the domain's own DAG may bear the same id."""
-    return f"{NAME}__{get_current_context()['run_id']}"
+    # A run of the domain's own DAG may bear the same id.
+    return TaskRun(domain.only(asked), domain.only(asked), f"{NAME}__{current_run_id()}")
