@@ -12,7 +12,7 @@ Where things are, in the order in which data goes through them:
     normalise     normalise normaliser
       one by one  decode outline values extended_json identity document_ids bson_types reasons
       at once     clean elements columns jsontexts rows typed_columns id_columns
-    files         staging parquet staged_documents arrow
+    files         staging retention parquet staged_documents arrow
     load          load merge held
     delete        deletes
     settle        settle settle_rounds settlement places

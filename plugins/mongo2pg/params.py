@@ -125,6 +125,13 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             description="A larger collection without an index on its change key is not scanned for a window",
         ),
         **common,
+        "retention_days": Param(
+            30,
+            type="integer",
+            minimum=1,
+            title="Days that staged files stay",
+            description="What older runs staged is removed; reports stay, and the last full reading of each collection",
+        ),
         "read_concern": Param(
             "local",
             type="string",

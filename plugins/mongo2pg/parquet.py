@@ -32,7 +32,7 @@ def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.Pa
     with (
         written(path) as file,
         # Without dictionaries: nearly every value occurs once, and lz4 finds those that occur again. It leaves twice what zstd
-        # does, at half the cost, and is read in half the time: a file is read three times and kept for some days.
+        # does, at half the cost, and is read in half the time: a file is read three times and kept for weeks.
         pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="lz4", use_dictionary=False) as writer,
     ):
         yield writer, file

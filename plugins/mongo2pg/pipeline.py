@@ -65,12 +65,14 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg import books
             from mongo2pg.increments import what_moves
             from mongo2pg.prepare import check, prepare
+            from mongo2pg.retention import remove_staged
             from mongo2pg.source import server_time
 
             refuse_unknown_params(domain_params(domain))
             here, asked = _here(domain), request()
             collections, root = here.asked, here.staging.root
             refuse(asked)
+            removed: list[str] = []
             with _source_if_read() as database, target() as conn:
                 if asked.mode == DRY_RUN:
                     check(database, conn, collections, root)
@@ -80,7 +82,8 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
                     books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by())
-            audit_task(log, "prepare", domain.name)
+                    removed = remove_staged(conn, domain.name, root, param("retention_days"))
+            audit_task(log, "prepare", domain.name, staging_removed=removed)
 
         @task(task_id="plan")
         @permanent

@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -55,6 +56,10 @@ class RunStaging:
 
     def collection(self, plan_id: str, collection: str) -> CollectionStaging:
         return CollectionStaging(self.folder / plan_id / collection, collection, plan_id)
+
+    def plan_folders(self) -> list[StagingPath]:
+        """The folders of the run's plans, where they are still there."""
+        return [each for each in self.folder.iterdir() if each.is_dir()] if self.folder.exists() else []
 
     def current(self) -> dict[str, Any]:
         """The run's present plan as `plan` wrote it; raises StagingError where no plan was made."""
@@ -185,6 +190,14 @@ def on_this_machine(path: StagingPath) -> Iterator[Path]:
         with _private_copy() as (_, name):
             path.fs.get_file(path.path, name, **TRANSFER)
             yield Path(name)
+
+
+def remove_folder(folder: StagingPath) -> None:
+    """Removes the folder with everything in it; another process may be doing the same."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.fs.rm(folder.path, recursive=True)
 
 
 def write_json(path: StagingPath, content: dict[str, Any]) -> None:

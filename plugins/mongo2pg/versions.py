@@ -54,11 +54,16 @@ def ids_among(staging: CollectionStaging, loads: Iterable[Load], ids: Iterable[s
     """Those of these documents (by their names) that other plans' loads brought, too."""
     wanted, found = set(ids), set[str]()
     for load in loads:
+        if not is_kept(staging, load):
+            return wanted  # nobody can say what it read
         other = staging.of_run(load.run_id, load.plan_id)
-        if not other.manifest(load.chunk).exists():
-            return wanted  # its files are gone: nobody can say what it read
         found.update(wanted.intersection(read_ids(other, read_json(other.manifest(load.chunk)))))
     return found
+
+
+def is_kept(staging: CollectionStaging, load: Load) -> bool:
+    """Whether the files of another plan's load are still there."""
+    return staging.of_run(load.run_id, load.plan_id).manifest(load.chunk).exists()
 
 
 def read_ids(staging: CollectionStaging, manifest: dict[str, Any]) -> Iterable[str]:

@@ -79,6 +79,7 @@ OF_A_DOMAIN = {
     "to": None,
     "lookback_minutes": 10,
     "scan_limit_mb": 1024,
+    "retention_days": 30,
     "read_concern": "local",
 }
 MODES = {"incremental", "full", "window", "replay", "deletes", "dry_run"}

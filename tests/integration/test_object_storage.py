@@ -19,6 +19,7 @@ from demo.processes import free_port
 from mongo2pg import parquet, staging
 from mongo2pg.errors import PrepareError, StagingError
 from mongo2pg.prepare import staging_faults
+from mongo2pg.retention import remove_staged
 from tests.documents import fill, point, skill_tree, user
 from tests.mover import EACH, Mover, outcome
 
@@ -68,6 +69,16 @@ def mover(opened: Opened, mongo_database, target) -> Iterator[Mover]:
     )
     with target.connect() as conn:
         yield Mover(mongo_database, conn, opened())
+
+
+def test_what_old_runs_staged_goes(mover: Mover, object_store: ObjectStore, bucket: str) -> None:
+    for run_id in ("one", "two"):
+        mover.passed(run_id)
+    mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days'")
+    assert remove_staged(mover.conn, "auth", mover.staging, 30) == ["one"]
+    left = {Path(key).name for key in keys(object_store, bucket) if key.startswith("all/staging/auth/one/")}
+    assert left == {"plan.json", "report.json", "report.html"}
+    assert outcome(mover.passed("three")["users"]) == (3, 0, 0, 2, {"required": 1})
 
 
 def test_a_run_is_staged_moved_and_verified(mover: Mover, object_store: ObjectStore, bucket: str) -> None:

@@ -32,10 +32,12 @@ from mongo2pg.books.rejects import (
 )
 from mongo2pg.books.runs import (
     finish_run,
+    forgettable_runs,
     install,
     lock_chunk,
     lock_collection,
     lock_collections,
+    note_removal,
     now,
     open_session,
     run_params,

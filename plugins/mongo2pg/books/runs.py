@@ -22,7 +22,7 @@ def open_session(conn: Connection) -> None:
 
 
 def install(conn: Connection) -> None:
-    """Creates the schema `migration` with its tables and functions where they are missing, or of another version.
+    """Creates the schema `migration` with its tables and functions where they are missing, or brings older ones up to date.
 
     Where nothing is to be done no table is locked: CREATE INDEX IF NOT EXISTS waits for every load that is under way, even if the
     index is there.
@@ -58,7 +58,7 @@ def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any
         INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by)
         VALUES (%s, %s, %s, %s, 'running', %s)
         ON CONFLICT (domain, run_id) DO UPDATE
-        SET state = 'running', finished_at = NULL, mode = excluded.mode, params = excluded.params
+        SET state = 'running', finished_at = NULL, staging_removed_at = NULL, mode = excluded.mode, params = excluded.params
         """,
         (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by),
     )
@@ -79,6 +79,25 @@ def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str,
         """,
         ("passed" if passed else "failed", Jsonb(dict(report)), sha256, run.domain, run.run_id),
     )
+
+
+def forgettable_runs(conn: Connection, domain: str, days: int, most: int) -> list[str]:
+    """Runs that ended that many days ago, whose staged files are not removed yet, and which are no collection's last full run."""
+    rows = conn.execute(
+        """
+        SELECT run_id FROM migration.runs r
+        WHERE domain = %s AND finished_at < now() - make_interval(days => %s) AND state <> 'running' AND staging_removed_at IS NULL
+          AND NOT EXISTS (SELECT FROM migration.collections c WHERE (c.domain, c.full_run) = (r.domain, r.run_id))
+        ORDER BY finished_at LIMIT %s
+        """,
+        (domain, days, most),
+    )
+    return [run_id for (run_id,) in rows]
+
+
+def note_removal(conn: Connection, run: RunKey) -> None:
+    """Notes that the run's staged files are gone, but for its report."""
+    conn.execute("UPDATE migration.runs SET staging_removed_at = now() WHERE (domain, run_id) = (%s, %s)", (run.domain, run.run_id))
 
 
 def lock_collection(conn: Connection, domain: str, collection: str, *, shared: bool = False) -> None:
