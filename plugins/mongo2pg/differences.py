@@ -73,16 +73,17 @@ def write_differences(conn: Connection, run: RunKey, check: str, chunk: int, dif
             copy.write_row((run.domain, run.run_id, check, d.table, chunk, d.id, d.column, d.kind, d.source, d.target))
 
 
-def first_differences(conn: Connection, run: RunKey, check: str, table: str) -> list[Difference]:
-    """The first differences that a check of the run found in a table, as many as are shown anywhere."""
+def booked_differences(conn: Connection, run: RunKey, check: str, table: str, chunk: int = -1) -> tuple[int, list[Difference]]:
+    """How many differences a check of the run found in a table, and the first ones, as many as are shown anywhere."""
     rows = conn.execute(
         """
-        SELECT table_name, id::text, column_name, kind, left(source, %s), left(target, %s) FROM migration.differences
-        WHERE (domain, run_id, check_name, table_name) = (%s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
+        SELECT count(*) OVER (), table_name, id::text, column_name, kind, left(source, %s), left(target, %s)
+        FROM migration.differences
+        WHERE (domain, run_id, check_name, table_name, chunk) = (%s, %s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
         """,
-        (READ, READ, run.domain, run.run_id, check, table, SHOWN),
-    )
-    return [Difference(*row) for row in rows]
+        (READ, READ, run.domain, run.run_id, check, table, chunk, SHOWN),
+    ).fetchall()
+    return (rows[0][0] if rows else 0), [Difference(*row[1:]) for row in rows]
 
 
 # HMAC-SHA256 (RFC 2104) with a key of this process: equal values look alike within a task, and no value can be guessed.

@@ -202,23 +202,8 @@ class Collection:
             )
         if self.unkeyed not in ("id_time", "reconcile"):
             raise DeclarationError(place, f"unknown policy unkeyed={self.unkeyed!r}", "Use id_time or reconcile.")
-        names = {column.name: column for column in self.columns}
-        for key in self.unique:
-            for name in key:
-                if name not in names:
-                    raise DeclarationError(place, f"unique key on the unknown column {name!r}", "Name a declared column.")
-                if not names[name].required:
-                    raise DeclarationError(place, f"unique key on the optional column {name!r}", "Declare it required.")
-                if names[name].type in _UNBOUNDED:
-                    kind = names[name].type
-                    raise DeclarationError(
-                        place, f"unique key on the column {name!r} of type {kind}", "No index holds all its values: leave it out."
-                    )
-            texts = [name for name in key if names[name].type == "text"]
-            for name in texts:
-                longest = min(LONGEST_KEY // len(texts), names[name].longest or LONGEST_KEY)
-                names[name] = replace(names[name], longest=longest)
-        object.__setattr__(self, "columns", tuple(names[column.name] for column in self.columns))
+        self._check_unique(place)
+        object.__setattr__(self, "columns", self._bounded())
         for table in self.tables:
             seen: set[str] = set()
             for spec in table.stored:
@@ -227,6 +212,29 @@ class Collection:
                         f"table {table.name}", f"two columns are called {spec.name!r}", "Give one a name of its own."
                     )
                 seen.add(spec.name)
+
+    def _check_unique(self, place: str) -> None:
+        names = {column.name: column for column in self.columns}
+        for name in (name for key in self.unique for name in key):
+            if name not in names:
+                raise DeclarationError(place, f"unique key on the unknown column {name!r}", "Name a declared column.")
+            if not names[name].required:
+                raise DeclarationError(place, f"unique key on the optional column {name!r}", "Declare it required.")
+            if names[name].type in _UNBOUNDED:
+                kind = names[name].type
+                raise DeclarationError(
+                    place, f"unique key on the column {name!r} of type {kind}", "No index holds all its values: leave it out."
+                )
+
+    def _bounded(self) -> tuple[Column, ...]:
+        """The columns, with texts of unique keys so short that an index holds them."""
+        names = {column.name: column for column in self.columns}
+        for key in self.unique:
+            texts = [name for name in key if names[name].type == "text"]
+            for name in texts:
+                longest = min(LONGEST_KEY // len(texts), names[name].longest or LONGEST_KEY)
+                names[name] = replace(names[name], longest=longest)
+        return tuple(names[column.name] for column in self.columns)
 
     def _check_deletes(self, place: str) -> None:
         if self.deletes not in get_args(DeletePolicy):

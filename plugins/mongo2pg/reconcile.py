@@ -23,7 +23,7 @@ from mongo2pg.books import Check, Connection, RunKey, Verdict
 from mongo2pg.compare import Comparison, compare_documents, in_portions
 from mongo2pg.compare_tables import Sum, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
-from mongo2pg.differences import READ, SHOWN, Difference, describe
+from mongo2pg.differences import booked_differences, describe
 from mongo2pg.document_ids import MALFORMED, compact
 from mongo2pg.errors import PermanentError
 from mongo2pg.live import digest, read_chunk
@@ -192,7 +192,7 @@ class Reconciler:
         checks = []
         for table in self.collection.tables:
             root = table.child is None
-            count, first = _booked(self.conn, self.run, check, chunk, table.name)
+            count, first = booked_differences(self.conn, self.run, check, table.name, chunk)
             expected, actual = judged.sums[table.name]
             failed = count or (root and judged.unreadable)
             if root and judged.changing:
@@ -217,19 +217,6 @@ def _noted(documents: Iterable[bytes], digests: list[bytes]) -> Iterator[bytes]:
     for document in documents:
         digests.append(digest(document))
         yield document
-
-
-def _booked(conn: Connection, run: RunKey, check: str, chunk: int, table: str) -> tuple[int, list[Difference]]:
-    """How many differences of the table stand in the books, and the first ones."""
-    rows = conn.execute(
-        """
-        SELECT count(*) OVER (), table_name, id::text, column_name, kind, left(source, %s), left(target, %s)
-        FROM migration.differences
-        WHERE (domain, run_id, check_name, chunk, table_name) = (%s, %s, %s, %s, %s) ORDER BY id, column_name LIMIT %s
-        """,
-        (READ, READ, run.domain, run.run_id, check, chunk, table, SHOWN),
-    ).fetchall()
-    return (rows[0][0] if rows else 0), [Difference(*row[1:]) for row in rows]
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -261,7 +248,7 @@ def find_unexplained(database: Database[Any], conn: Connection, run: RunKey, dom
                 """,
                 (run.domain, run.run_id, ROWS, collection.table),
             )
-            _, first = _booked(conn, run, ROWS, -1, collection.table)
+            _, first = booked_differences(conn, run, ROWS, collection.table)
             detail = "; ".join(map(describe, first)) or None
             checks.append(_rows_check(collection, gone, {"without_document": gone, "rows": rows}, detail))
             books.write_checks(conn, run, checks[-1:])

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from mongo2pg import schema
 from mongo2pg.books import Check, Connection, RunKey
-from mongo2pg.differences import describe, first_differences
+from mongo2pg.differences import booked_differences, describe
 from mongo2pg.guards import ENFORCED, Guard, judge_tables, reading_tables, rows_to_check, state_of
 from mongo2pg.model import Collection, Column, Domain, Table
 from mongo2pg.queries import target
@@ -80,7 +80,7 @@ def _check_table(
                 if full and column.references in own:
                     faults.append(f"{in_vain} references of {column.name} were cleared although their row is there")
     passed = not faults and not orphans
-    named = [] if passed else first_differences(conn, run, "references", table.name)
+    named = [] if passed else booked_differences(conn, run, "references", table.name)[1]
     detail = "; ".join([*faults, *map(describe, named)]) or None
     return Check(
         "references", table.name, "passed" if passed else "failed", {"orphans": 0}, {"orphans": orphans, "columns": facts}, detail

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import sql
 
 from mongo2pg.books import Check, Connection, RunKey
-from mongo2pg.differences import describe, first_differences
+from mongo2pg.differences import booked_differences, describe
 from mongo2pg.guards import ENFORCED, Guard, judge_tables, reading_tables, rows_to_check, state_of
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.queries import target
@@ -44,7 +44,7 @@ def _check_table(conn: Connection, run: RunKey, table: Table, found: list[Guard]
         count = _find_duplicates(conn, run, table, key, whole=full or state != ENFORCED)
         duplicates += count
         facts[name] = {"duplicates": count, "constraint": state}
-    named = first_differences(conn, run, "uniqueness", table.name) if duplicates else []
+    named = booked_differences(conn, run, "uniqueness", table.name)[1] if duplicates else []
     detail = "; ".join([*faults, *map(describe, named)]) or None
     passed = not faults and not duplicates
     return Check(
