@@ -15,7 +15,7 @@ Where things are, in the order in which data goes through them:
     files         staging retention parquet staged_documents arrow
     load          load merge held
     delete        deletes
-    settle        settle settle_rounds settlement places
+    settle        settle settle_rounds shared_ids unique_slots settlement places
     row_counts    count source_count suspicion root_ids
     checksums     verify compare compare_tables expected sieve stored reject_causes differences reference
       live        live apart

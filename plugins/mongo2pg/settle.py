@@ -23,6 +23,7 @@ from mongo2pg.places import Outcome, Place, apart, lock_places
 from mongo2pg.planned import FULL, WINDOW, scope
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
+from mongo2pg.shared_ids import judge_shared_ids
 from mongo2pg.staging import RunStaging, read_json
 
 # 6,000 rows show how few or many values a key has, and where its ranges lie to a twentieth of the table; the default of 100 reads
@@ -44,7 +45,7 @@ def settle_domain(
         lock_places(conn, everyone)
         _check_loaded(conn, run, domain, staging)
         settler = Settler(conn, run, domain, staging, everyone)
-        settler.judge_shared_ids()
+        judge_shared_ids(settler, settler.holding)
         settler.open_held(settler.holding)
         settler.judge()
         settler.clear_dangling_options()

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-import uuid
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from psycopg import sql
 
-from mongo2pg import books, identity, schema
+from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.document_ids import compact
-from mongo2pg.errors import PermanentError
 from mongo2pg.held import held_images, hold, name_held
-from mongo2pg.lookup import read_id
 from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
-from mongo2pg.outline import count_elements
-from mongo2pg.places import Loser, Place, find_places
+from mongo2pg.places import Place, find_places
 from mongo2pg.planned import REJECTS, REPAIR, WINDOW, scope
-from mongo2pg.queries import comma, create_incoming, incoming, target
+from mongo2pg.queries import create_incoming, incoming, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, read_json
+from mongo2pg.unique_slots import slot_losers
 
 log = logging.getLogger(__name__)
 
@@ -56,81 +51,6 @@ class Settler(Settlement):
             count = books.resolve_rejects(self.conn, self.run, place.collection.name, replayed)
             if count:
                 log.info("%s: %s rejects resolved", place.collection.name, count)
-
-    # --- ids that two documents share ---
-
-    def judge_shared_ids(self) -> None:
-        """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded."""
-        for place in self.holding:
-            claims: dict[str, dict[str, bool]] = {}
-            for root_id, document, held in self.conn.execute(
-                sql.SQL(
-                    """
-                    SELECT root_id::text, document_id::text, true FROM migration.held
-                    WHERE plan_id = %(plan)s AND table_name = %(table)s
-                    UNION ALL
-                    SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
-                    WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
-                    """
-                ).format(target=target(place.collection.table)),
-                {"plan": self.run.plan_id, "table": place.collection.table},
-            ):
-                one = claims.setdefault(root_id, {})
-                # The version that is held replaces the one that is loaded.
-                one[compact(document)] = held or one.get(compact(document), False)
-            losers: list[Loser] = []
-            loaded: list[str] = []
-            for root_id, documents in claims.items():
-                winner = min(documents, key=_bson_order)
-                losers += (Loser(root_id, name, "_id", "duplicate_key") for name in documents if name != winner)
-                loaded += (root_id for name, held in documents.items() if name != winner and not held)
-            if losers:
-                self._lose_shared_ids(place, losers, loaded)
-
-    def _lose_shared_ids(self, place: Place, losers: list[Loser], loaded: list[str]) -> None:
-        """All at once, as each look into the files and each search of a table without a key costs what one of them does."""
-        names = [loser.document_id for loser in losers]
-        self.conn.execute(
-            """
-            DELETE FROM migration.held h USING unnest(%s::uuid[], %s::jsonb[]) AS l (root_id, document_id)
-            WHERE plan_id = %s AND collection = %s AND (h.root_id, h.document_id) = (l.root_id, l.document_id)
-            """,
-            ([loser.root_id for loser in losers], names, self.run.plan_id, place.collection.name),
-        )
-        if loaded:
-            self.take_back(place, loaded)
-            if place.bulk:  # nothing refers to them yet: the winners come in as new rows
-                self.delete_rows(place, loaded)
-        counts: Counter[str] = Counter()
-        for content in self._contents(place, losers):
-            counts.update({child.path: count_elements(content, child) for child in place.collection.children})
-        for path, count in counts.items():
-            rejected = self._rejected_elements(place, names, path)
-            place.outcome.move_elements(path, "of_parents_not_loaded", count - rejected)
-        self.lose(place, losers)
-
-    def _contents(self, place: Place, losers: list[Loser]) -> Iterator[bytes]:
-        staged = place.documents([loser.root_id for loser in losers])
-        for loser in losers:
-            found = staged.get(uuid.UUID(loser.root_id).bytes, [])
-            content = next((document.bson for document in found if document.document_id == loser.document_id), None)
-            if content is None:
-                raise PermanentError(
-                    f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run "
-                    "did not read, and another document claims its id; remove that row"
-                )
-            yield content
-
-    def _rejected_elements(self, place: Place, names: list[str], path: str) -> int:
-        row = self.conn.execute(
-            """
-            SELECT count(*) FROM migration.rejects
-            WHERE state = 'open' AND element AND (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
-              AND document_id = ANY(%s::jsonb[]) AND starts_with(path, %s)
-            """,
-            (*place.run, place.collection.name, names, f"{path}."),
-        ).fetchone()
-        return row[0] if row else 0
 
     # --- held documents, as rows again ---
 
@@ -193,7 +113,7 @@ class Settler(Settlement):
         root = place.collection.tables[0]
         for key in root.unique if place.bulk or place.held else ():
             path = ",".join(column.path for column in root.columns if column.name in key)
-            for side, ids in self._slot_losers(place, root, key):
+            for side, ids in slot_losers(self.conn, place, self.references, key):
                 lost += self.reject_documents(place, side, ids, path, "duplicate_key")
         return lost
 
@@ -208,72 +128,6 @@ class Settler(Settlement):
         )
         rows = self.conn.execute(sql.SQL("SELECT x.id::text FROM {} x WHERE x.{} IS NOT NULL AND {}").format(side, name, nowhere))
         return [row[0] for row in rows]
-
-    def _slot_losers(self, place: Place, root: Table, key: tuple[str, ...]) -> list[tuple[sql.Identifier, list[str]]]:
-        """The ids that give way, by where their rows stand. A held row stands for its own row in the target, too."""
-        parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(root.name), "target": target(root.name)}
-        everyone = sql.SQL("SELECT id, extra, false AS held, {columns} FROM {target}").format(**parts)
-        if place.held:
-            everyone = sql.SQL(
-                """
-                SELECT id, extra, true AS held, {columns} FROM {incoming}
-                UNION ALL
-                SELECT id, extra, false, {columns} FROM {target} t WHERE NOT EXISTS (SELECT FROM {incoming} i WHERE i.id = t.id)
-                """
-            ).format(**parts)
-        # Whatever is claimed twice in a first load, which no key has judged yet; later on, whatever a held row claims.
-        wanted = sql.SQL(
-            "SELECT {columns} FROM ({everyone}) AS a GROUP BY {columns} HAVING count(*) > 1"
-            if place.bulk
-            else "SELECT DISTINCT {columns} FROM {incoming}"
-        ).format(everyone=everyone, **parts)
-        rows = self.conn.execute(
-            sql.SQL(
-                """
-                SELECT slot, id::text, coalesce(extra -> '_id', migration.document_id(id, extra))::text, held FROM (
-                    SELECT id, extra, held, ROW({columns})::text AS slot, count(*) OVER (PARTITION BY {columns}) AS claims
-                    FROM ({everyone}) AS e JOIN ({wanted}) AS w USING ({columns})
-                ) AS claimed WHERE claims > 1
-                """
-            ).format(everyone=everyone, wanted=wanted, **parts)
-        ).fetchall()
-        read = place.documents([root_id for _, root_id, _, held in rows if not held])
-        gives_way = self._stale_and_free(place, [root_id for _, root_id, _, held in rows if not held])
-        slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
-        for slot, root_id, kept, held in rows:
-            # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's
-            # document claims something else, or nothing.
-            unread = not held and uuid.UUID(root_id).bytes not in read and root_id not in gives_way
-            slots.setdefault(slot, []).append(((not unread, root_id in gives_way, _bson_order(kept)), root_id, held))
-        losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
-        return [
-            (incoming(root.name), [root_id for root_id, held in losers if held]),
-            (target(root.name), [root_id for root_id, held in losers if not held]),
-        ]
-
-    def _stale_and_free(self, place: Place, ids: list[str]) -> set[str]:
-        """The stale rows among these, but those that a required reference of a document hangs on that this run did not read."""
-        stale = set(ids) & set(books.stale_ids(self.conn, place.run, place.collection.name)) if ids else set[str]()
-        return stale - self._bound(place, stale) if stale else stale
-
-    def _bound(self, place: Place, ids: set[str]) -> set[str]:
-        bound: set[str] = set()
-        for other, table, column in self.references:
-            if not column.required or column.references != place.collection.table or other is place:
-                continue
-            rows = self.conn.execute(
-                sql.SQL("SELECT {column}::text, {owner}::text FROM {table} WHERE {column} = ANY(%s::uuid[])").format(
-                    column=sql.Identifier(column.name), owner=sql.Identifier(table.parent_key or "id"), table=target(table.name)
-                ),
-                (list(ids),),
-            ).fetchall()
-            dependents = {root_id for _, root_id in rows}
-            read = other.documents(sorted(dependents))
-            fixed = {root_id for root_id in dependents if uuid.UUID(root_id).bytes not in read}
-            if dependents and not table.child:
-                fixed |= self._bound(other, dependents)
-            bound |= {root_id for root_id, dependent in rows if dependent in fixed}
-        return bound
 
     # --- putting rows in ---
 
@@ -350,7 +204,3 @@ class Settler(Settlement):
             )
             found |= {row[0] for row in rows}
         return sorted(found)
-
-
-def _bson_order(extended_json: str) -> tuple[Any, ...]:
-    return identity.bson_order(read_id(extended_json))

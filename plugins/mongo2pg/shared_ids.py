@@ -1,0 +1,95 @@
+"""Documents whose `_id`s reach one UUID: which of them has the row, and what becomes of the others."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from psycopg import sql
+
+from mongo2pg.books import Connection
+from mongo2pg.document_ids import compact
+from mongo2pg.errors import PermanentError
+from mongo2pg.outline import count_elements
+from mongo2pg.places import Loser, Place
+from mongo2pg.queries import target
+from mongo2pg.settlement import Settlement
+from mongo2pg.unique_slots import bson_order_of
+
+
+def judge_shared_ids(settlement: Settlement, holding: Sequence[Place]) -> None:
+    """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded."""
+    for place in holding:
+        claims: dict[str, dict[str, bool]] = {}
+        for root_id, document, held in settlement.conn.execute(
+            sql.SQL(
+                """
+                SELECT root_id::text, document_id::text, true FROM migration.held
+                WHERE plan_id = %(plan)s AND table_name = %(table)s
+                UNION ALL
+                SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
+                WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
+                """
+            ).format(target=target(place.collection.table)),
+            {"plan": settlement.run.plan_id, "table": place.collection.table},
+        ):
+            one = claims.setdefault(root_id, {})
+            # The version that is held replaces the one that is loaded.
+            one[compact(document)] = held or one.get(compact(document), False)
+        losers: list[Loser] = []
+        loaded: list[str] = []
+        for root_id, documents in claims.items():
+            winner = min(documents, key=bson_order_of)
+            losers += (Loser(root_id, name, "_id", "duplicate_key") for name in documents if name != winner)
+            loaded += (root_id for name, held in documents.items() if name != winner and not held)
+        if losers:
+            _lose(settlement, place, losers, loaded)
+
+
+def _lose(settlement: Settlement, place: Place, losers: list[Loser], loaded: list[str]) -> None:
+    """All at once, as each look into the files and each search of a table without a key costs what one of them does."""
+    names = [loser.document_id for loser in losers]
+    settlement.conn.execute(
+        """
+        DELETE FROM migration.held h USING unnest(%s::uuid[], %s::jsonb[]) AS l (root_id, document_id)
+        WHERE plan_id = %s AND collection = %s AND (h.root_id, h.document_id) = (l.root_id, l.document_id)
+        """,
+        ([loser.root_id for loser in losers], names, settlement.run.plan_id, place.collection.name),
+    )
+    if loaded:
+        settlement.take_back(place, loaded)
+        if place.bulk:  # nothing refers to them yet: the winners come in as new rows
+            settlement.delete_rows(place, loaded)
+    counts: Counter[str] = Counter()
+    for content in _contents(place, losers):
+        counts.update({child.path: count_elements(content, child) for child in place.collection.children})
+    for path, count in counts.items():
+        rejected = _rejected_elements(settlement.conn, place, names, path)
+        place.outcome.move_elements(path, "of_parents_not_loaded", count - rejected)
+    settlement.lose(place, losers)
+
+
+def _contents(place: Place, losers: list[Loser]) -> Iterator[bytes]:
+    staged = place.documents([loser.root_id for loser in losers])
+    for loser in losers:
+        found = staged.get(uuid.UUID(loser.root_id).bytes, [])
+        content = next((document.bson for document in found if document.document_id == loser.document_id), None)
+        if content is None:
+            raise PermanentError(
+                f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run "
+                "did not read, and another document claims its id; remove that row"
+            )
+        yield content
+
+
+def _rejected_elements(conn: Connection, place: Place, names: list[str], path: str) -> int:
+    row = conn.execute(
+        """
+        SELECT count(*) FROM migration.rejects
+        WHERE state = 'open' AND element AND (domain, run_id, plan_id, collection) = (%s, %s, %s, %s)
+          AND document_id = ANY(%s::jsonb[]) AND starts_with(path, %s)
+        """,
+        (*place.run, place.collection.name, names, f"{path}."),
+    ).fetchone()
+    return row[0] if row else 0

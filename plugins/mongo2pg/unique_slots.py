@@ -1,0 +1,96 @@
+"""Unique keys that several rows of a collection claim: which of them gives way."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from psycopg import sql
+
+from mongo2pg import books, identity
+from mongo2pg.books import Connection
+from mongo2pg.lookup import read_id
+from mongo2pg.model import Column, Table
+from mongo2pg.places import Place
+from mongo2pg.queries import comma, incoming, target
+
+# The references that can be judged.
+References: TypeAlias = Sequence[tuple[Place, Table, Column]]
+
+
+def slot_losers(
+    conn: Connection, place: Place, references: References, key: tuple[str, ...]
+) -> list[tuple[sql.Identifier, list[str]]]:
+    """The ids that give way, by where their rows stand. A held row stands for its own row in the target, too."""
+    root = place.collection.tables[0]
+    parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(root.name), "target": target(root.name)}
+    everyone = sql.SQL("SELECT id, extra, false AS held, {columns} FROM {target}").format(**parts)
+    if place.held:
+        everyone = sql.SQL(
+            """
+            SELECT id, extra, true AS held, {columns} FROM {incoming}
+            UNION ALL
+            SELECT id, extra, false, {columns} FROM {target} t WHERE NOT EXISTS (SELECT FROM {incoming} i WHERE i.id = t.id)
+            """
+        ).format(**parts)
+    # Whatever is claimed twice in a first load, which no key has judged yet; later on, whatever a held row claims.
+    wanted = sql.SQL(
+        "SELECT {columns} FROM ({everyone}) AS a GROUP BY {columns} HAVING count(*) > 1"
+        if place.bulk
+        else "SELECT DISTINCT {columns} FROM {incoming}"
+    ).format(everyone=everyone, **parts)
+    rows = conn.execute(
+        sql.SQL(
+            """
+            SELECT slot, id::text, coalesce(extra -> '_id', migration.document_id(id, extra))::text, held FROM (
+                SELECT id, extra, held, ROW({columns})::text AS slot, count(*) OVER (PARTITION BY {columns}) AS claims
+                FROM ({everyone}) AS e JOIN ({wanted}) AS w USING ({columns})
+            ) AS claimed WHERE claims > 1
+            """
+        ).format(everyone=everyone, wanted=wanted, **parts)
+    ).fetchall()
+    read = place.documents([root_id for _, root_id, _, held in rows if not held])
+    gives_way = _stale_and_free(conn, place, references, [root_id for _, root_id, _, held in rows if not held])
+    slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
+    for slot, root_id, kept, held in rows:
+        # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's
+        # document claims something else, or nothing.
+        unread = not held and uuid.UUID(root_id).bytes not in read and root_id not in gives_way
+        slots.setdefault(slot, []).append(((not unread, root_id in gives_way, bson_order_of(kept)), root_id, held))
+    losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
+    return [
+        (incoming(root.name), [root_id for root_id, held in losers if held]),
+        (target(root.name), [root_id for root_id, held in losers if not held]),
+    ]
+
+
+def _stale_and_free(conn: Connection, place: Place, references: References, ids: list[str]) -> set[str]:
+    """The stale rows among these, but those that a required reference of a document hangs on that this run did not read."""
+    stale = set(ids) & set(books.stale_ids(conn, place.run, place.collection.name)) if ids else set[str]()
+    return stale - _bound(conn, place, references, stale) if stale else stale
+
+
+def _bound(conn: Connection, place: Place, references: References, ids: set[str]) -> set[str]:
+    bound: set[str] = set()
+    for other, table, column in references:
+        if not column.required or column.references != place.collection.table or other is place:
+            continue
+        rows = conn.execute(
+            sql.SQL("SELECT {column}::text, {owner}::text FROM {table} WHERE {column} = ANY(%s::uuid[])").format(
+                column=sql.Identifier(column.name), owner=sql.Identifier(table.parent_key or "id"), table=target(table.name)
+            ),
+            (list(ids),),
+        ).fetchall()
+        dependents = {root_id for _, root_id in rows}
+        read = other.documents(sorted(dependents))
+        fixed = {root_id for root_id in dependents if uuid.UUID(root_id).bytes not in read}
+        if dependents and not table.child:
+            fixed |= _bound(conn, other, references, dependents)
+        bound |= {root_id for root_id, dependent in rows if dependent in fixed}
+    return bound
+
+
+def bson_order_of(extended_json: str) -> tuple[Any, ...]:
+    """Where the `_id` behind its Extended JSON comes in the order of BSON values."""
+    return identity.bson_order(read_id(extended_json))
