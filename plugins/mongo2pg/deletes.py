@@ -21,7 +21,7 @@ from pymongo.database import Database
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.errors import DeleteError, PermanentError
-from mongo2pg.identity import objectid_from_uuid
+from mongo2pg.identity import id_from_value, objectid_from_uuid
 from mongo2pg.model import Collection, Domain
 from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
 from mongo2pg.plan import write_pointer
@@ -111,8 +111,7 @@ def take_out(
         deleter.write_rejects()
         deleter.record([place for place in deleter.places.values() if place.outcome != Outcome()], started)
         told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
-        for place in told:
-            _record(conn, run, place, read_time, started)
+        deleter.record_deletions(told, read_time, started)
         books.write_checks(conn, run, [_check(conn, run, place, shares, ratio) for place in deleter.places.values() if place.own])
     return {place.collection.name: place.deletion for place in told}
 
@@ -192,7 +191,10 @@ def _next(oid: ObjectId) -> ObjectId | bool:
 
 
 def absent(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> list[str]:
-    """Those of these rows whose document the source, asked for it by its exact `_id`, does not have."""
+    """Those of these rows whose document the source, asked for it by its exact `_id`, does not have.
+
+    A document explains the row under its own id, and no other one that names it.
+    """
     rows = conn.execute(
         sql.SQL(
             """
@@ -203,7 +205,8 @@ def absent(database: Database[Any], conn: Connection, collection: Collection, id
     ).fetchall()
     kept = {document_id: text for _, document_id, text in rows if text is not None}
     there = lookup.find_ids(database, collection.name, [document_id for _, document_id, _ in rows], kept)
-    return [root_id for root_id, document_id, _ in rows if not there[document_id]]
+    explained = {document_id: {str(id_from_value(value)) for value in values} for document_id, values in there.items()}
+    return [root_id for root_id, document_id, _ in rows if root_id not in explained[document_id]]
 
 
 def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ratio: float) -> None:
@@ -277,18 +280,6 @@ def _close_books(database: Database[Any], conn: Connection, run: RunKey, collect
     gone = [text for text, found in lookup.find_ids(database, collection.name, readable).items() if not found]
     books.resolve_rejects(conn, run, collection.name, gone)
     books.supersede_held(conn, run, collection.name, gone)
-
-
-def _record(conn: Connection, run: RunKey, place: Place, read_time: str, started: float) -> None:
-    facts = {
-        "read_time": read_time,
-        "read": place.deletion.read,
-        "rejected": dict(place.deletion.rejected),
-        "arrays": {path: dict(counts) for path, counts in place.deletion.arrays.items()},
-        "deleted_ids": place.deletion.deleted_ids,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    books.record_pass(conn, run._replace(domain=place.run.domain), place.collection.name, "delete", None, facts)
 
 
 def _check(conn: Connection, run: RunKey, place: Place, shares: dict[str, tuple[int, int]], ratio: float) -> Check:

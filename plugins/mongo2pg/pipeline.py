@@ -187,8 +187,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             if param("mode") == DELETES:
                 raise AirflowSkipException("nothing was moved, so that there is nothing to settle")
             here = _here(domain)
-            with target() as conn:
-                for name, outcome in settle_domain(conn, here.current(), here.moved(), here.staging, neighbours).items():
+            with _source_if_read() as database, target() as conn:
+                place = (here.current(), here.moved(), here.staging, neighbours)
+                for name, outcome in settle_domain(database, conn, *place).items():
                     audit_task(
                         log,
                         "settle",

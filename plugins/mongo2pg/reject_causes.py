@@ -224,18 +224,18 @@ def _path_of(child: Child | None, column: Column) -> sql.Composable:
 
 
 def _confirm_duplicates(conn: Connection, collection: Collection, *, partial: bool) -> None:
-    root = collection.tables[0]
     confirmed = [
         number
-        for number, loser, holder, read in _claims(conn, root)
+        for number, loser, holder, read in _claims(conn, collection)
         if _sorted(holder) < _sorted(loser) or (partial and not read and holder != loser)
     ]
     conn.execute("UPDATE pg_temp.mongo2pg_settled SET confirmed = true WHERE document = ANY(%s)", (confirmed,))
 
 
-def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str, bool]]:
-    """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id, whether that one is among the
-    documents at hand) of each reject as duplicate."""
+def _claims(conn: Connection, collection: Collection) -> Iterator[tuple[int, str, str, bool]]:
+    """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id, whether that row is what one of
+    the documents at hand becomes) of each reject as duplicate."""
+    root = collection.tables[0]
     # Whose row an id is, two names tell; which of two documents is smaller, what their rows keep of their `_id`s.
     names = sql.SQL("s.document_id::text, migration.document_id(t.id, t.extra)::text")
     kept = sql.SQL(
@@ -252,11 +252,19 @@ def _claims(conn: Connection, root: Table) -> Iterator[tuple[int, str, str, bool
             yield from cursor.stream(
                 sql.SQL(
                     """
-                    SELECT s.document, {ids}, EXISTS (SELECT FROM {expected} y WHERE y.id = t.id)
+                    SELECT s.document, {ids}, EXISTS (SELECT FROM {expected} y WHERE y.id = t.id) AND NOT EXISTS (
+                        SELECT FROM migration.stale o WHERE (o.root_id, o.collection) = (t.id, {collection}))
                     FROM pg_temp.mongo2pg_settled s JOIN {expected} x ON x.{document} = s.document JOIN {target} t ON {same}
                     WHERE s.reason = 'duplicate_key' AND NOT s.element AND s.path = %s
                     """
-                ).format(expected=incoming(root.name), document=DOCUMENT, target=target(root.name), same=same, ids=ids),
+                ).format(
+                    expected=incoming(root.name),
+                    document=DOCUMENT,
+                    target=target(root.name),
+                    same=same,
+                    ids=ids,
+                    collection=collection.name,
+                ),
                 (path,),
             )
 

@@ -20,6 +20,7 @@ from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.claim import claim
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import create_gone, take_out, too_many
+from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError, RepairError
 from mongo2pg.extract import extract_chunk
 from mongo2pg.held import held_images
@@ -106,13 +107,16 @@ def _repair(
         staged = staging.collection(run.plan_id, collection.name)
         _move(database, conn, run, collection, staged)
         if not read_json(staged.plan)["with_holders"]:
-            _move(database, conn, run, collection, staged, _add(database, staged, _holders(conn, run, collection)))
+            # One that differs itself has been read: a document comes once in a plan.
+            read = set(map(compact, found[collection.name].differing))
+            holders = {name: kept for name, kept in _holders(conn, run, collection).items() if compact(name) not in read}
+            _move(database, conn, run, collection, staged, _add(database, staged, holders))
     create_gone(conn)
     for name, each in found.items():
         conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (name, each.gone))
     shares = {name: (len(each.gone), each.documents) for name, each in found.items() if each.gone}
     take_out(database, conn, run, domain, staging, everyone, shares, ratio)
-    settle_domain(conn, run, domain, staging, everyone)
+    settle_domain(database, conn, run, domain, staging, everyone)
 
 
 def _move(

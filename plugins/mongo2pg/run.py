@@ -182,7 +182,8 @@ class Run:
         repair_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, ratio)
 
     def settle(self) -> None:
-        settle_domain(self.conn, self.key, self.domain, self.staging, self.neighbours)
+        source = None if self.replaying else self.database
+        settle_domain(source, self.conn, self.key, self.domain, self.staging, self.neighbours)
 
     def move(self, chunk_bytes: int = CHUNK_BYTES, window: Window | None = None) -> None:
         """From documents to rows with all their keys and constraints: all documents, or those of a window."""

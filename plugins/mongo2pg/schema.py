@@ -46,6 +46,7 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
         if name in present or waits or (referenced and referenced[1] not in complete):
             continue
         conn.execute(statement)
+        present.add(name)  # a domain may be among these twice, in parts
         built.append(name)
         if "PRIMARY KEY" in statement:
             complete.add(table)

@@ -12,18 +12,21 @@ import itertools
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from psycopg import sql
+from pymongo.database import Database
 
 from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.model import Domain, Table
-from mongo2pg.places import Outcome, Place, apart, lock_places
+from mongo2pg.places import Deletion, Outcome, Place, apart, lock_places
 from mongo2pg.planned import FULL, WINDOW, scope
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
 from mongo2pg.shared_ids import judge_shared_ids
+from mongo2pg.source import server_time
 from mongo2pg.staging import RunStaging, read_json
 
 # 6,000 rows show how few or many values a key has, and where its ranges lie to a twentieth of the table; the default of 100 reads
@@ -32,19 +35,25 @@ STATISTICS = 20
 
 
 def settle_domain(
-    conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, neighbours: Sequence[Domain] = ()
+    database: Database[Any] | None,
+    conn: Connection,
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    neighbours: Sequence[Domain] = (),
 ) -> dict[str, Outcome]:
     """Settles every collection of the domain and returns, per collection, what changed; harmless when it runs again.
 
     `neighbours` are the other domains of the target. Where their rows refer to rows of this domain, they are judged too
-    as soon as both sides are complete, and the foreign keys between them are built.
+    as soon as both sides are complete, and the foreign keys between them are built. A row that must go although this run did not
+    read its document is rejected with the document as the `database` has it now; a replay, which has none, raises PermanentError.
     """
     started = time.monotonic()
     everyone = [domain, *apart(domain, neighbours)]
     with conn.transaction():
         lock_places(conn, everyone)
         _check_loaded(conn, run, domain, staging)
-        settler = Settler(conn, run, domain, staging, everyone)
+        settler = Settler(conn, run, domain, staging, everyone, database)
         judge_shared_ids(settler, settler.holding)
         settler.open_held(settler.holding)
         settler.judge()
@@ -55,11 +64,17 @@ def settle_domain(
         schema.build_post_data(conn, [each for each in everyone if each is domain or settler.knows(each)], loaded)
         settler.resolve_rejects()
         settler.record([place for place in settler.places.values() if place.own or place.outcome != Outcome()], started)
+        if database is not None and (told := [place for place in settler.places.values() if place.deletion != Deletion()]):
+            settler.record_deletions(told, server_time(database), started)
         books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
         for place in settler.own:
             _move_watermark(conn, run, place)
     _analyze(conn, [table for place in settler.own if place.bulk for table in place.collection.tables])
-    return {place.collection.name: place.outcome for place in settler.places.values() if place.own or place.losers}
+    return {
+        place.collection.name: place.outcome
+        for place in settler.places.values()
+        if place.own or place.losers or place.deletion != Deletion()
+    }
 
 
 def _analyze(conn: Connection, tables: Sequence[Table]) -> None:

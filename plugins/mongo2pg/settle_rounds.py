@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from psycopg import sql
+from pymongo.database import Database
 
 from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
@@ -26,9 +28,17 @@ log = logging.getLogger(__name__)
 class Settler(Settlement):
     """One settling of one domain; the public methods are its steps, in the order in which `settle_domain` calls them."""
 
-    def __init__(self, conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        run: RunKey,
+        domain: Domain,
+        staging: RunStaging,
+        everyone: Sequence[Domain],
+        database: Database[Any] | None,
+    ) -> None:
         self.domain, self.staging = domain, staging
-        super().__init__(conn, run, find_places(conn, run, domain, staging, everyone))
+        super().__init__(conn, run, find_places(conn, run, domain, staging, everyone), database)
         self.own = [place for place in self.places.values() if place.own]
         self.holding = [place for place in self.own if place.held]
         self.references = self._references()
@@ -78,7 +88,10 @@ class Settler(Settlement):
     # --- judgement ---
 
     def judge(self) -> None:
-        """Rounds over all collections until one rejects nothing: whoever goes may orphan others or free a slot."""
+        """Rounds over all collections until one rejects nothing: whoever goes may orphan others or free a slot.
+
+        A collection after the other, each to its end: nobody shall lose a slot to a document that is an orphan by then.
+        """
         while sum(self._judge_place(place) for place in self.places.values()):
             pass
         for place, table, column in self.references:
@@ -105,6 +118,12 @@ class Settler(Settlement):
         ]
 
     def _judge_place(self, place: Place) -> int:
+        lost = 0
+        while some := self._judge_once(place):
+            lost += some
+        return lost
+
+    def _judge_once(self, place: Place) -> int:
         lost = 0
         for judged, table, column in self.references:
             if judged is place and column.required and not table.child:

@@ -27,8 +27,8 @@ from mongo2pg.queries import incoming, target
 class Settlement:
     """The places under settlement and what can be done to their rows; one transaction, which the caller holds.
 
-    With a `database` a document that a place's run did not read is read now, before its row goes. `leaving` names rows,
-    by table, that go in the same transaction: nobody clears a reference of theirs.
+    With a `database`, which only a replay lacks, a document that a place's run did not read, or perhaps not last, is read now,
+    before its row goes. `leaving` names rows, by table, that go in the same transaction: nobody clears a reference of theirs.
     """
 
     def __init__(self, conn: Connection, run: RunKey, places: Iterable[Place], database: Database[Any] | None = None) -> None:
@@ -150,6 +150,8 @@ class Settlement:
             document = next((each for each in found if each.document_id == loser.document_id), None)
             (read if document else unread).append(replace(loser, document=document))
         if self.database is None or place.own:
+            if not place.own and (late := self._read_since(place, read)):
+                raise self._unread(place, late)
             self.lose(place, read)
             counted = [loser.root_id for loser in read]
         else:  # a later run may have read a newer version than the last full one
@@ -159,6 +161,12 @@ class Settlement:
         if unread and self.database is not None:
             gone += self._reject_as_they_are_now(self.database, place, unread)[1]
         return counted, gone
+
+    def _read_since(self, place: Place, losers: list[Loser]) -> Loser | None:
+        """One of these documents of which a run after the place's one may have read a newer version."""
+        chunks = {loser.document.chunk: loser for loser in losers if loser.document}
+        late = (loser for chunk, loser in chunks.items() if books.loads_after(self.conn, place.run, place.collection.name, chunk))
+        return next(late, None)
 
     def _reject_as_they_are_now(self, database: Database[Any], place: Place, losers: list[Loser]) -> tuple[list[str], list[str]]:
         """Rejects documents as the source has them at this moment; returns the root ids of those there and of those gone."""
@@ -304,6 +312,20 @@ class Settlement:
             f"{place.collection.name}: the document {loser.document_id} must be rejected ({loser.reason} at {loser.path}), "
             f"but run {place.run.run_id} did not read it: run {place.run.domain} again in full"
         )
+
+    def record_deletions(self, places: Iterable[Place], read_time: str, started: float) -> None:
+        """A pass for each of these collections, with what went at that time of the source and what was read for it."""
+        for place in places:
+            facts = {
+                "read_time": read_time,
+                "read": place.deletion.read,
+                "rejected": dict(place.deletion.rejected),
+                "arrays": {path: dict(counts) for path, counts in place.deletion.arrays.items()},
+                "deleted_ids": place.deletion.deleted_ids,
+                "seconds": round(time.monotonic() - started, 3),
+            }
+            run = self.run._replace(domain=place.run.domain)
+            books.record_pass(self.conn, run, place.collection.name, "delete", None, facts)
 
     def record(self, places: Iterable[Place], started: float) -> None:
         """A pass for each of these collections, with the signed changes of what the chunks of their run counted."""

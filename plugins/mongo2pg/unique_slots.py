@@ -51,12 +51,14 @@ def slot_losers(
         ).format(everyone=everyone, wanted=wanted, **parts)
     ).fetchall()
     read = place.documents([root_id for _, root_id, _, held in rows if not held])
-    gives_way = _stale_and_free(conn, place, references, [root_id for _, root_id, _, held in rows if not held])
+    loaded = [root_id for _, root_id, _, held in rows if not held]
+    stale = set(loaded) & set(books.stale_ids(conn, place.run, place.collection.name)) if loaded else set[str]()
+    gives_way = stale - _bound(conn, place, references, stale) if stale else stale
     slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
     for slot, root_id, kept, held in rows:
-        # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's
-        # document claims something else, or nothing.
-        unread = not held and uuid.UUID(root_id).bytes not in read and root_id not in gives_way
+        # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's document
+        # claims something else, or nothing: the row gives way, unless something hangs on it that this run did not read.
+        unread = not held and root_id not in gives_way and (root_id in stale or uuid.UUID(root_id).bytes not in read)
         slots.setdefault(slot, []).append(((not unread, root_id in gives_way, bson_order_of(kept)), root_id, held))
     losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
     return [
@@ -65,13 +67,8 @@ def slot_losers(
     ]
 
 
-def _stale_and_free(conn: Connection, place: Place, references: References, ids: list[str]) -> set[str]:
-    """The stale rows among these, but those that a required reference of a document hangs on that this run did not read."""
-    stale = set(ids) & set(books.stale_ids(conn, place.run, place.collection.name)) if ids else set[str]()
-    return stale - _bound(conn, place, references, stale) if stale else stale
-
-
 def _bound(conn: Connection, place: Place, references: References, ids: set[str]) -> set[str]:
+    """Those of these rows that a required reference of a document hangs on that this run did not read."""
     bound: set[str] = set()
     for other, table, column in references:
         if not column.required or column.references != place.collection.table or other is place:

@@ -107,15 +107,22 @@ def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_i
 def resolve_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Sequence[str] | None = None) -> int:
     """Closes open rejects that this run and plan did not confirm, of these documents or of all; returns how many.
 
-    After a full run they belong to documents that are gone; after a replay of these documents, to what fits now.
+    After a full run they belong to documents that are gone, but for those that were opened since its first chunk was loaded: by
+    later readings. After a replay of these documents they belong to what fits now.
     """
     return conn.execute(
         """
-        UPDATE migration.rejects SET state = 'resolved', closed_at = now()
-        WHERE state = 'open' AND domain = %s AND collection = %s AND (run_id, plan_id) <> (%s, %s)
-          AND (%s::jsonb[] IS NULL OR document_id = ANY(%s::jsonb[]))
+        UPDATE migration.rejects r SET state = 'resolved', closed_at = now()
+        WHERE state = 'open' AND domain = %(domain)s AND collection = %(collection)s
+          AND (run_id, plan_id) <> (%(run_id)s, %(plan_id)s)
+          AND CASE WHEN %(ids)s::jsonb[] IS NULL
+              THEN rejected_at < (
+                  SELECT min(committed_at) FROM migration.passes p
+                  WHERE (p.domain, p.run_id, p.plan_id, p.collection, p.stage)
+                      = (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, 'load'))
+              ELSE document_id = ANY(%(ids)s::jsonb[]) END
         """,
-        (run.domain, collection, run.run_id, run.plan_id, *[None if document_ids is None else list(document_ids)] * 2),
+        {**run._asdict(), "collection": collection, "ids": None if document_ids is None else list(document_ids)},
     ).rowcount
 
 

@@ -1,0 +1,278 @@
+"""What comes after a first load, domain beside domain and run beside run: no later reading is undone, and nobody gets stuck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg.types.json import Jsonb
+from pymongo.database import Database
+
+from deepiri.registry import DOMAINS
+from mongo2pg.across import settle_across
+from mongo2pg.errors import PermanentError
+from mongo2pg.run import Run
+from mongo2pg.window import Window
+from tests.documents import NOON, oid, skill_tree, user, uuid_of
+
+HOUR = timedelta(hours=1)
+BY_NAME = {domain.name: domain for domain in DOMAINS}
+
+
+@dataclass
+class Platform:
+    """All domains between a source and a target, each run with the others as its neighbours."""
+
+    database: Database[dict[str, Any]]
+    conn: Any
+    staging: Path
+    runs: int = 0
+
+    def run(self, domain: str, *collections: str) -> Run:
+        self.runs += 1
+        asked = BY_NAME[domain].only(collections) if collections else BY_NAME[domain]
+        return Run(self.database, self.conn, asked, self.staging, f"run {self.runs}", DOMAINS)
+
+    def full(self, domain: str, *collections: str) -> dict[str, Any]:
+        run = self.run(domain, *collections)
+        run.move()
+        return self.passed(run)
+
+    def window(self, domain: str) -> dict[str, Any]:
+        """What was changed within this hour."""
+        run, now = self.run(domain), datetime.now(UTC)
+        run.move(window=Window(now - HOUR, now + HOUR))
+        return self.passed(run)
+
+    def replay(self, domain: str) -> dict[str, Any]:
+        run = self.run(domain)
+        run.replay()
+        return self.passed(run)
+
+    def reconcile(self, domain: str, *, repair: bool = False) -> dict[str, Any]:
+        return self.run(domain).reconcile(repair=repair, max_repair_ratio=1.0)
+
+    def passed(self, run: Run) -> dict[str, Any]:
+        """Its collections' counts; every check must have passed."""
+        report = run.verify()
+        assert report["failures"] == []
+        return {each["collection"]: each for each in report["collections"]}
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self.conn.transaction():
+            self.conn.execute("SET LOCAL search_path = public, pg_catalog")
+            return list(self.conn.execute(query.encode()).fetchall())
+
+    def rejects(self) -> set[tuple[str, str, str]]:
+        """(collection, `_id`, reason) of the open ones."""
+        return set(
+            self.rows("SELECT collection, document_id ->> '$oid', reason FROM migration.rejects WHERE state = 'open'")  # type: ignore[arg-type]
+        )
+
+
+@pytest.fixture
+def platform(mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Path) -> Iterator[Platform]:
+    for domain in DOMAINS:
+        for collection in domain.collections:
+            mongo_database.create_collection(collection.name)
+    with target.connect() as conn:
+        yield Platform(mongo_database, conn, tmp_path / "staging")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def task(number: int, user_id: Any, **fields: Any) -> dict[str, Any]:
+    base = {"_id": oid(number), "userId": user_id, "title": "old", "status": "pending", "createdAt": NOON, "updatedAt": NOON}
+    return {**base, **fields}
+
+
+def user_four_gives_way(platform: Platform) -> None:
+    """User 4 loses its new e-mail to user 1, and its row, stale then, is in the way of user 2, who claims the old one."""
+    platform.database.users.update_one({"_id": oid(4)}, {"$set": {"email": "new@x", "updatedAt": now()}})
+    platform.database.users.insert_many([user(1, email="new@x", updatedAt=now()), user(2, email="old@x", updatedAt=now())])
+
+
+# ------------------------------------------------------------------------------------------------ a neighbour's documents
+
+
+def test_a_neighbours_document_is_rejected_as_it_is_now_and_not_as_its_last_full_run_read_it(platform: Platform) -> None:
+    platform.database.users.insert_one(user(4, email="old@x"))
+    platform.full("auth")
+    platform.database.tasks.insert_one(task(31, oid(4)))
+    platform.full("task_orchestrator")
+    platform.database.tasks.update_one({"_id": oid(31)}, {"$set": {"title": "new", "updatedAt": now()}})
+    platform.window("task_orchestrator")
+    user_four_gives_way(platform)
+    platform.full("auth")
+    assert platform.rejects() == {("tasks", str(oid(31)), "orphan"), ("users", str(oid(4)), "duplicate_key")}
+    platform.database.users.update_one({"_id": oid(4)}, {"$set": {"email": "own@x", "updatedAt": now()}})
+    platform.window("auth")
+    platform.replay("task_orchestrator")
+    assert platform.rows("SELECT title FROM tasks") == [("new",)]
+    assert platform.reconcile("task_orchestrator")["passed"]
+
+
+def test_a_first_load_rejects_what_only_a_window_of_a_neighbour_read(platform: Platform) -> None:
+    platform.full("challenge")
+    stray = {"_id": oid(31), "userId": oid(4), "title": "t", "participants": [], "createdAt": NOON, "updatedAt": now()}
+    platform.database.challenges.insert_one(stray)
+    platform.window("challenge")
+    assert platform.rows("SELECT count(*) FROM challenges") == [(1,)]
+    platform.full("auth")
+    assert platform.rejects() == {("challenges", str(oid(31)), "orphan")}
+    assert platform.rows("SELECT count(*) FROM challenges") == [(0,)]
+    assert platform.full("auth")["users"]["read"] == 0
+    platform.database.users.insert_one(user(4, updatedAt=now()))
+    platform.window("auth")
+    platform.replay("challenge")
+    assert platform.rejects() == set()
+    assert platform.reconcile("challenge")["passed"]
+
+
+def test_a_neighbours_document_that_has_gone_meanwhile_takes_its_row_along(platform: Platform) -> None:
+    platform.database.challenges.insert_one(
+        {"_id": oid(31), "userId": oid(4), "title": "t", "participants": [], "createdAt": NOON, "updatedAt": NOON}
+    )
+    platform.full("challenge")
+    platform.database.challenges.delete_many({})
+    platform.full("auth")
+    assert platform.rejects() == set()
+    assert platform.rows("SELECT count(*) FROM challenges") == [(0,)]
+    taken = "SELECT domain, cardinality(deleted_ids) FROM migration.passes WHERE stage = 'delete' AND collection = 'challenges'"
+    assert platform.rows(taken) == [("challenge", 1)]
+
+
+def test_a_replay_that_would_set_a_neighbours_document_back_says_so_and_changes_nothing(platform: Platform) -> None:
+    platform.database.users.insert_one(user(4, email="old@x"))
+    platform.database.skilltrees.insert_one(skill_tree(11, oid(4)))
+    platform.full("auth")
+    platform.database.tasks.insert_one(task(31, oid(4)))
+    platform.full("task_orchestrator")
+    platform.database.tasks.update_one({"_id": oid(31)}, {"$set": {"title": "new", "updatedAt": now()}})
+    platform.window("task_orchestrator")
+    user_four_gives_way(platform)
+    platform.window("auth")  # the skill tree, which it does not read, hangs on the row of user 4
+    platform.database.skilltrees.delete_many({})
+    platform.run("auth").delete_alone(1.0)
+    before = platform.rejects()
+    with pytest.raises(PermanentError, match=r"tasks: .* must be rejected .* run task_orchestrator again in full"):
+        platform.replay("auth")
+    assert platform.rejects() == before
+    platform.full("task_orchestrator")
+    platform.replay("auth")
+    assert platform.rejects() == {("tasks", str(oid(31)), "orphan"), ("users", str(oid(4)), "duplicate_key")}
+
+
+# ------------------------------------------------------------------------------------------------ run beside run
+
+
+def test_a_full_run_that_settles_late_leaves_the_rejects_of_later_readings_open(platform: Platform) -> None:
+    users = platform.database.users
+    users.insert_many([user(1), user(2)])
+    platform.full("auth")
+    late = platform.run("auth")
+    late.prepare()
+    late.plan()
+    for stage in ("extract", "normalise", "load"):
+        getattr(late, stage)()
+    users.update_one({"_id": oid(2)}, {"$unset": {"email": ""}, "$set": {"updatedAt": now()}})
+    users.insert_one(user(3, email=5, updatedAt=now()))
+    platform.window("auth")
+    opened = {("users", str(oid(2)), "required"), ("users", str(oid(3)), "type_mismatch")}
+    assert platform.rejects() == opened
+    late.delete()
+    late.settle()
+    platform.passed(late)
+    assert platform.rejects() == opened
+    assert platform.rows("SELECT root_id::text FROM migration.stale") == [(uuid_of(2),)]
+    # A full run that begins now has the last word.
+    users.delete_one({"_id": oid(3)})
+    platform.full("auth")
+    assert platform.rejects() == {("users", str(oid(2)), "required")}
+
+
+def test_judging_the_last_full_run_again_leaves_the_rejects_of_later_windows_open(platform: Platform) -> None:
+    platform.database.users.insert_one(user(1))
+    platform.full("auth")
+    platform.database.users.insert_one(user(3, email=5, updatedAt=now()))
+    platform.window("auth")
+    platform.conn.execute("ALTER TABLE public.skill_trees DROP CONSTRAINT skill_trees_user_id_fkey")
+    settle_across(platform.database, platform.conn, DOMAINS, platform.staging)
+    assert platform.rejects() == {("users", str(oid(3)), "type_mismatch")}
+
+
+# ------------------------------------------------------------------------------------------------ rows that become stale
+
+
+def test_a_row_that_became_stale_in_this_window_keeps_what_hangs_on_it_until_a_full_run(platform: Platform) -> None:
+    platform.database.users.insert_one(user(4, email="old@x"))
+    platform.database.skilltrees.insert_one(skill_tree(11, oid(4)))
+    platform.full("auth")
+    user_four_gives_way(platform)
+    for _ in range(2):
+        assert platform.window("auth")["users"]["rejected"] == {"duplicate_key": 2}
+    assert platform.full("auth")["users"]["rejected"] == {"duplicate_key": 1}
+    assert platform.rejects() == {("skilltrees", str(oid(11)), "orphan"), ("users", str(oid(4)), "duplicate_key")}
+
+
+def test_nobody_loses_a_slot_to_a_document_that_is_an_orphan_by_then(platform: Platform) -> None:
+    platform.database.users.insert_one(user(4, email="old@x"))
+    platform.database.skilltrees.insert_many([skill_tree(11, oid(4)), skill_tree(12, oid(4))])
+    platform.full("auth")
+    user_four_gives_way(platform)
+    for _ in range(2):
+        assert platform.full("auth")["skilltrees"]["rejected"] == {"orphan": 2}
+
+
+# ------------------------------------------------------------------------------------------------ parts of a domain
+
+
+def test_the_last_collection_of_a_domain_can_be_loaded_by_itself(platform: Platform) -> None:
+    platform.database.users.insert_one(user(1))
+    platform.database.skilltrees.insert_one(skill_tree(11, oid(1)))
+    platform.full("auth", "skilltrees", "socialconnections", "progresspoints")
+    platform.full("auth", "users")
+    assert platform.rows("SELECT count(*) FROM skill_trees") == [(1,)]
+    platform.conn.execute("ALTER TABLE public.users DROP CONSTRAINT users_email_key")
+    platform.full("auth", "users")
+    assert platform.rows("SELECT count(*) FROM pg_constraint WHERE conname = 'users_email_key'") == [(1,)]
+
+
+# ------------------------------------------------------------------------------------------------ repairs
+
+
+@pytest.mark.parametrize("first", [oid(1), str(oid(1))], ids=["ObjectIds", "a text and an ObjectId"])
+def test_a_repair_moves_two_documents_that_exchanged_their_keys(platform: Platform, first: Any) -> None:
+    users = platform.database.users
+    users.insert_many([user(1, _id=first, email="a@x"), user(2, email="b@x"), user(3, email="c@x")])
+    platform.full("auth")
+    users.update_one({"_id": first}, {"$set": {"email": "b@x"}})
+    users.update_one({"_id": oid(2)}, {"$set": {"email": "a@x"}})
+    assert platform.reconcile("auth", repair=True)["passed"]
+    assert platform.rows("SELECT id::text, email FROM users ORDER BY email") == [
+        (uuid_of(2), "a@x"), (uuid_of(1), "b@x"), (uuid_of(3), "c@x"),
+    ]  # fmt: skip
+    for document_id in (first, oid(2)):
+        users.update_one({"_id": document_id}, {"$set": {"email": "c@x"}})
+    assert platform.reconcile("auth", repair=True)["passed"]
+    assert len(platform.rejects()) == 2
+
+
+def test_a_copy_of_a_row_under_another_id_is_no_document_s_row(platform: Platform) -> None:
+    platform.database.users.insert_many([user(1), user(2, _id="ann")])
+    platform.full("auth")
+    copied = {"id": "aaaaaaaa-1111-4111-8111-111111111111", "email": "copy@x"}
+    platform.conn.execute(
+        "INSERT INTO public.users SELECT (jsonb_populate_record(u, %s)).* FROM public.users u WHERE extra ->> '_id' = 'ann'",
+        (Jsonb(copied),),
+    )
+    assert not platform.reconcile("auth")["passed"]
+    assert platform.reconcile("auth", repair=True)["passed"]
+    assert platform.rows("SELECT count(*) FROM users") == [(2,)]
+    assert platform.full("auth")["users"]["unchanged"] == 2
