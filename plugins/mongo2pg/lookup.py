@@ -16,7 +16,8 @@ from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
-from mongo2pg.document_ids import compact, document_id
+from mongo2pg.document_ids import MALFORMED, compact, document_id
+from mongo2pg.identity import id_from_value
 from mongo2pg.source import exists
 
 # `_id`s in one query: far below the 16 MB of a command, enough to hide the way to the server.
@@ -34,6 +35,16 @@ def read_id(extended_json: str) -> Any:
     if isinstance(value, dict) and list(value) == ["$utf8"]:
         value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `extended_json` writes it
     return value
+
+
+def root_id_of(name: str) -> str | None:
+    """The id of the row of a document, by its name; None for one whose `_id` cannot be read."""
+    if name.startswith(MALFORMED):
+        return None
+    found = json.loads(name)
+    if isinstance(found, dict) and "$row" in found:
+        return str(found["$row"])
+    return str(id_from_value(read_id(name)))
 
 
 def find_ids(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from psycopg import IntegrityError, sql
+from psycopg import sql
 from pymongo.database import Database
 
 from mongo2pg import lookup, schema
@@ -21,7 +21,7 @@ from mongo2pg.claim import claim
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import create_gone, take_out, too_many
 from mongo2pg.document_ids import compact
-from mongo2pg.errors import PermanentError, RepairError
+from mongo2pg.errors import RepairError
 from mongo2pg.extract import extract_chunk
 from mongo2pg.held import held_images
 from mongo2pg.load import load_chunk
@@ -71,19 +71,13 @@ def repair_domain(
     # What hangs on a row that goes may be a matter of this domain's other collections.
     everyone = neighbours if any(each.name == domain.name for each in neighbours) else [*neighbours, domain]
     checks: list[Check] = []
-    try:
-        if touched.collections:
-            key = plan_repair(database, run, touched, staging, found)
-            claim(conn, key, touched, lambda run_id: True)  # what was compared has a complete first load, and nobody's rows may go
-            _repair(database, conn, key, touched, staging, everyone, found, max_repair_ratio)
-            checks += count_domain(None, conn, key, touched, staging)
-        with conn.transaction():
-            schema.build_post_data(conn, [domain], set())  # what somebody dropped
-    except IntegrityError as error:
-        raise PermanentError(
-            f"the constraint {error.diag.constraint_name} cannot be built again ({error.diag.message_detail}): "
-            "remove the rows that the checks references and uniqueness name, then run again"
-        ) from error
+    if touched.collections:
+        key = plan_repair(database, run, touched, staging, found)
+        claim(conn, key, touched, lambda run_id: True)  # what was compared has a complete first load, and nobody's rows may go
+        _repair(database, conn, key, touched, staging, everyone, found, max_repair_ratio)
+        checks += count_domain(None, conn, key, touched, staging)
+    with conn.transaction():
+        schema.build_post_data(conn, [domain], set())  # what somebody dropped
     for collection in touched.collections:
         compared = staging.collection(run.plan_id, collection.name)
         again = Reconciler(database, conn, run, domain, collection, compared)

@@ -7,9 +7,10 @@ import logging
 import re
 from collections.abc import Iterable, Set
 
-from psycopg import sql
+from psycopg import IntegrityError, sql
 
 from mongo2pg.books import Connection
+from mongo2pg.errors import PermanentError
 from mongo2pg.model import Domain, Table
 from mongo2pg.queries import INCLUDE, TARGET, statements
 
@@ -34,7 +35,8 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
     """Builds those keys, constraints and indexes of the domains that the catalog lacks, in their files' order; returns their names.
 
     They wait until their table is complete, or among the `loaded` ones, whose first load ends now. A foreign key waits for the
-    table that it refers to as well, which may be another domain's affair.
+    table that it refers to as well, which may be another domain's affair. Raises PermanentError where the rows forbid one: somebody
+    else dropped it and wrote rows that it would have refused.
     """
     present, complete = _present(conn), complete_tables(conn)
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
@@ -45,7 +47,13 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
         waits = table not in loaded and table not in complete
         if name in present or waits or (referenced and referenced[1] not in complete):
             continue
-        conn.execute(statement)
+        try:
+            conn.execute(statement)
+        except IntegrityError as error:
+            raise PermanentError(
+                f"{name} of {table} cannot be built ({error.diag.message_detail}): remove the rows that the checks references and "
+                "uniqueness of an earlier run, or of a reconcile, name, then run again"
+            ) from error
         present.add(name)  # a domain may be among these twice, in parts
         built.append(name)
         if "PRIMARY KEY" in statement:

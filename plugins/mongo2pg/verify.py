@@ -14,6 +14,7 @@ from mongo2pg.arrow import pa
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.compare import Comparison, compare_documents
 from mongo2pg.differences import describe
+from mongo2pg.lookup import root_id_of
 from mongo2pg.model import Collection, Domain
 from mongo2pg.parquet import open_parquet
 from mongo2pg.planned import FULL, scope
@@ -83,12 +84,14 @@ def _checks(comparison: Comparison, collection: Collection, chunk: int) -> list[
 def newer_elsewhere(
     conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]
 ) -> sql.Composed:
-    """A query for the documents of which the target has another run's word: it loaded or rejected them later."""
+    """A query for the documents of which the target has another run's word: it loaded, rejected or deleted them later."""
     rejected = sql.SQL(
         "SELECT document_id FROM migration.rejects WHERE state = 'open' AND (domain, collection) = ({}, {}) AND plan_id <> {}"
     ).format(run.domain, collection.name, run.plan_id)
     loads = books.loads_after(conn, run, collection.name, manifest["chunk"])
     newer = ids_among(staging, loads, read_ids(staging, manifest)) if loads else set()
+    if deleted := books.deleted_after(conn, run, collection.name, manifest["chunk"]):
+        newer |= {name for name in read_ids(staging, manifest) if root_id_of(name) in deleted}
     if not newer:
         return rejected
     log.info("%s: %s documents have a newer reading in another run", collection.name, f"{len(newer):,}")

@@ -83,6 +83,9 @@ def platform(mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Pa
         yield Platform(mongo_database, conn, tmp_path / "staging")
 
 
+STRANGER = Jsonb({"id": "aaaaaaaa-1111-4111-8111-111111111111"})
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -205,6 +208,32 @@ def test_judging_the_last_full_run_again_leaves_the_rejects_of_later_windows_ope
     platform.conn.execute("ALTER TABLE public.skill_trees DROP CONSTRAINT skill_trees_user_id_fkey")
     settle_across(platform.database, platform.conn, DOMAINS, platform.staging)
     assert platform.rejects() == {("users", str(oid(3)), "type_mismatch")}
+
+
+@pytest.mark.parametrize("how", ["window", "full"])
+@pytest.mark.parametrize("value", [oid(2), "ann", 5, 2.5], ids=["an ObjectId", "a text", "a number", "another"])
+def test_rows_that_a_run_of_deletes_took_before_the_checks_are_not_missed(platform: Platform, how: str, value: Any) -> None:
+    users = platform.database.users
+    users.insert_many([user(1), user(2, _id=value)])
+    platform.full("auth")
+    users.update_one({"_id": value}, {"$set": {"updatedAt": now()}})
+    run = platform.run("auth")
+    run.move(window=Window(now() - HOUR, now() + HOUR) if how == "window" else None)
+    users.delete_one({"_id": value})
+    platform.run("auth").delete_alone(1.0)
+    platform.passed(run)
+
+
+def test_a_key_that_rows_forbid_is_named_with_the_way_out(platform: Platform) -> None:
+    platform.database.users.insert_many([user(1), user(2)])
+    platform.full("auth")
+    platform.conn.execute("ALTER TABLE public.users DROP CONSTRAINT users_email_key")
+    copied = "INSERT INTO public.users SELECT (jsonb_populate_record(u, %s)).* FROM public.users u LIMIT 1"
+    platform.conn.execute(copied, (STRANGER,))
+    with pytest.raises(PermanentError, match=r"users_email_key of users cannot be built \(Key .* is duplicated.*\): remove the"):
+        platform.window("auth")
+    platform.full("auth")  # which takes the stranger out, that no document explains
+    assert platform.rows("SELECT count(*) FROM pg_constraint WHERE conname = 'users_email_key'") == [(1,)]
 
 
 # ------------------------------------------------------------------------------------------------ rows that become stale

@@ -6,6 +6,7 @@ from mongo2pg.books.passes import (
     committed_pass,
     committed_since,
     count_deletions,
+    deleted_after,
     deleted_since,
     later_loads,
     loaded_chunks,

@@ -77,6 +77,20 @@ def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> l
     return [Load(*row) for row in rows]
 
 
+def deleted_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> set[str]:
+    """The root ids that other plans deleted or marked after this plan had loaded that chunk."""
+    rows = conn.execute(
+        """
+        SELECT unnest(o.deleted_ids)::text FROM migration.passes o
+        JOIN migration.passes m ON o.domain = m.domain AND o.collection = m.collection AND o.stage = 'delete'
+                               AND o.committed_at >= m.committed_at AND o.plan_id <> m.plan_id
+        WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage, m.chunk) = (%s, %s, %s, %s, 'load', %s)
+        """,
+        (*run, collection, chunk),
+    )
+    return {row[0] for row in rows}
+
+
 def committed_since(conn: Connection, run: RunKey, collection: str, books_time: str) -> bool:
     """Whether another plan committed a pass after that time, by PostgreSQL's clock."""
     row = conn.execute(
