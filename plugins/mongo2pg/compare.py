@@ -274,7 +274,7 @@ def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
             """
             TRUNCATE pg_temp.mongo2pg_ids;
             INSERT INTO pg_temp.mongo2pg_ids
-            SELECT id FROM {root} WHERE id NOT IN ({apart})
+            SELECT id FROM {root} r WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_apart a WHERE a.root_id = r.id)
             UNION ALL
             SELECT id FROM (
                 SELECT root_id FROM {rejects} r WHERE NOT element AND NOT EXISTS (
@@ -282,15 +282,16 @@ def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
                 UNION ALL
                 SELECT root_id FROM pg_temp.mongo2pg_settled WHERE NOT element AND path <> '_id' AND reason = ANY({settled})
             ) AS without_row (id)
-            WHERE id IS NOT NULL AND id NOT IN ({apart})
-              AND id NOT IN (SELECT root_id FROM migration.stale WHERE (domain, collection) = ({domain}, {collection}));
+            -- Not `NOT IN`: of more ids than `work_mem` holds PostgreSQL makes a list, and reads it to its end for each.
+            WHERE id IS NOT NULL AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_apart a WHERE a.root_id = without_row.id)
+              AND NOT EXISTS (
+                SELECT FROM migration.stale s WHERE (s.domain, s.collection, s.root_id) = ({domain}, {collection}, without_row.id));
             ANALYZE pg_temp.mongo2pg_ids
             """
         ).format(
             root=incoming(collection.table),
             target=target(collection.table),
             rejects=REJECTS,
-            apart=sql.SQL("SELECT root_id FROM pg_temp.mongo2pg_apart WHERE root_id IS NOT NULL"),
             settled=sql.Literal(list(SETTLED)),
             domain=domain,
             collection=collection.name,

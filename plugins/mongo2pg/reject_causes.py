@@ -74,8 +74,9 @@ def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None
         sql.SQL(
             """
             CREATE TEMP TABLE mongo2pg_booked ON COMMIT DROP AS
-            SELECT DISTINCT document_id, path, reason, element FROM migration.rejects
-            WHERE {} AND state = 'open' AND document_id NOT IN ({})
+            SELECT DISTINCT document_id, path, reason, element FROM (
+                SELECT * FROM migration.rejects WHERE {} AND state = 'open'
+            ) AS r WHERE NOT EXISTS (SELECT FROM ({}) AS apart (named) WHERE apart.named = r.document_id)
             """
         ).format(booked.where, apart)
     )

@@ -61,7 +61,7 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
         return read_json(mark)
     started = time.monotonic()
     plan = read_json(staging.plan)
-    documents = size = 0
+    documents = size = waits = 0
     waiting: list[bytes] = []
     with conn.transaction(), parquet_writer(staging.raw(0), RAW_SCHEMA) as (writer, file), conn.cursor("mongo2pg_replay") as cursor:
         books.lock_collection(conn, run.domain, staging.collection, shared=True)  # no load is half done
@@ -76,10 +76,10 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
         )
         for (bson,) in cursor:
             waiting.append(bytes(bson))
-            documents, size = documents + 1, size + len(bson)
-            if sum(map(len, waiting)) >= ROW_GROUP_BYTES:
+            documents, size, waits = documents + 1, size + len(bson), waits + len(bson)
+            if waits >= ROW_GROUP_BYTES:
                 writer.write_table(_raw_table(waiting))
-                waiting = []
+                waiting, waits = [], 0
         if waiting:
             writer.write_table(_raw_table(waiting))
     manifest = {

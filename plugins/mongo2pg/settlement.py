@@ -189,7 +189,8 @@ class Settlement:
 
         run = place.run if losers and losers[0].document else RunKey(place.run.domain, self.run.run_id, self.run.plan_id)
         books.add_rejects(self.conn, run, name, rejects())
-        return present, [loser.root_id for loser in losers if loser.root_id not in set(present)]
+        there_now = set(present)
+        return present, [loser.root_id for loser in losers if loser.root_id not in there_now]
 
     def _count_as_read_now(self, place: Place, loser: Loser, content: bytes) -> None:
         if loser.element:
@@ -243,8 +244,9 @@ class Settlement:
                 SELECT inserted_ids, updated_ids FROM migration.passes
                 WHERE (domain, run_id, plan_id, collection) = (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s)
             )
-            SELECT count(*) FILTER (WHERE EXISTS (SELECT FROM passes WHERE i = ANY(inserted_ids))),
-                   count(*) FILTER (WHERE EXISTS (SELECT FROM passes WHERE i = ANY(updated_ids)))
+            -- Sets, which PostgreSQL hashes: `= ANY (array)` would search an array from its beginning for each id.
+            SELECT count(*) FILTER (WHERE i IN (SELECT unnest(inserted_ids) FROM passes)),
+                   count(*) FILTER (WHERE i IN (SELECT unnest(updated_ids) FROM passes))
             FROM unnest(%(ids)s::uuid[]) AS i
             """,
             {"ids": ids, "collection": place.collection.name, **place.run._asdict()},
