@@ -178,7 +178,7 @@ def compare_documents(
 
     def judge() -> None:
         _leave_out(conn, collection)
-        comparison.own_rejects += judge_rejects(conn, collection, references, booked)
+        comparison.own_rejects += judge_rejects(conn, domain.name, collection, references, booked)
         _clear_dangling_options(conn, references)
         _name_ids(conn, domain.name, collection)
         sums = {table.name: compare_table(conn, table) for table in collection.tables}

@@ -107,7 +107,9 @@ def asks_who_was_read(conn: Connection, booked: Booked) -> bool:
     return booked.partial and _count(conn, duplicates.format(booked.where)) > 0
 
 
-def judge_rejects(conn: Connection, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked) -> int:
+def judge_rejects(
+    conn: Connection, domain: str, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked
+) -> int:
     """Holds the booked rejects of a portion's documents against the reference's and the target; returns how many are its own.
 
     Faults go to `mongo2pg_differences`; the rows of documents and elements that are rejected for cause leave the expected.
@@ -116,7 +118,7 @@ def judge_rejects(conn: Connection, collection: Collection, references: Sequence
     _find_unbooked(conn, collection)
     _find_settled(conn, collection)
     _confirm_orphans(conn, references)
-    _confirm_duplicates(conn, collection, partial=booked.partial)
+    _confirm_duplicates(conn, domain, collection, partial=booked.partial)
     _find_uncaused(conn, collection)
     for table in collection.tables:
         conn.execute(
@@ -224,16 +226,16 @@ def _path_of(child: Child | None, column: Column) -> sql.Composable:
     )
 
 
-def _confirm_duplicates(conn: Connection, collection: Collection, *, partial: bool) -> None:
+def _confirm_duplicates(conn: Connection, domain: str, collection: Collection, *, partial: bool) -> None:
     confirmed = [
         number
-        for number, loser, holder, read in _claims(conn, collection)
+        for number, loser, holder, read in _claims(conn, domain, collection)
         if _sorted(holder) < _sorted(loser) or (partial and not read and holder != loser)
     ]
     conn.execute("UPDATE pg_temp.mongo2pg_settled SET confirmed = true WHERE document = ANY(%s)", (confirmed,))
 
 
-def _claims(conn: Connection, collection: Collection) -> Iterator[tuple[int, str, str, bool]]:
+def _claims(conn: Connection, domain: str, collection: Collection) -> Iterator[tuple[int, str, str, bool]]:
     """(number, `_id` of the rejected document, `_id` of the one whose row has its key or its id, whether that row is what one of
     the documents at hand becomes) of each reject as duplicate."""
     root = collection.tables[0]
@@ -254,7 +256,7 @@ def _claims(conn: Connection, collection: Collection) -> Iterator[tuple[int, str
                 sql.SQL(
                     """
                     SELECT s.document, {ids}, EXISTS (SELECT FROM {expected} y WHERE y.id = t.id) AND NOT EXISTS (
-                        SELECT FROM migration.stale o WHERE (o.root_id, o.collection) = (t.id, {collection}))
+                        SELECT FROM migration.stale o WHERE (o.domain, o.collection, o.root_id) = ({domain}, {collection}, t.id))
                     FROM pg_temp.mongo2pg_settled s JOIN {expected} x ON x.{document} = s.document JOIN {target} t ON {same}
                     WHERE s.reason = 'duplicate_key' AND NOT s.element AND s.path = %s
                     """
@@ -264,6 +266,7 @@ def _claims(conn: Connection, collection: Collection) -> Iterator[tuple[int, str
                     target=target(root.name),
                     same=same,
                     ids=ids,
+                    domain=domain,
                     collection=collection.name,
                 ),
                 (path,),

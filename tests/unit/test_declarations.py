@@ -12,6 +12,7 @@ import pytest
 import deepiri
 from deepiri.registry import DOMAINS
 from mongo2pg.model import Child, Collection, Column, Domain, Table
+from mongo2pg.queries import INCLUDE
 
 CONTRACT: dict[str, Any] = json.loads((Path(__file__).parents[1] / "contract.json").read_text())["domains"]
 DECLARATION_FILES = sorted(Path(deepiri.__path__[0]).glob("*.py"))
@@ -35,6 +36,10 @@ REFERENCE_ON_PURPOSE_UNJUDGED = {"task_versions.task_id"}
 
 
 # -------------------------------------------------------------------------------------------------- what there is
+
+
+def test_each_domain_has_its_ddl_and_nobody_else_has() -> None:
+    assert {folder.name for folder in INCLUDE.iterdir() if folder.is_dir()} == {domain.name for domain in DOMAINS} | {"migration"}
 
 
 def test_the_domains_are_those_of_the_contract() -> None:
