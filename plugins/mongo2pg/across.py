@@ -39,9 +39,9 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
         if run is None or not _pending(conn, domain):
             continue
         staging = RunStaging(staging_root, domain.name, run.run_id)
+        own = {collection.name for collection in domain.collections}
         for name, outcome in settle_domain(database, conn, run, domain, staging, domains).items():
-            own = name in {collection.name for collection in domain.collections}
-            if not own or outcome.rejected or outcome.misfits or outcome.arrays:
+            if name not in own or outcome.rejected or outcome.misfits or outcome.arrays:
                 changed.update(each.name for each in domains if name in {collection.name for collection in each.collections})
     for domain in domains:
         run = _last_run(conn, domain)

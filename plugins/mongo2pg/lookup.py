@@ -70,7 +70,7 @@ def find_ids(
             embedded = True
         else:
             hidden = True
-    values = [_ids(database, name, {"_id": {"$in": some}}) for some in _slices(direct)]
+    values = [_ids(database, name, {"_id": {"$in": some}}) for some in slices(direct)]
     if hidden:
         values = [_ids(database, name, {})]
     elif embedded:
@@ -84,7 +84,7 @@ def find_ids(
 
 def read_documents(database: Database[Any], name: str, ids: Sequence[Any]) -> Iterator[bytes]:
     """The documents of these `_id`s, which `find_ids` found, byte for byte and in no order; those gone since are missing."""
-    for some in _slices(ids):
+    for some in slices(ids):
         with database[name].with_options(codec_options=OPTIONS).find_raw_batches({"_id": {"$in": some}}) as cursor:
             yield from _documents(cursor)
 
@@ -109,5 +109,6 @@ def _documents(batches: Iterable[Any]) -> Iterator[bytes]:
         yield from split(batch)
 
 
-def _slices(values: Sequence[Any]) -> Iterator[list[Any]]:
+def slices(values: Sequence[Any]) -> Iterator[list[Any]]:
+    """The `_id`s in lists that are asked for at once."""
     return (list(values[first : first + AT_ONCE]) for first in range(0, len(values), AT_ONCE))

@@ -23,8 +23,8 @@ from mongo2pg.lineage import markdown
 from mongo2pg.model import Collection, Domain
 from mongo2pg.modes import DELETES, DRY_RUN, FULL, REPLAY, refuse
 from mongo2pg.params import domain_params, param, refuse_unknown_params, request
-from mongo2pg.task_run import TaskRun, current_run_id
-from mongo2pg.tasks import announce, audit_task, conclude, permanent, run_is_alive, started_by, task_states
+from mongo2pg.task_run import TaskRun
+from mongo2pg.tasks import announce, audit_task, conclude, current_run_id, permanent, run_is_alive, started_by, task_states
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -135,8 +135,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             def normalise_lot(lot: Lot) -> Lot:
                 from mongo2pg.normalise import normalise_chunk
 
+                here = _here(domain)
                 for collection, chunk in lot["chunks"]:
-                    staged = _here(domain).staged(lot["plan_id"], collection)
+                    staged = here.staged(lot["plan_id"], collection)
                     manifest = normalise_chunk(domain.collection(collection), staged, chunk)
                     keys = ("collection", "chunk", "documents", "rows", "rejected", "misfits", "arrays", "seconds")
                     audit_task(log, "normalise", domain.name, **_facts(manifest, *keys))
@@ -147,7 +148,8 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             def load_lot(lot: Lot) -> None:
                 from mongo2pg.load import load_chunk
 
-                here, run = _here(domain), _here(domain).key(lot["plan_id"])
+                here = _here(domain)
+                run = here.key(lot["plan_id"])
                 with target() as conn:
                     for name, chunk in lot["chunks"]:
                         collection, staged = domain.collection(name), here.staged(lot["plan_id"], name)

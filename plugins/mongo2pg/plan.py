@@ -151,7 +151,7 @@ def plan_window(
         others.append(Part({"_id": {"$in": list(orphans)}, "$nor": [part.query for part in (keyed, *others)]}, None))
     counts = [count(database, collection, part) if there else 0 for part in (keyed, *others)]
     stored = database[collection.name].estimated_document_count() if there else 0
-    each = (stored_bytes(database, collection.name) if there else 0) / max(stored, 1)
+    each = stored_bytes(database, collection.name) / stored if stored else 0
     # Without an index each chunk would scan the collection once more.
     chunks = max(1, min(math.ceil(counts[0] * each / chunk_bytes), counts[0])) if index else 1
     cuts = [

@@ -15,7 +15,7 @@ from mongo2pg.lineage import overview
 from mongo2pg.model import Domain
 from mongo2pg.modes import FULL, INCREMENTAL, REPLAY
 from mongo2pg.params import common_params, refuse_unknown_params
-from mongo2pg.tasks import announce, audit_task, permanent, task_states
+from mongo2pg.tasks import announce, audit_task, current_run_id, permanent, task_states
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
             from mongo2pg.across import faults, report_platform
             from mongo2pg.staging import RunStaging, default_root
 
-            run_id = str(get_current_context()["run_id"])
+            run_id = current_run_id()
             report = report_platform(domains, default_root(), run_id, task_states())
             folder = RunStaging(default_root(), "platform", run_id).folder
             sha256 = certificate.write(folder, report)

@@ -14,8 +14,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 from mongo2pg.connections import source, target
 from mongo2pg.model import Domain
 from mongo2pg.params import param, reconcile_params, refuse_unknown_params
-from mongo2pg.task_run import TaskRun, current_run_id
-from mongo2pg.tasks import announce, audit_task, conclude, permanent, started_by, task_states
+from mongo2pg.task_run import TaskRun
+from mongo2pg.tasks import announce, audit_task, conclude, current_run_id, permanent, started_by, task_states
 
 if TYPE_CHECKING:
     from mongo2pg.planned import Lot

@@ -167,7 +167,7 @@ def _ids(database: Database[Any], name: str, documents: Sequence[str], kept: dic
 
 
 def _chunks(ids: list[Any]) -> list[dict[str, Any]]:
-    return [by_ids(ids[first : first + lookup.AT_ONCE]) for first in range(0, len(ids), lookup.AT_ONCE)]
+    return list(map(by_ids, lookup.slices(ids)))
 
 
 def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:

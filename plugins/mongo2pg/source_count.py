@@ -19,7 +19,7 @@ from pymongo.database import Database
 from mongo2pg.decode import OPTIONS
 from mongo2pg.differences import SHOWN
 from mongo2pg.document_ids import MALFORMED, document_id
-from mongo2pg.lookup import AT_ONCE
+from mongo2pg.lookup import slices
 from mongo2pg.model import Child, Collection
 from mongo2pg.modes import LOOKBACK
 from mongo2pg.outline import count_elements, own_id
@@ -80,8 +80,8 @@ class SourceCount:
         for manifest in self.manifests if unread else ():  # it may have gone from one range of a window to another
             for text, _ in self._read(manifest, ["_id"]):
                 unread.pop(text, None)
-        key, ids = self.collection.change_key, list(unread.values())
-        for some in (ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)):
+        key = self.collection.change_key
+        for some in slices(list(unread.values())):
             for document in self._source().find({"$and": [{"_id": {"$in": some}}, whole_query(self.plan)]}, {"_id": 1, key: 1}):
                 if not self._came_later(document.get(key)) and (text := document_id(document["_id"])) in unread:
                     found.unexplained[text] = f"{text} is in the source and was not read"
@@ -95,7 +95,7 @@ class SourceCount:
         """
         ids = [value for manifest in self.manifests if manifest["superseded"] for value in self._superseded(manifest)]
         found: Counter[str] = Counter()
-        for some in (ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)):
+        for some in slices(ids):
             there = self._source().find({"_id": {"$in": some}}, {"_id": 1})
             found.update(document_id(document["_id"]) for document in there)
         return {text: f"{count} documents of the source have the _id {text}" for text, count in found.items() if count > 1}

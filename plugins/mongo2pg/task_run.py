@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.sdk import get_current_context
-
 from mongo2pg.connections import target
 from mongo2pg.model import Domain
 
@@ -62,8 +60,3 @@ class TaskRun(NamedTuple):
         with target() as conn:
             run, moved = (self.current(), self.moved()) if self.is_planned else (self.key(), self.asked)
             return gate.conclude(conn, run, moved, self.staging, states)
-
-
-def current_run_id() -> str:
-    """The id of the run that this task belongs to."""
-    return str(get_current_context()["run_id"])

@@ -37,6 +37,11 @@ def started_by() -> str | None:
     return getattr(get_current_context()["dag_run"], "triggering_user_name", None)
 
 
+def current_run_id() -> str:
+    """The id of the run that this task belongs to."""
+    return str(get_current_context()["run_id"])
+
+
 def run_is_alive(run_id: str) -> bool:
     """Whether a run of this DAG is under way, or will be."""
     instance: Any = get_current_context()["ti"]
@@ -54,7 +59,7 @@ def task_states() -> dict[str, str]:
 
 def audit_task(log: logging.Logger, stage: str, domain: str, **facts: Any) -> None:
     """The task's machine-readable line."""
-    audit(log, stage, domain=domain, run_id=str(get_current_context()["run_id"]), **facts)
+    audit(log, stage, domain=domain, run_id=current_run_id(), **facts)
 
 
 def conclude(log: logging.Logger, stage: str, domain: str, checks: Sequence[Check]) -> None:

@@ -69,9 +69,8 @@ class Platform:
 
     def rejects(self) -> set[tuple[str, str, str]]:
         """(collection, `_id`, reason) of the open ones."""
-        return set(
-            self.rows("SELECT collection, document_id ->> '$oid', reason FROM migration.rejects WHERE state = 'open'")  # type: ignore[arg-type]
-        )
+        query = "SELECT collection, document_id ->> '$oid', reason FROM migration.rejects WHERE state = 'open'"
+        return {(collection, document_id, reason) for collection, document_id, reason in self.rows(query)}
 
 
 @pytest.fixture
@@ -101,16 +100,21 @@ def user_four_gives_way(platform: Platform) -> None:
     platform.database.users.insert_many([user(1, email="new@x", updatedAt=now()), user(2, email="old@x", updatedAt=now())])
 
 
+def a_task_of_user_four_is_moved_and_moved_again(platform: Platform) -> None:
+    """By a full run, and by a window when it has a new title."""
+    platform.database.tasks.insert_one(task(31, oid(4)))
+    platform.full("task_orchestrator")
+    platform.database.tasks.update_one({"_id": oid(31)}, {"$set": {"title": "new", "updatedAt": now()}})
+    platform.window("task_orchestrator")
+
+
 # ------------------------------------------------------------------------------------------------ a neighbour's documents
 
 
 def test_a_neighbours_document_is_rejected_as_it_is_now_and_not_as_its_last_full_run_read_it(platform: Platform) -> None:
     platform.database.users.insert_one(user(4, email="old@x"))
     platform.full("auth")
-    platform.database.tasks.insert_one(task(31, oid(4)))
-    platform.full("task_orchestrator")
-    platform.database.tasks.update_one({"_id": oid(31)}, {"$set": {"title": "new", "updatedAt": now()}})
-    platform.window("task_orchestrator")
+    a_task_of_user_four_is_moved_and_moved_again(platform)
     user_four_gives_way(platform)
     platform.full("auth")
     assert platform.rejects() == {("tasks", str(oid(31)), "orphan"), ("users", str(oid(4)), "duplicate_key")}
@@ -155,10 +159,7 @@ def test_a_replay_that_would_set_a_neighbours_document_back_says_so_and_changes_
     platform.database.users.insert_one(user(4, email="old@x"))
     platform.database.skilltrees.insert_one(skill_tree(11, oid(4)))
     platform.full("auth")
-    platform.database.tasks.insert_one(task(31, oid(4)))
-    platform.full("task_orchestrator")
-    platform.database.tasks.update_one({"_id": oid(31)}, {"$set": {"title": "new", "updatedAt": now()}})
-    platform.window("task_orchestrator")
+    a_task_of_user_four_is_moved_and_moved_again(platform)
     user_four_gives_way(platform)
     platform.window("auth")  # the skill tree, which it does not read, hangs on the row of user 4
     platform.database.skilltrees.delete_many({})
