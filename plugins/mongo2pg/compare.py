@@ -277,13 +277,16 @@ def _name_ids(conn: Connection, domain: str, collection: Collection) -> None:
             SELECT id FROM {root} r WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_apart a WHERE a.root_id = r.id)
             UNION ALL
             SELECT id FROM (
-                SELECT root_id FROM {rejects} r WHERE NOT element AND NOT EXISTS (
-                    SELECT FROM {target} t WHERE t.id = r.root_id AND migration.document_id(t.id, t.extra) <> r.document_id)
+                SELECT root_id, document_id FROM {rejects} WHERE NOT element
                 UNION ALL
-                SELECT root_id FROM pg_temp.mongo2pg_settled WHERE NOT element AND path <> '_id' AND reason = ANY({settled})
-            ) AS without_row (id)
+                SELECT root_id, document_id FROM pg_temp.mongo2pg_settled
+                WHERE NOT element AND path <> '_id' AND reason = ANY({settled})
+            ) AS without_row (id, document_id)
             -- Not `NOT IN`: of more ids than `work_mem` holds PostgreSQL makes a list, and reads it to its end for each.
             WHERE id IS NOT NULL AND NOT EXISTS (SELECT FROM pg_temp.mongo2pg_apart a WHERE a.root_id = without_row.id)
+              AND NOT EXISTS (
+                SELECT FROM {target} t
+                WHERE t.id = without_row.id AND migration.document_id(t.id, t.extra) <> without_row.document_id)
               AND NOT EXISTS (
                 SELECT FROM migration.stale s WHERE (s.domain, s.collection, s.root_id) = ({domain}, {collection}, without_row.id));
             ANALYZE pg_temp.mongo2pg_ids

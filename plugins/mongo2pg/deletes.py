@@ -274,12 +274,16 @@ def _take_out(deleter: Settlement, place: Place, ids: list[str], read_time: str)
 
 
 def _close_books(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> None:
-    """Of documents that are gone no reject stays open and nothing is held; one whose `_id` cannot be read may not be gone."""
+    """Of documents and rows that are gone no reject stays open, no mark, and nothing is held.
+
+    A document whose `_id` cannot be read may not be gone.
+    """
     named = {*books.open_reject_ids(conn, run, collection.name), *books.held_elsewhere(conn, run, collection.name)}
     readable = [text for text in named if "$malformed" not in text]
     gone = [text for text, found in lookup.find_ids(database, collection.name, readable).items() if not found]
     books.resolve_rejects(conn, run, collection.name, gone)
     books.supersede_held(conn, run, collection.name, gone)
+    books.forget_stale_without_row(conn, run, collection.name, target(collection.table))
 
 
 def _check(conn: Connection, run: RunKey, place: Place, shares: dict[str, tuple[int, int]], ratio: float) -> Check:

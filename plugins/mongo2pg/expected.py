@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from psycopg import sql
@@ -36,6 +37,8 @@ QUEUE_BYTES = 8 << 20
 # The number of a row's document, first column of each table here. No declared column has a capital letter.
 DOCUMENT = sql.Identifier("Document")
 REJECTS = sql.Identifier("pg_temp", "mongo2pg_own_rejects")
+# The documents themselves, by their digests.
+VERSIONS = sql.Identifier("pg_temp", "mongo2pg_versions")
 
 
 def create_expected(conn: Connection, collection: Collection) -> None:
@@ -51,7 +54,8 @@ def create_expected(conn: Connection, collection: Collection) -> None:
         """
         CREATE TEMP TABLE mongo2pg_own_rejects (
             document bigint, document_id jsonb, root_id uuid, path text, reason text, element boolean
-        ) ON COMMIT DROP
+        ) ON COMMIT DROP;
+        CREATE TEMP TABLE mongo2pg_versions (document bigint, sha256 bytea) ON COMMIT DROP
         """
     )
 
@@ -60,7 +64,7 @@ def drop_expected(conn: Connection, collection: Collection) -> None:
     """Drops the tables, if they are there."""
     for table in collection.tables:
         conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(incoming(table.name)))
-    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(REJECTS))
+    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}, {}").format(REJECTS, VERSIONS))
 
 
 def expect(
@@ -87,7 +91,7 @@ def expect(
             columns = sql.SQL(", ").join([sql.Identifier(table.parent_key or "id"), DOCUMENT])
             conn.execute(sql.SQL("ANALYZE {} ({})").format(incoming(table.name), columns))
         judge()
-        everything = sql.SQL(", ").join([REJECTS, *(incoming(table.name) for table in collection.tables)])
+        everything = sql.SQL(", ").join([REJECTS, VERSIONS, *(incoming(table.name) for table in collection.tables)])
         conn.execute(sql.SQL("TRUNCATE {}").format(everything))
 
     for batch in _batches(documents):
@@ -190,15 +194,17 @@ def _batches(documents: Iterable[Numbered]) -> Iterator[list[Numbered]]:
 
 
 Lines = dict[str, list[bytes]]
+# No table of the target has such a name.
+_ASIDE = {"Rejects": REJECTS, "Versions": VERSIONS}
 
 
 def _parts(projector: Projector, batch: list[Numbered]) -> Iterator[Lines]:
-    """The batch's rows as lines for COPY by table; its rejects under the name of no table."""
-    lines: Lines = {}
+    """The batch's rows as lines for COPY by table; its rejects and its documents' digests beside them."""
+    lines: Lines = {"Versions": [b"%d\t\\\\x%s\n" % (number, sha256(raw).hexdigest().encode()) for number, raw in batch]}
     size = 0
     numbers, documents = zip(*batch, strict=True)
     for made in projector.project(documents, numbers):
-        name, text = ("", _reject_line(made)) if isinstance(made, Reject) else (made.table.name, made.copy_text())
+        name, text = ("Rejects", _reject_line(made)) if isinstance(made, Reject) else (made.table.name, made.copy_text())
         lines.setdefault(name, []).append(text)
         size += len(text)
         if size >= COPY_BYTES:
@@ -221,11 +227,11 @@ def copy_text(text: str | None) -> str:
 
 def _copy(conn: Connection, collection: Collection, lines: Lines) -> None:
     for name, texts in lines.items():
-        if name:
+        if name in _ASIDE:
+            into = sql.Composed([_ASIDE[name]])
+        else:
             table = next(table for table in collection.tables if table.name == name)
             into = sql.SQL("{} ({}, {})").format(incoming(name), DOCUMENT, names(table.columns))
-        else:
-            into = sql.Composed([REJECTS])
         with conn.cursor() as cursor, cursor.copy(sql.SQL("COPY {} FROM STDIN").format(into)) as copy:
             for text in texts:
                 copy.write(text)

@@ -273,10 +273,10 @@ def _book_rejects(
     """Opens the chunk's rejects; returns the documents rejected as a whole, those with a readable `_id`: row's id and name."""
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
         if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
-            reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name)))
             held = set(map(compact, books.held_elsewhere(conn, run, collection.name)))
-            if reopened or held:
+            if held or books.any_open_rejects(conn, run, collection.name):
                 read = set(raw.read(columns=["_id"]).column(0).to_pylist())
+                reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name, _object_ids(read))))
                 books.supersede_rejects(conn, run, collection.name, reopened & read)
                 books.supersede_held(conn, run, collection.name, held & read)
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
@@ -290,3 +290,11 @@ def _book_rejects(
     )
     lost = {reject["id"]: own_id(documents[reject["row"]][1]) for reject in rejects if not reject["element"]}
     return [(str(identity.id_from_value(value)), name) for name, value in lost.items() if value is not UNREADABLE]
+
+
+def _object_ids(names: set[str]) -> tuple[str, str]:
+    """The first and the last ObjectId among the documents' names, as hex digits; nothing lies between two empty texts."""
+    begin = '{"$oid":"'
+    found = [name for name in names if name.startswith(begin)]
+    first, last = (min(found), max(found)) if found else (begin, begin)
+    return first[len(begin) :][:24], last[len(begin) :][:24]

@@ -13,15 +13,17 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+from bson.json_util import dumps as to_extended_json
 from psycopg import sql
 from pymongo.database import Database
 
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey, Verdict
 from mongo2pg.compare import Comparison, compare_documents, in_portions
-from mongo2pg.compare_tables import Sum, plus
+from mongo2pg.compare_tables import NOTHING, Sum, plus
 from mongo2pg.deletes import absent, create_gone, find_gone
 from mongo2pg.differences import booked_differences, describe
 from mongo2pg.document_ids import MALFORMED, compact
@@ -29,7 +31,7 @@ from mongo2pg.errors import PermanentError
 from mongo2pg.live import digest, read_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.plan import CHUNK_BYTES, plan_collection, write_plans
-from mongo2pg.planned import RECONCILE, Lot, reading
+from mongo2pg.planned import BOUNDS, RECONCILE, Lot, reading
 from mongo2pg.progress import Progress
 from mongo2pg.queries import set_aside, target
 from mongo2pg.references import check_references
@@ -42,7 +44,8 @@ log = logging.getLogger(__name__)
 
 # Readings of a document that keeps changing, before it is called one that does.
 ROUNDS = 5
-# The checks, and the names under which their differences stand in the books; the last one tells what a repair left.
+# The checks, and the names under which their differences stand in the books; the last one tells what a repair left, or did
+# beside what differed.
 CHECK, ROWS, REPAIRED = "reconcile", "unexplained_rows", "repair"
 
 
@@ -137,6 +140,24 @@ class Reconciler:
         self._judge(judged, before["suspects"], before["kept"], REPAIRED, chunk)
         moved = len(before["differing"])
         checks = self._checks(judged, REPAIRED, chunk, f"{moved:,} documents differed and were moved again" if moved else None)
+        books.write_checks(self.conn, self.run, checks)
+        return checks
+
+    def compare_moved(self, moved: Mapping[str, Any]) -> list[Check]:
+        """After a repair: compares what it moved beside the documents that differed; none, one check `repair` for the collection.
+
+        `moved` are `_id`s by the documents' names.
+        """
+        if not moved:
+            return []
+        judged = Judgement(len(moved), {table.name: (NOTHING, NOTHING) for table in self.collection.tables})
+        kept = {name: to_extended_json(value, json_options=BOUNDS) for name, value in moved.items()}
+        self._judge(judged, list(moved), kept, REPAIRED, -1)
+        found = [booked_differences(self.conn, self.run, REPAIRED, table.name)[1] for table in self.collection.tables]
+        detail = "; ".join(map(describe, chain.from_iterable(found))) or None
+        actual = {"documents": len(moved), "differing": len(judged.differing), "changing": judged.changing}
+        verdict: Verdict = "failed" if judged.differing else "passed"
+        checks = [Check(REPAIRED, self.collection.table, verdict, {"differing": 0}, actual, detail)]
         books.write_checks(self.conn, self.run, checks)
         return checks
 

@@ -2,7 +2,7 @@
 
 A cause lies in the document, then the reference rejects it, too; or in other rows, then the target shows it: the row
 that is referred to is not there, or another document with a smaller `_id` has the key. What is rejected for cause is
-expected in no table; everything is judged in the temporary tables of `expected`.
+expected in no table; everything is judged in the temporary tables of `expected`. And what is kept of it must be the document.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bson.objectid import ObjectId
 from psycopg import sql
 
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.expected import DOCUMENT, REJECTS, rows_of
+from mongo2pg.expected import DOCUMENT, REJECTS, VERSIONS, rows_of
 from mongo2pg.model import Child, Collection, Column, Table
 from mongo2pg.queries import incoming, target
 from mongo2pg.reference.agreement import Ids
@@ -66,7 +66,7 @@ def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None
         """
         DROP TABLE IF EXISTS pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled;
         CREATE TEMP TABLE mongo2pg_settled (
-            document_id jsonb, path text, reason text, element boolean, document bigint, root_id uuid, confirmed boolean
+            document_id jsonb, path text, reason text, element boolean, kept bytea, document bigint, root_id uuid, confirmed boolean
         ) ON COMMIT DROP
         """
     )
@@ -74,7 +74,7 @@ def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None
         sql.SQL(
             """
             CREATE TEMP TABLE mongo2pg_booked ON COMMIT DROP AS
-            SELECT DISTINCT document_id, path, reason, element FROM (
+            SELECT DISTINCT document_id, path, reason, element, document AS kept FROM (
                 SELECT * FROM migration.rejects WHERE {} AND state = 'open'
             ) AS r WHERE NOT EXISTS (SELECT FROM ({}) AS apart (named) WHERE apart.named = r.document_id)
             """
@@ -120,6 +120,7 @@ def judge_rejects(
     _confirm_orphans(conn, references)
     _confirm_duplicates(conn, domain, collection, partial=booked.partial)
     _find_uncaused(conn, collection)
+    _find_altered(conn, collection, booked)
     for table in collection.tables:
         conn.execute(
             sql.SQL(
@@ -289,6 +290,31 @@ def _find_uncaused(conn: Connection, collection: Collection) -> None:
             """
         ).format(REJECTS),
         {"table": collection.table},
+    )
+
+
+def _find_altered(conn: Connection, collection: Collection, booked: Booked) -> None:
+    """The documents of which the books keep other bytes: a replay would load these.
+
+    To a run's own chunk it may be a later version, which a neighbour's settle read: there the bytes must be what their name says.
+    """
+    conn.execute(
+        sql.SQL(
+            """
+            INSERT INTO pg_temp.mongo2pg_differences (root_id, document, document_id, table_name, kind, source)
+            SELECT DISTINCT r.root_id, r.document, r.document_id, %s, 'reject', format(
+                '%%s %%s (%%s) is rejected, but other bytes than its own are kept',
+                r.document_id, coalesce(nullif(r.path, ''), 'document'), r.reason)
+            FROM (
+                SELECT root_id, document, document_id, path, reason, kept FROM pg_temp.mongo2pg_settled
+                UNION ALL
+                SELECT o.root_id, o.document, o.document_id, o.path, o.reason, b.kept FROM {rejects} o
+                JOIN pg_temp.mongo2pg_booked b USING (document_id, path, reason, element)
+            ) AS r JOIN {versions} v ON v.document = r.document JOIN migration.reject_documents d ON d.sha256 = r.kept
+            WHERE sha256(d.bson) <> {should}
+            """
+        ).format(rejects=REJECTS, versions=VERSIONS, should=sql.Identifier("d" if booked.whole else "v", "sha256")),
+        (collection.table,),
     )
 
 

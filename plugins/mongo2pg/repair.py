@@ -1,35 +1,37 @@
 """Moves just the documents again that a comparison found different, and takes out the rows whose document is gone.
 
 Nothing is copied from the comparison: each document goes through all stages, as its source has it now, under a plan of its
-own, so that the later reading wins as ever. Rows of other documents are not written.
+own, so that the later reading wins as ever. What other documents kept out, orphans and duplicates, is judged again with them,
+as it may fit now. Rows of other documents are not written.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from psycopg import sql
 from pymongo.database import Database
 
-from mongo2pg import lookup, schema
+from mongo2pg import books, lookup, schema
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.claim import claim
 from mongo2pg.count import count_domain
 from mongo2pg.deletes import create_gone, take_out, too_many
-from mongo2pg.document_ids import compact
+from mongo2pg.document_ids import compact, document_id
 from mongo2pg.errors import RepairError
 from mongo2pg.extract import extract_chunk
 from mongo2pg.held import held_images
 from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Domain
 from mongo2pg.normalise import normalise_chunk
-from mongo2pg.planned import REPAIR, by_ids, is_plannable
+from mongo2pg.outline import UNREADABLE, own_id
+from mongo2pg.planned import REPAIR, by_ids, is_plannable, reading
 from mongo2pg.queries import create_incoming, target
-from mongo2pg.reconcile import Reconciler, check_constraints, find_left, unexplained_ids
+from mongo2pg.reconcile import REPAIRED, Reconciler, check_constraints, find_left, unexplained_ids
 from mongo2pg.settle import settle_domain
 from mongo2pg.source import server_time
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
@@ -67,12 +69,17 @@ def repair_domain(
     """
     found = {collection.name: _found(conn, run, collection, staging) for collection in domain.collections}
     _brake(found, max_repair_ratio)
-    touched = domain.only(name for name, each in found.items() if each.differing or each.gone)
+    for collection in domain.collections:
+        books.forget_verdicts(conn, run, [REPAIRED], [collection.table])
+        books.forget_differences(conn, run, REPAIRED, -1, [table.name for table in collection.tables])
+    differs = any(each.differing or each.gone for each in found.values())
+    waiting = {name: _kept_out(conn, run, name) if differs else {} for name in found}
+    touched = domain.only(name for name, each in found.items() if each.differing or each.gone or waiting[name])
     # What hangs on a row that goes may be a matter of this domain's other collections.
     everyone = neighbours if any(each.name == domain.name for each in neighbours) else [*neighbours, domain]
     checks: list[Check] = []
     if touched.collections:
-        key = plan_repair(database, run, touched, staging, found)
+        key = plan_repair(database, run, touched, staging, found, waiting)
         claim(conn, key, touched, lambda run_id: True)  # what was compared has a complete first load, and nobody's rows may go
         _repair(database, conn, key, touched, staging, everyone, found, max_repair_ratio)
         checks += count_domain(None, conn, key, touched, staging)
@@ -83,6 +90,7 @@ def repair_domain(
         again = Reconciler(database, conn, run, domain, collection, compared)
         for chunk in range(len(read_json(compared.plan)["bounds"])):
             checks += again.compare_again(chunk)
+        checks += again.compare_moved(_moved_besides(staging.collection(key.plan_id, collection.name), found[collection.name]))
         checks += find_left(database, conn, run, collection)
     return checks + check_constraints(conn, run, domain, staging)
 
@@ -170,7 +178,46 @@ def _chunks(ids: list[Any]) -> list[dict[str, Any]]:
     return list(map(by_ids, lookup.slices(ids)))
 
 
-def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: RunStaging, found: dict[str, Found]) -> RunKey:
+def _kept_out(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
+    """The documents that are rejected, or have an element that is, because of others: their `_id`s by their names.
+
+    Those that a plan cannot hold are left to full runs.
+    """
+    found: dict[str, Any] = {}
+    with conn.transaction(), conn.cursor("mongo2pg_kept_out") as cursor:
+        cursor.execute(
+            """
+            SELECT bson FROM migration.reject_documents WHERE sha256 IN (
+                SELECT document FROM migration.rejects
+                WHERE state = 'open' AND (domain, collection) = (%s, %s)
+                  AND (reason = 'orphan' OR reason = 'duplicate_key' AND NOT element))
+            """,
+            (run.domain, collection),
+        )
+        for (bson,) in cursor:
+            value = own_id(bytes(bson))
+            if value is not UNREADABLE and is_plannable(value):
+                found[document_id(value)] = value
+    return found
+
+
+def _moved_besides(staging: CollectionStaging, found: Found) -> dict[str, Any]:
+    """The documents that a repair moved although they did not differ: their `_id`s by their names."""
+    differed = set(map(compact, found.differing))
+    moved: dict[str, Any] = {}
+    for chunk in range(len(read_json(staging.plan)["bounds"])):
+        moved |= {document_id(value): value for value in reading(staging, chunk).query["_id"]["$in"]}
+    return {name: value for name, value in moved.items() if name not in differed}
+
+
+def plan_repair(
+    database: Database[Any],
+    run: RunKey,
+    domain: Domain,
+    staging: RunStaging,
+    found: dict[str, Found],
+    waiting: Mapping[str, dict[str, Any]],
+) -> RunKey:
     """A plan for these documents as far as the source has them; returns its key. The run's present plan stays the comparison's.
 
     One that an earlier attempt made is gone on with, unless something was compared again: what it did counts as this run's.
@@ -186,6 +233,8 @@ def plan_repair(database: Database[Any], run: RunKey, domain: Domain, staging: R
     for collection in domain.collections:
         each = found[collection.name]
         ids = _ids(database, collection.name, each.differing, each.kept)
+        differ = set(map(compact, each.differing))
+        ids += [value for name, value in waiting[collection.name].items() if name not in differ]
         plan = {
             "plan_id": key.plan_id,
             "collection": collection.name,

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from psycopg import sql
+from psycopg import Rollback, sql
 from pymongo.database import Database
 
 from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.model import Domain, Table
-from mongo2pg.places import Deletion, Outcome, Place, apart, lock_places
+from mongo2pg.places import Deletion, Loser, Outcome, Place, apart, lock_places
 from mongo2pg.planned import FULL, WINDOW, scope
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
-from mongo2pg.shared_ids import judge_shared_ids
+from mongo2pg.shared_ids import Named, judge_shared_ids
 from mongo2pg.source import server_time
 from mongo2pg.staging import RunStaging, read_json
 
@@ -53,10 +53,7 @@ def settle_domain(
     with conn.transaction():
         lock_places(conn, everyone)
         _check_loaded(conn, run, domain, staging)
-        settler = Settler(conn, run, domain, staging, everyone, database)
-        judge_shared_ids(settler, settler.holding)
-        settler.open_held(settler.holding)
-        settler.judge()
+        settler = _judged(lambda: Settler(conn, run, domain, staging, everyone, database))
         settler.clear_dangling_options()
         settler.apply()
         settler.write_rejects()
@@ -75,6 +72,29 @@ def settle_domain(
         for place in settler.places.values()
         if place.own or place.losers or place.deletion != Deletion()
     }
+
+
+def _judged(begin: Callable[[], Settler]) -> Settler:
+    """A settler that has judged everything. Who won an id and is rejected for something else leaves that id to others: then all is
+    judged anew without him."""
+    unfit: dict[Named, Loser] = {}
+    while True:
+        settler = begin()
+        with settler.conn.transaction() as attempt:
+            staying = judge_shared_ids(settler, settler.holding, unfit)
+            settler.open_held(settler.holding)
+            settler.judge()
+            lost = {
+                (place.collection.name, loser.document_id): loser
+                for place in settler.own
+                for loser in place.losers
+                if not loser.element
+            }
+            fallen = {named: lost[named] for named in (staying & lost.keys()) - unfit.keys()}
+            if not fallen:
+                return settler
+            raise Rollback(attempt)
+        unfit |= fallen
 
 
 def _analyze(conn: Connection, tables: Sequence[Table]) -> None:

@@ -130,9 +130,9 @@ class Settler(Settlement):
                 for side in self.sides(place, table, column):
                     lost += self.reject_documents(place, side, self._without_parent(side, column), column.path, "orphan")
         root = place.collection.tables[0]
-        for key in root.unique if place.bulk or place.held else ():
-            path = ",".join(column.path for column in root.columns if column.name in key)
-            for side, ids in slot_losers(self.conn, place, self.references, key):
+        if root.unique and (place.bulk or place.held):
+            for side, key, ids in slot_losers(self.conn, place, self.references, root.unique):
+                path = ",".join(column.path for column in root.columns if column.name in key)
                 lost += self.reject_documents(place, side, ids, path, "duplicate_key")
         return lost
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from psycopg import sql
 
@@ -17,34 +18,52 @@ from mongo2pg.queries import target
 from mongo2pg.settlement import Settlement
 from mongo2pg.unique_slots import bson_order_of
 
+# A document by the name of its collection and its own.
+Named: TypeAlias = tuple[str, str]
 
-def judge_shared_ids(settlement: Settlement, holding: Sequence[Place]) -> None:
-    """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded."""
+
+def judge_shared_ids(settlement: Settlement, holding: Sequence[Place], unfit: Mapping[Named, Loser]) -> set[Named]:
+    """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded.
+
+    `unfit` are those that had stayed before, and were then rejected for something else: they leave the row to the others. Returns
+    the documents that stay.
+    """
+    staying: set[Named] = set()
     for place in holding:
-        claims: dict[str, dict[str, bool]] = {}
-        for root_id, document, held in settlement.conn.execute(
-            sql.SQL(
-                """
-                SELECT root_id::text, document_id::text, true FROM migration.held
-                WHERE plan_id = %(plan)s AND table_name = %(table)s
-                UNION ALL
-                SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
-                WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
-                """
-            ).format(target=target(place.collection.table)),
-            {"plan": settlement.run.plan_id, "table": place.collection.table},
-        ):
-            one = claims.setdefault(root_id, {})
-            # The version that is held replaces the one that is loaded.
-            one[compact(document)] = held or one.get(compact(document), False)
+        collection = place.collection.name
         losers: list[Loser] = []
         loaded: list[str] = []
-        for root_id, documents in claims.items():
-            winner = min(documents, key=bson_order_of)
-            losers += (Loser(root_id, name, "_id", "duplicate_key") for name in documents if name != winner)
-            loaded += (root_id for name, held in documents.items() if name != winner and not held)
+        for root_id, documents in _claims(settlement.conn, place).items():
+            fit = [name for name in documents if (collection, name) not in unfit]
+            winner = min(fit or documents, key=bson_order_of)
+            staying.add((collection, winner))
+            gone = [name for name in documents if name != winner]
+            losers += (unfit.get((collection, name), Loser(root_id, name, "_id", "duplicate_key")) for name in gone)
+            loaded += (root_id for name in gone if not documents[name])
         if losers:
             _lose(settlement, place, losers, loaded)
+    return staying
+
+
+def _claims(conn: Connection, place: Place) -> dict[str, dict[str, bool]]:
+    """By the ids that several documents claim: the documents, and whether this plan holds them."""
+    claims: dict[str, dict[str, bool]] = {}
+    for root_id, document, held in conn.execute(
+        sql.SQL(
+            """
+            SELECT root_id::text, document_id::text, true FROM migration.held
+            WHERE plan_id = %(plan)s AND table_name = %(table)s
+            UNION ALL
+            SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
+            WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
+            """
+        ).format(target=target(place.collection.table)),
+        {"plan": place.run.plan_id, "table": place.collection.table},
+    ):
+        one = claims.setdefault(root_id, {})
+        # The version that is held replaces the one that is loaded.
+        one[compact(document)] = held or one.get(compact(document), False)
+    return {root_id: documents for root_id, documents in claims.items() if len(documents) > 1}
 
 
 def _lose(settlement: Settlement, place: Place, losers: list[Loser], loaded: list[str]) -> None:

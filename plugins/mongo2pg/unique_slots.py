@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
 
 from psycopg import sql
 
@@ -19,12 +21,52 @@ from mongo2pg.queries import comma, incoming, target
 References: TypeAlias = Sequence[tuple[Place, Table, Column]]
 
 
+class Claim(NamedTuple):
+    """A row's claim on one value of a unique key: the key's columns, the value as text, and what its row keeps of its `_id`."""
+
+    key: tuple[str, ...]
+    value: str
+    root_id: str
+    kept: str
+    held: bool
+
+
 def slot_losers(
-    conn: Connection, place: Place, references: References, key: tuple[str, ...]
-) -> list[tuple[sql.Identifier, list[str]]]:
-    """The ids that give way, by where their rows stand. A held row stands for its own row in the target, too."""
-    root = place.collection.tables[0]
-    parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(root.name), "target": target(root.name)}
+    conn: Connection, place: Place, references: References, keys: Sequence[tuple[str, ...]]
+) -> list[tuple[sql.Identifier, tuple[str, ...], list[str]]]:
+    """The ids that give way, by where their rows stand and by the key. A held row stands for its own row in the target, too.
+
+    All keys are judged at once, claimant after claimant: whoever loses a slot of one key leaves those of the others free.
+    """
+    claims = [claim for key in keys for claim in _claims(conn, place, key)]
+    loaded = sorted({claim.root_id for claim in claims if not claim.held})
+    read = place.documents(loaded)
+    stale = set(loaded) & set(books.stale_ids(conn, place.run, place.collection.name)) if loaded else set[str]()
+    gives_way = stale - _bound(conn, place, references, stale) if stale else stale
+
+    def order(claim: Claim) -> tuple[Any, ...]:
+        # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's document
+        # claims something else, or nothing: the row gives way, unless something hangs on it that this run did not read.
+        root_id = claim.root_id
+        unread = not claim.held and root_id not in gives_way and (root_id in stale or uuid.UUID(root_id).bytes not in read)
+        return not unread, root_id in gives_way, bson_order_of(claim.kept), root_id
+
+    root = place.collection.table
+    taken: set[tuple[tuple[str, ...], str]] = set()
+    lost: dict[tuple[bool, tuple[str, ...]], list[str]] = {}
+    for _, group in itertools.groupby(sorted(claims, key=order), key=attrgetter("root_id")):
+        own = list(group)
+        if beaten := next((claim for claim in own if (claim.key, claim.value) in taken), None):
+            lost.setdefault((beaten.held, beaten.key), []).append(beaten.root_id)
+        else:
+            taken.update((claim.key, claim.value) for claim in own)
+    return [(incoming(root) if held else target(root), key, ids) for (held, key), ids in lost.items()]
+
+
+def _claims(conn: Connection, place: Place, key: tuple[str, ...]) -> Iterator[Claim]:
+    """The claims on those values of a key that several rows claim."""
+    table = place.collection.table
+    parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(table), "target": target(table)}
     everyone = sql.SQL("SELECT id, extra, false AS held, {columns} FROM {target}").format(**parts)
     if place.held:
         everyone = sql.SQL(
@@ -49,22 +91,8 @@ def slot_losers(
             ) AS claimed WHERE claims > 1
             """
         ).format(everyone=everyone, wanted=wanted, **parts)
-    ).fetchall()
-    read = place.documents([root_id for _, root_id, _, held in rows if not held])
-    loaded = [root_id for _, root_id, _, held in rows if not held]
-    stale = set(loaded) & set(books.stale_ids(conn, place.run, place.collection.name)) if loaded else set[str]()
-    gives_way = stale - _bound(conn, place, references, stale) if stale else stale
-    slots: dict[str, list[tuple[tuple[Any, ...], str, bool]]] = {}
-    for slot, root_id, kept, held in rows:
-        # A row whose document this run did not read keeps its slot: nobody knows yet that it must go. A stale row's document
-        # claims something else, or nothing: the row gives way, unless something hangs on it that this run did not read.
-        unread = not held and root_id not in gives_way and (root_id in stale or uuid.UUID(root_id).bytes not in read)
-        slots.setdefault(slot, []).append(((not unread, root_id in gives_way, bson_order_of(kept)), root_id, held))
-    losers = [(root_id, held) for claims in slots.values() for _, root_id, held in sorted(claims)[1:]]
-    return [
-        (incoming(root.name), [root_id for root_id, held in losers if held]),
-        (target(root.name), [root_id for root_id, held in losers if not held]),
-    ]
+    )
+    return (Claim(key, *row) for row in rows)
 
 
 def _bound(conn: Connection, place: Place, references: References, ids: set[str]) -> set[str]:

@@ -260,6 +260,20 @@ def test_nobody_loses_a_slot_to_a_document_that_is_an_orphan_by_then(platform: P
         assert platform.full("auth")["skilltrees"]["rejected"] == {"orphan": 2}
 
 
+def test_a_stale_row_that_somebody_deleted_leaves_no_mark_behind(platform: Platform) -> None:
+    platform.database.skilltrees.insert_many([skill_tree(11, oid(1)), skill_tree(12, oid(2))])
+    platform.database.users.insert_many([user(1), user(2)])
+    platform.full("auth")
+    platform.database.skilltrees.update_many({}, {"$set": {"userId": oid(99), "updatedAt": now()}})
+    platform.full("auth")
+    assert platform.rows("SELECT count(*) FROM migration.stale") == [(2,)]
+    platform.conn.execute("DELETE FROM public.skills WHERE skill_tree_id = %s", (uuid_of(11),))
+    platform.conn.execute("DELETE FROM public.skill_trees WHERE id = %s", (uuid_of(11),))
+    platform.run("auth").delete_alone(1.0)
+    assert platform.rows("SELECT root_id::text FROM migration.stale") == [(uuid_of(12),)]
+    assert platform.reconcile("auth")["passed"]
+
+
 # ------------------------------------------------------------------------------------------------ parts of a domain
 
 
@@ -292,6 +306,23 @@ def test_a_repair_moves_two_documents_that_exchanged_their_keys(platform: Platfo
         users.update_one({"_id": document_id}, {"$set": {"email": "c@x"}})
     assert platform.reconcile("auth", repair=True)["passed"]
     assert len(platform.rejects()) == 2
+
+
+def test_a_repair_brings_those_along_that_other_documents_kept_out(platform: Platform) -> None:
+    users, trees = platform.database.users, platform.database.skilltrees
+    users.insert_many([user(1, email=5), user(2, email="a@x"), user(3, email="a@x"), user(4), user(5, _id=7.5, email="a@x")])
+    trees.insert_many([skill_tree(11, oid(1)), skill_tree(12, oid(4)), skill_tree(13, oid(99)), skill_tree(14, 7.5)])
+    platform.full("auth")
+    assert len(platform.rejects()) == 5
+    users.update_one({"_id": oid(1)}, {"$set": {"email": "one@x"}})
+    users.update_one({"_id": 7.5}, {"$set": {"email": "b@x"}})
+    assert platform.reconcile("auth", repair=True)["passed"]
+    assert platform.rejects() == {("users", str(oid(3)), "duplicate_key"), ("skilltrees", str(oid(13)), "orphan")}
+    assert platform.rows("SELECT verdict, actual FROM migration.checks WHERE check_name = 'repair' ORDER BY subject") == [
+        ("passed", {"documents": 2, "differing": 0, "changing": 0}),
+        ("passed", {"documents": 2, "differing": 0, "changing": 0}),
+    ]
+    assert platform.reconcile("auth")["passed"]
 
 
 def test_a_copy_of_a_row_under_another_id_is_no_document_s_row(platform: Platform) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 
 from deepiri.auth import AUTH
+from mongo2pg import schema
 from mongo2pg.errors import PermanentError, StagingError
 from mongo2pg.load import load_chunk
 from mongo2pg.model import Collection, Column, Domain
@@ -20,6 +23,7 @@ from mongo2pg.parquet import frame
 from mongo2pg.places import in_reference_order
 from mongo2pg.run import MOVE_LOT, Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
+from tests.hostile import HOSTILE, write_sql
 from tests.mover import EACH, Mover, counts, outcome
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
@@ -591,6 +595,75 @@ def test_triplets_that_share_an_e_mail_leave_one_row(mover: Mover, chunk_bytes: 
     report = mover.passed("run", chunk_bytes, backwards=backwards)
     assert report["users"]["rejected"] == {"duplicate_key": 2}
     assert mover.column("SELECT extra ->> '_id' FROM users") == [str(value).upper()]
+
+
+@SIZES
+@pytest.mark.parametrize("second", [False, True], ids=["in a first load", "in a second run"])
+def test_a_twin_that_is_rejected_for_something_else_leaves_the_row_to_the_other(
+    mover: Mover, chunk_bytes: int, backwards: bool, second: bool
+) -> None:
+    a_tree = str(oid(11))
+    users = [user(1), user(9, _id="0", email="a@x"), user(8, _id=TWIN, email="a@x"), user(2, email="oid@x")]
+    if second:
+        fill(mover.database, users=users[:1])
+        mover.passed("first", chunk_bytes, backwards=backwards)
+    fill(mover.database, users=users, skilltrees=[skill_tree(11, oid(99), _id=a_tree), skill_tree(11, ANN), skill_tree(12, BOB)])
+    report = mover.passed("run", chunk_bytes, backwards=backwards)
+    assert (report["users"]["rejected"], report["skilltrees"]["rejected"]) == ({"duplicate_key": 1}, {"orphan": 1})
+    assert mover.rejects() == {
+        ("users", json.dumps(TWIN), "email", "duplicate_key"),
+        ("skilltrees", json.dumps(a_tree), "userId", "orphan"),
+    }
+    assert mover.rows("SELECT email, extra FROM users WHERE id = %s", uuid_of(2)) == [("oid@x", None)]
+    assert mover.rows("SELECT id::text, extra FROM skill_trees ORDER BY id") == [(uuid_of(11), None), (uuid_of(12), None)]
+    before = mover.image()
+    mover.passed("again", chunk_bytes, backwards=not backwards)
+    assert mover.image() == before
+    assert mover.run("look").reconcile()["passed"]
+
+
+@SIZES
+def test_of_twins_that_both_are_rejected_each_has_its_own_reason_and_the_good_row_stays(
+    mover: Mover, chunk_bytes: int, backwards: bool
+) -> None:
+    a_tree = str(oid(11))
+    fill(mover.database, users=[user(1), user(2)], skilltrees=[skill_tree(11, ANN, _id=a_tree)])
+    mover.passed("first", chunk_bytes, backwards=backwards)
+    fill(mover.database, users=[user(1), user(2)], skilltrees=[skill_tree(11, oid(99), _id=a_tree), skill_tree(11, oid(98))])
+    report = mover.passed("run", chunk_bytes, backwards=backwards)
+    assert report["skilltrees"]["rejected"] == {"orphan": 2}
+    assert mover.rejects() == {("skilltrees", name, "userId", "orphan") for name in (json.dumps(a_tree), str(oid(11)))}
+    assert mover.column("SELECT extra ->> '_id' FROM skill_trees") == [a_tree]
+    assert mover.column("SELECT root_id::text FROM migration.stale") == [uuid_of(11)]
+    assert mover.run("look").reconcile()["passed"]
+
+
+@SIZES
+def test_who_loses_one_key_leaves_his_value_of_another_to_the_next(
+    mover: Mover, chunk_bytes: int, backwards: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    include = write_sql(tmp_path / "sql")
+    with (include / "hostile" / "post_data.sql").open("a") as post_data:
+        post_data.write("ALTER TABLE public.codes ADD CONSTRAINT codes_at_key UNIQUE (at);\n")
+    monkeypatch.setattr(schema, "INCLUDE", include)
+    things, codes = HOSTILE.collections
+    mover.domain = replace(HOSTILE, collections=(things, replace(codes, unique=(("code",), ("at",)))))
+    hours = [NOON + timedelta(hours=hour) for hour in range(3)]
+    mover.database.create_collection("things")
+    mover.database.codes.insert_many(
+        [
+            {"_id": oid(1), "code": "a", "at": hours[0]},
+            {"_id": oid(2), "code": "b", "at": hours[0]},  # loses its hour to the first one
+            {"_id": oid(3), "code": "b", "at": hours[1]},  # and so its code to nobody
+            {"_id": oid(4), "code": "c", "at": hours[1]},
+            {"_id": oid(5), "code": "c", "at": hours[2]},
+        ]
+    )
+    report = mover.passed("run", chunk_bytes, backwards=backwards)
+    assert report["codes"]["rejected"] == {"duplicate_key": 2}
+    assert mover.rejects() == {("codes", str(oid(number)), "at", "duplicate_key") for number in (2, 4)}
+    mover.passed("again", chunk_bytes, backwards=not backwards)
+    assert mover.column("SELECT code FROM codes ORDER BY id") == ["a", "b", "c"]
 
 
 # -------------------------------------------------------------------------------------------------------- references

@@ -259,6 +259,40 @@ def test_nothing_is_reconciled_before_the_first_full_run(mover: Mover) -> None:
         mover.run("early").reconcile()
 
 
+def test_a_rejected_document_that_changed_is_found_although_it_is_rejected_for_the_same_reason(mover: Mover) -> None:
+    fill(
+        mover.database,
+        users=[user(1), user(2, email="a@x"), user(3, email=5), user(4, roles=["r", 5])],
+        skilltrees=[skill_tree(11, EVE)],
+    )
+    mover.passed("first")
+    assert mover.run("look").reconcile()["passed"]
+    mover.database.users.update_many({"_id": {"$in": [CLEO, DAN]}}, {"$set": {"newer": True}})
+    mover.database.skilltrees.update_one({"_id": oid(11)}, {"$set": {"newer": True}})
+    changed = {(name, str(_id)) for name, _id in (("users", CLEO), ("users", DAN), ("skill_trees", oid(11)))}
+    report = mover.run("changed").reconcile()
+    assert not report["passed"]
+    told = mover.rows("SELECT table_name, source FROM migration.differences WHERE run_id = 'changed' AND kind = 'reject'")
+    assert {(table, name) for table, source in told for _, name in changed if name in source} == {
+        ("users", str(CLEO)), ("users", str(DAN)), ("skill_trees", str(oid(11)))
+    }  # fmt: skip
+    assert all("is rejected, but other bytes than its own are kept" in source for _, source in told)
+    assert mover.run("repair").reconcile(repair=True)["failures"] == []
+    assert mover.run("again").reconcile()["passed"]
+    kept = mover.column(
+        "SELECT bson FROM migration.rejects JOIN migration.reject_documents ON sha256 = document WHERE state = 'open'"
+    )
+    assert [b"newer" in bson for bson in kept] == [True] * 3
+
+
+def test_a_rejected_document_whose_bytes_were_damaged_in_the_books_is_found(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(3, email=5)])
+    run = mover.move("first")
+    mover.conn.execute("UPDATE migration.reject_documents SET bson = bson || 'x'")
+    assert ("rejects", "users") in failed(run.verify())
+    assert ("reconcile", "users") in failed(mover.run("look").reconcile())
+
+
 # -------------------------------------------------------------------------------------------------- a moving target
 
 

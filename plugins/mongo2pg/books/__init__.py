@@ -19,8 +19,10 @@ from mongo2pg.books.passes import (
 from mongo2pg.books.phases import complete, last_full_runs, move_watermark, phase, phases, set_phase, watermark
 from mongo2pg.books.rejects import (
     add_rejects,
+    any_open_rejects,
     forget_held,
     forget_stale,
+    forget_stale_without_row,
     held_by,
     held_elsewhere,
     mark_stale,

@@ -70,15 +70,26 @@ def _write_rejects(conn: Connection, documents: dict[bytes, bytes], rows: list[t
         )
 
 
-def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
-    """The documents with open rejects, as Extended JSON in PostgreSQL's writing of jsonb."""
-    return [
-        row[0]
-        for row in conn.execute(
-            "SELECT DISTINCT document_id::text FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s",
-            (run.domain, collection),
-        )
-    ]
+def open_reject_ids(conn: Connection, run: RunKey, collection: str, between: tuple[str, str] | None = None) -> list[str]:
+    """The documents with open rejects, as Extended JSON in PostgreSQL's writing of jsonb.
+
+    Of those that are named by an ObjectId only the ones `between` two of them, these included, in lower-case hex digits.
+    """
+    rows = conn.execute(
+        """
+        SELECT DISTINCT document_id::text FROM migration.rejects
+        WHERE state = 'open' AND domain = %s AND collection = %s
+          AND (%s OR ((document_id ->> '$oid') COLLATE "C" BETWEEN %s AND %s) IS NOT FALSE)
+        """,
+        (run.domain, collection, between is None, *(between or ("", ""))),
+    )
+    return [row[0] for row in rows]
+
+
+def any_open_rejects(conn: Connection, run: RunKey, collection: str) -> bool:
+    """Whether there is an open reject."""
+    found = "SELECT EXISTS (SELECT FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)"
+    return conn.execute(found, (run.domain, collection)).fetchone() == (True,)
 
 
 def rejected_documents(conn: Connection, run: RunKey, collection: str) -> list[str]:
@@ -194,6 +205,19 @@ def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
         "SELECT root_id::text FROM migration.stale WHERE domain = %s AND collection = %s ORDER BY 1", (run.domain, collection)
     )
     return [row[0] for row in rows]
+
+
+def forget_stale_without_row(conn: Connection, run: RunKey, collection: str, table: sql.Identifier) -> None:
+    """Takes the marks away of rows that somebody else deleted."""
+    conn.execute(
+        sql.SQL(
+            """
+            DELETE FROM migration.stale s
+            WHERE domain = %s AND collection = %s AND NOT EXISTS (SELECT FROM {} t WHERE t.id = s.root_id)
+            """
+        ).format(table),
+        (run.domain, collection),
+    )
 
 
 def forget_stale(conn: Connection, run: RunKey, collection: str, root_ids: Iterable[str] | None = None) -> None:
