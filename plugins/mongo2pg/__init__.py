@@ -6,7 +6,7 @@ Where things are, in the order in which data goes through them:
     in Airflow    pipeline reconcile_pipeline platform_pipeline params modes
                   tasks task_run audit connections
     without it    run
-    prepare       prepare connection_faults source
+    prepare       prepare ends connection_faults source
     plan          begin plan planned window increments orphans snapshot claim rehearsal
     extract       extract raw_batches lookup versions replay
     normalise     normalise normaliser
@@ -18,7 +18,7 @@ Where things are, in the order in which data goes through them:
     settle        settle settle_rounds shared_ids unique_slots settlement places
     row_counts    count source_count suspicion root_ids
     checksums     verify compare compare_tables expected sieve stored reject_causes differences reference
-      live        live apart
+      live        live unlike
     references    references
     uniqueness    uniqueness guards
     round_trip    round_trip

@@ -5,11 +5,13 @@ The page says nothing that the JSON does not: it is made from it, and names its 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -44,9 +46,9 @@ def evidence(conn: Connection, run: RunKey, domain: Domain) -> dict[str, Any]:
     """What the books know of a run besides its counts and checks: who, when, by which versions, rejects and differences."""
     return {
         "run": _run(conn, run),
-        "versions": _versions(conn, domain),
+        "versions": _versions(domain),
         "readings": _readings(conn, run),
-        "rejects": _rejects(conn, run),
+        "rejects": _rejects(conn, run, domain),
         "round_trip": _round_trip(conn, run),
         "differences": _differences(conn, run),
     }
@@ -82,7 +84,8 @@ def _run(conn: Connection, run: RunKey) -> dict[str, Any]:
     row = conn.execute(
         """
         SELECT jsonb_build_object('mode', mode, 'params', params, 'started_by', started_by, 'plan_id', %s::text,
-                                  'started_at', started_at, 'reported_at', now(), 'replaces', report_sha256)
+                                  'started_at', started_at, 'reported_at', now(), 'replaces', report_sha256,
+                                  'source', ends -> 'source', 'target', ends -> 'target')
         FROM migration.runs WHERE domain = %s AND run_id = %s
         """,
         (run.plan_id, run.domain, run.run_id),
@@ -90,14 +93,19 @@ def _run(conn: Connection, run: RunKey) -> dict[str, Any]:
     return dict(row[0]) if row else {}
 
 
-def _versions(conn: Connection, domain: Domain) -> dict[str, Any]:
-    row = conn.execute("SELECT current_setting('server_version')").fetchone()
+def _versions(domain: Domain) -> dict[str, Any]:
     return {
-        "PostgreSQL": row[0] if row else "",
+        "mongo2pg": _code(),
         "Python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
         "declarations": {collection.name: collection.fingerprint for collection in domain.collections},
     }
+
+
+def _code() -> str:
+    """One digest over the engine and its SQL: whoever holds a checkout beside it knows whether that is what ran."""
+    files = [*Path(__file__).parent.rglob("*.py"), *(INCLUDE / "migration").glob("*.sql")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]
 
 
 def _readings(conn: Connection, run: RunKey) -> list[dict[str, Any]]:
@@ -119,17 +127,26 @@ def _moment(moment: Any) -> str | None:
     return None if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
 
 
-def _rejects(conn: Connection, run: RunKey) -> list[dict[str, Any]]:
-    """The open rejects of this run by collection, kind, reason and BSON type, each with one document as an example."""
+def _rejects(conn: Connection, run: RunKey, domain: Domain) -> list[dict[str, Any]]:
+    """The open rejects of this run by collection, field, kind, reason and BSON type, each with one document as an example.
+
+    Of elements the field is their array or map: where in it they stood, each reject says.
+    """
+    holders = [child.path for collection in domain.collections for child in collection.children]
     rows = conn.execute(
         """
-        SELECT collection, element, reason, bson_type, count(*), min(document_id::text) FROM migration.rejects
+        SELECT collection, field, element, reason, bson_type, count(*), min(document_id::text)
+        FROM migration.rejects r CROSS JOIN LATERAL (
+            SELECT CASE WHEN element THEN (
+                SELECT max(holder) FROM unnest(%s::text[]) AS holder WHERE starts_with(r.path, holder || '.')
+            ) ELSE r.path END AS field
+        ) AS named
         WHERE state = 'open' AND (domain, run_id, plan_id) = (%s, %s, %s)
-        GROUP BY collection, element, reason, bson_type ORDER BY collection, element, reason, bson_type
+        GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
         """,
-        tuple(run),
+        (holders, *run),
     )
-    return _named(("collection", "element", "reason", "bson_type", "count", "example"), rows.fetchall())
+    return _named(("collection", "field", "element", "reason", "bson_type", "count", "example"), rows.fetchall())
 
 
 def _round_trip(conn: Connection, run: RunKey) -> list[dict[str, Any]]:

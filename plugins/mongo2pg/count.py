@@ -89,7 +89,8 @@ def count_domain(
     for check in checks:
         level = logging.INFO if check.verdict == "passed" else logging.ERROR
         log.log(
-            level, "%s %s: expected %s, found %s %s", check.verdict, check.subject, check.expected, check.actual, check.detail or ""
+            *(level, "%s %s of %s: expected %s, found %s %s", check.verdict, check.check, check.subject),
+            *(check.expected, check.actual, check.detail or ""),
         )
     return checks
 

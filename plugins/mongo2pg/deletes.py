@@ -23,7 +23,7 @@ from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.errors import DeleteError, PermanentError
 from mongo2pg.identity import id_from_value, objectid_from_uuid
 from mongo2pg.model import Collection, Domain
-from mongo2pg.places import Deletion, Outcome, Place, apart, find_places, lock_places
+from mongo2pg.places import Deletion, Outcome, Place, beside, find_places, lock_places
 from mongo2pg.plan import write_pointer
 from mongo2pg.planned import DELETES, FULL, scope
 from mongo2pg.queries import create_incoming, incoming, set_aside, target
@@ -95,7 +95,7 @@ def take_out(
     `shares` are the collections that were looked through: how many rows are gone, and of how many, for the check `deletes`.
     """
     started = time.monotonic()
-    everyone = [domain, *apart(domain, neighbours)]
+    everyone = [domain, *beside(domain, neighbours)]
     with conn.transaction():
         lock_places(conn, everyone)
         read_time = server_time(database)
@@ -112,7 +112,8 @@ def take_out(
         deleter.record([place for place in deleter.places.values() if place.outcome != Outcome()], started)
         told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
         deleter.record_deletions(told, read_time, started)
-        books.write_checks(conn, run, [_check(conn, run, place, shares, ratio) for place in deleter.places.values() if place.own])
+        owing = [place for place in deleter.places.values() if place.own and scope(place.staging) in (FULL, DELETES)]
+        books.write_checks(conn, run, [_check(conn, run, place, shares, ratio) for place in owing])
     return {place.collection.name: place.deletion for place in told}
 
 

@@ -91,10 +91,14 @@ def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str
 
 
 def faults(report: Mapping[str, Any]) -> list[str]:
-    """Why the run is red, a sentence each; empty for a green one."""
+    """Why the run is red, a sentence each, what failed before what did not run for that; empty for a green one."""
     sentences = [f"the task {task} did not succeed" for task in report["failed_tasks"]]
-    sentences += [f"{c['check']} of {c['table']}: {c['verdict']}" for c in report["checks"] if c["verdict"] != "passed"]
-    return sentences
+    sentences += [f"{c['check']} of {c['table']}: {c['verdict']}" for c in report["checks"] if c["verdict"] == "failed"]
+    missing: dict[str, list[str]] = {}
+    for check in report["checks"]:
+        if check["verdict"] == "not_run":
+            missing.setdefault(check["check"], []).append(check["table"])
+    return sentences + [f"{name} did not run for {', '.join(tables)}" for name, tables in missing.items()]
 
 
 def _worse(one: str, other: str) -> str:

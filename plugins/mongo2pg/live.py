@@ -20,7 +20,6 @@ from pymongo.database import Database
 
 from mongo2pg import books, lookup
 from mongo2pg.ahead import ahead
-from mongo2pg.apart import Pair, apart
 from mongo2pg.arrow import pa
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.decode import OPTIONS, MalformedError, decode_batch, split
@@ -34,6 +33,7 @@ from mongo2pg.planned import FULL, REJECTS, Reading, reading
 from mongo2pg.source import exists
 from mongo2pg.source_count import is_later
 from mongo2pg.staging import CollectionStaging, read_json
+from mongo2pg.unlike import Pair, unlike
 
 # A second reading of this much costs a minute or two; of more, somebody shall ask for it.
 LIVE_UP_TO = 1 << 30
@@ -85,7 +85,7 @@ def compare_source(
     since = datetime.fromisoformat(manifest["read_time"]) - LOOKBACK
     counts = Counter(same=0, changed=0, new=0, gone=0, untold=0)
     again = map(pa.py_buffer, ahead(_batches(database, collection.name, reading(staging, chunk))))
-    left, others = _unmatched(apart(_staged(staging, manifest), again), collection, since)
+    left, others = _unmatched(unlike(_staged(staging, manifest), again), collection, since)
     elsewhere: dict[str, Times] = {}
     for document in _look_up(database, collection, [name for name in left.values() if name not in others]):
         if left.pop(digest(document), None) is None:

@@ -33,7 +33,10 @@ LONGEST_KEY = 2_600
 _NUMBERS = ("bigint", "double precision", "integer", "numeric")
 # Values of these may be longer than an entry of an index.
 _UNBOUNDED = ("bytea", "jsonb", "numeric", "text[]")
-_DEFAULTS: dict[str, tuple[type, ...]] = {"text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float))}
+_BITS = {"integer": 32, "bigint": 64}
+_DEFAULTS: dict[str, tuple[type, ...]] = {
+    "text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float)), **dict.fromkeys(_BITS, (int,))
+}  # fmt: skip
 
 
 def snake_case(path: str) -> str:
@@ -79,6 +82,12 @@ class Column:
             raise DeclarationError(place, f"unknown type {self.type!r}", f"Use one of {', '.join(sorted(COLUMN_TYPES))}.")
         if self.path and not all(self.path.split(".")):
             raise DeclarationError(place, f"the path {self.path!r} has an empty step", "Write the keys joined by single dots.")
+        if not isinstance(self.enum, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.aliases):
+            raise DeclarationError(
+                place,
+                f"enum={self.enum!r}, aliases={self.aliases!r}",
+                'Write ("one", "two") and (("old", "new"),), commas included.',
+            )
         if self.enum and self.type not in ("text", "text[]"):
             raise DeclarationError(place, f"an enum on a column of type {self.type}", "Only text and text[] take an enum.")
         if self.references and self.type != "uuid":
@@ -102,8 +111,18 @@ class Column:
             raise DeclarationError(place, f"parse on a column of type {self.type}", "Only numbers and dates are parsed.")
         if [name for _, name in self.aliases if name not in self.enum]:
             raise DeclarationError(place, "an alias of a value that the enum lacks", "Map aliases to values of the enum.")
-        if self.default is not None and type(self.default) not in _DEFAULTS.get(self.type, ()):
-            raise DeclarationError(place, f"the default {self.default!r} on a column of type {self.type}", "Give one of that type.")
+        if self.default is not None and not self._holds_default():
+            raise DeclarationError(
+                place, f"the default {self.default!r} on a column of type {self.type}", "Give a value that the column holds."
+            )
+
+    def _holds_default(self) -> bool:
+        value, bits = self.default, _BITS.get(self.type)
+        if type(value) not in _DEFAULTS.get(self.type, ()):
+            return False
+        if bits and isinstance(value, int):
+            return -(1 << bits - 1) <= value < 1 << bits - 1
+        return not self.enum or value in self.enum
 
 
 @dataclass(frozen=True)
@@ -321,6 +340,7 @@ class Domain:
     description: str = ""
 
     def __post_init__(self) -> None:
+        _check_name(f"domain {self.name}", self.name)
         for kind, names in (
             ("collection", [collection.name for collection in self.collections]),
             ("table", [table.name for table in self.tables]),
@@ -332,6 +352,18 @@ class Domain:
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         return tuple(table for collection in self.collections for table in collection.tables)
+
+    def check_references(self, neighbours: Iterable[Domain]) -> None:
+        """Raises DeclarationError where a judged reference names no table of this domain or its neighbours."""
+        known = {table.name for domain in (self, *neighbours) for table in domain.tables}
+        for table in self.tables:
+            for column in table.references:
+                if column.references not in known:
+                    raise DeclarationError(
+                        f"column {column.name} of {table.name}",
+                        f"a reference to the unknown table {column.references!r}",
+                        "Name a table of this domain or of one beside it, or declare judged=False.",
+                    )
 
     def only(self, names: Iterable[str]) -> Domain:
         """The same domain with these collections and no others."""

@@ -18,6 +18,9 @@ VERIFY_SOURCES = {
     "staged": "staged: the documents as they were read",
 }
 
+# Parts of the form, below what most runs need.
+READING, VERIFYING, LIMITS = "How documents are read and staged", "How it is verified", "What turns the run red"
+
 
 def common_params(*modes: str) -> dict[str, Param]:
     """The params of a run of any DAG; the first of the modes is the default."""
@@ -28,7 +31,7 @@ def common_params(*modes: str) -> dict[str, Param]:
             enum=list(modes),
             values_display={mode: MODES[mode] for mode in modes},
             title="Mode",
-            description="What is read",
+            description="What the run moves",
         ),
         "chunk_mb": Param(
             64,
@@ -37,6 +40,7 @@ def common_params(*modes: str) -> dict[str, Param]:
             maximum=1024,
             title="Chunk size in MB",
             description="BSON bytes that one chunk holds, about",
+            section=READING,
         ),
         "verify_source": Param(
             "auto",
@@ -46,6 +50,7 @@ def common_params(*modes: str) -> dict[str, Param]:
             title="Verify against",
             description="Rows are always compared with what the staged documents must become; live reads MongoDB a second time and "
             "checks that it has these very documents, but for those written since. A cut-over deserves live",
+            section=VERIFYING,
         ),
         "max_reject_ratio": _share(0.01, "Rejected documents", "of all documents of a collection, orphans apart"),
         "max_orphan_ratio": _share(0.05, "Orphaned documents", "of all documents of a collection"),
@@ -58,6 +63,7 @@ def common_params(*modes: str) -> dict[str, Param]:
             maximum=1,
             title="Round trip",
             description="Share of the documents that are rebuilt from their rows, at least 100 of each chunk; 1 is all of them",
+            section=VERIFYING,
         ),
     }
 
@@ -116,6 +122,7 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             minimum=0,
             title="Minutes to look back",
             description="How far before its start a window reads, for documents that were written after their change key was set",
+            section=READING,
         ),
         "scan_limit_mb": Param(
             1024,
@@ -123,6 +130,7 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             minimum=0,
             title="Scan up to MB",
             description="A larger collection without an index on its change key is not scanned for a window",
+            section=READING,
         ),
         **common,
         "retention_days": Param(
@@ -131,6 +139,7 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             minimum=1,
             title="Days that staged files stay",
             description="What older runs staged is removed; reports stay, and the last full reading of each collection",
+            section=READING,
         ),
         "read_concern": Param(
             "local",
@@ -138,13 +147,16 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             enum=["local", "snapshot"],
             title="Read concern",
             description="snapshot: all documents as they are at one moment; needs a replica set that remembers it for long enough",
+            section=READING,
         ),
     }
 
 
 def _share(default: float, title: str, of_what: str) -> Param:
     """A share beyond which the run fails; `count.Limits` says how it is judged."""
-    return Param(default, type="number", minimum=0, maximum=1, title=f"{title} at most", description=f"A share {of_what}")
+    return Param(
+        default, type="number", minimum=0, maximum=1, title=f"{title} at most", description=f"A share {of_what}", section=LIMITS
+    )
 
 
 def _moment(title: str, description: str) -> Param:

@@ -48,6 +48,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
     asset, with watermark and counts as its extra. `neighbours` are the domains of the same target: rows of theirs may refer to
     rows of this one.
     """
+    domain.check_references(neighbours)
     with DAG(
         domain.name,
         description=domain.description or f"Moves the {domain.name} collections from MongoDB to PostgreSQL and verifies them",
@@ -63,6 +64,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @permanent
         def prepare_run() -> None:
             from mongo2pg import books
+            from mongo2pg.ends import ends
             from mongo2pg.increments import what_moves
             from mongo2pg.prepare import check, prepare
             from mongo2pg.retention import remove_staged
@@ -74,6 +76,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             refuse(asked)
             removed: list[str] = []
             with _source_if_read() as database, target() as conn:
+                between = ends(database, conn)
                 if asked.mode == DRY_RUN:
                     check(database, conn, collections, root)
                 else:
@@ -81,9 +84,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     prepare(database, conn, collections, root, scan_limit)
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
-                    books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by())
+                    books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by(), between)
                     removed = remove_staged(conn, domain.name, root, param("retention_days"))
-            audit_task(log, "prepare", domain.name, staging_removed=removed)
+            audit_task(log, "prepare", domain.name, mode=asked.mode, **between, staging_removed=removed)
 
         @task(task_id="plan")
         @permanent
@@ -270,10 +273,12 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
         lots = plan_run()
         settled = settle_run()
+        moved = move.expand(lot=lots)
         prepare_run() >> lots
-        move.expand(lot=lots) >> delete_gone() >> settled
+        moved >> delete_gone() >> settled
         checks = [count_rows(), compare_lot.expand(lot=lots), judge_references(), judge_keys(), rebuild_lot.expand(lot=lots)]
-        settled >> checks >> judge_run()
+        # Where one lot fails, all that follows fails with it at once, while others may still be at work: the gate waits for these.
+        settled >> checks >> judge_run() << moved
     # Only now: each task would get a copy of its own, which Airflow validates whenever it parses or serialises the DAG.
     dag.params = ParamsDict(domain_params(domain))
     return dag

@@ -122,7 +122,7 @@ def lock_places(conn: Connection, everyone: Sequence[Domain]) -> None:
     books.lock_collections(conn, [(domain.name, collection.name) for domain in everyone for collection in domain.collections])
 
 
-def apart(domain: Domain, domains: Sequence[Domain]) -> list[Domain]:
+def beside(domain: Domain, domains: Sequence[Domain]) -> list[Domain]:
     """The other domains, and what a run that moves some collections only leaves of its own."""
     own = {collection.name for collection in domain.collections}
     rests = [

@@ -41,6 +41,8 @@ def check(
     A run that does not read the source has no `database`. Where windows are to be read, `scan_limit` says up to how many bytes a
     collection may be scanned for one.
     """
+    if faults := schema.script_faults(domain):
+        raise PrepareError(faults)
     faults = source_faults(database, domain) if database is not None else []
     faults += staging_faults(staging_root) + target_faults(conn, domain)
     if database is not None and scan_limit is not None and not faults:
@@ -56,13 +58,13 @@ def prepare(
     check(database, conn, domain, staging_root, scan_limit)
     with conn.transaction():
         books.install(conn)
-        schema.create_tables(conn, domain)
-        lineage.write_comments(conn, domain)
+        if faults := schema.create_tables(conn, domain):
+            raise PrepareError(faults)
         phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
         untouched = [table.name for each in domain.collections if phases[each.name][0] == "empty" for table in each.tables]
-        faults = schema.differences(conn, domain) + _unexplained_rows(conn, untouched)
-        if faults:
+        if faults := schema.differences(conn, domain) + _unexplained_rows(conn, untouched):
             raise PrepareError(faults)
+        lineage.write_comments(conn, domain)
 
 
 def source_faults(database: Database[Any], domain: Domain) -> list[str]:

@@ -15,7 +15,7 @@ from mongo2pg.connections import source, target
 from mongo2pg.model import Domain
 from mongo2pg.params import param, reconcile_params, refuse_unknown_params
 from mongo2pg.task_run import TaskRun
-from mongo2pg.tasks import announce, audit_task, conclude, current_run_id, permanent, started_by, task_states
+from mongo2pg.tasks import announce, audit_task, conclude, current_run_id, named, permanent, started_by, task_states
 
 if TYPE_CHECKING:
     from mongo2pg.planned import Lot
@@ -56,14 +56,16 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @permanent
         def prepare_run() -> None:
             from mongo2pg import books
+            from mongo2pg.ends import ends
             from mongo2pg.prepare import prepare
 
             refuse_unknown_params(reconcile_params(domains))
             here = _here(domains)
             with source() as database, target() as conn:
                 prepare(database, conn, here.domain, here.staging.root)
-                books.start_run(conn, here.key(), NAME, dict(get_current_context()["params"]), started_by())
-            audit_task(log, "prepare", here.domain.name)
+                between = ends(database, conn)
+                books.start_run(conn, here.key(), NAME, dict(get_current_context()["params"]), started_by(), between)
+            audit_task(log, "prepare", here.domain.name, mode=NAME, **between)
 
         @task(task_id="plan")
         @permanent
@@ -120,7 +122,9 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         lots = plan_run()
         repaired = repair_differences()
         prepare_run() >> lots
-        lots >> [compare_lot.expand(lot=lots), find_rows()] >> repaired >> judge_run()
+        compared, gate = [compare_lot.expand(lot=lots), find_rows()], judge_run()
+        # What differs fails one of these and the repair with it, while others may still be at work: the gate waits for them.
+        lots >> compared >> repaired >> gate << compared
     dag.params = ParamsDict(reconcile_params(domains))  # only now, as in `domain_dag`
     return dag
 
@@ -128,7 +132,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
 def _conclude(stage: str, domain: Domain, checks: list[Any]) -> None:
     """What differs fails the task, unless it is to be repaired: then it is no more than listed."""
     if param("repair"):
-        differ = [f"{check.subject} {check.chunk}" for check in checks if check.verdict != "passed"]
+        differ = [named(check) for check in checks if check.verdict != "passed"]
         audit_task(log, stage, domain.name, checks=len(checks), to_repair=differ)
     else:
         conclude(log, stage, domain.name, checks)

@@ -16,6 +16,7 @@ from mongo2pg import books
 from mongo2pg.begin import begin, plan_moves
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain
+from mongo2pg.ends import ends
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, FULL, REPLAY, Request
 from mongo2pg.places import Deletion
@@ -66,7 +67,8 @@ class Run:
     def _begin(self, mode: str, *, reads: bool = True, **params: Any) -> None:
         books.open_session(self.conn)
         prepare(self.database if reads else None, self.conn, self.domain, self.staging.root)
-        books.start_run(self.conn, self.key, mode, {"mode": mode, **params}, None)
+        between = ends(self.database if reads else None, self.conn)
+        books.start_run(self.conn, self.key, mode, {"mode": mode, **params}, None, between)
 
     def plan(self, chunk_bytes: int = CHUNK_BYTES, moved: Mapping[str, Window] | None = None, read_concern: str = LOCAL) -> None:
         place = (self.database, self.conn, self.key, self.domain, moved or {}, self.staging, self.alive)

@@ -6,8 +6,9 @@ import itertools
 import logging
 import re
 from collections.abc import Iterable, Set
+from pathlib import Path
 
-from psycopg import IntegrityError, sql
+from psycopg import IntegrityError, ProgrammingError, sql
 
 from mongo2pg.books import Connection
 from mongo2pg.errors import PermanentError
@@ -26,9 +27,35 @@ _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _REFERENCED = re.compile(r"REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
 
 
-def create_tables(conn: Connection, domain: Domain) -> None:
-    """Runs the domain's pre-data: its tables, bare, where they are missing."""
-    conn.execute((INCLUDE / domain.name / "pre_data.sql").read_text())
+def script_faults(domain: Domain) -> list[str]:
+    """What is wrong with the domain's two files as they stand, a sentence each."""
+    files = [INCLUDE / domain.name / f"{part}_data.sql" for part in ("pre", "post")]
+    if missing := [path for path in files if not path.is_file()]:
+        return [f"{_shown(path)} is missing: write it (docs/new_domain.md)" for path in missing]
+    return [
+        f"{_shown(files[1])} may hold ALTER TABLE … ADD CONSTRAINT … PRIMARY KEY, UNIQUE or FOREIGN KEY, and CREATE INDEX, not: "
+        f"{' '.join(statement.split())[:100]}"
+        for statement in statements(files[1])
+        if not _built_by(statement)
+    ]
+
+
+def _shown(path: Path) -> str:
+    return f"include/sql/{path.parent.name}/{path.name}"
+
+
+def create_tables(conn: Connection, domain: Domain) -> list[str]:
+    """Runs the domain's pre-data: its tables, bare, where they are missing; returns why that failed, or which are missing still."""
+    script = INCLUDE / domain.name / "pre_data.sql"
+    try:
+        conn.execute(script.read_text())
+    except ProgrammingError as error:
+        return [f"{_shown(script)} fails: {error.diag.message_primary}"]
+    return [
+        f"the table {TARGET}.{table.name} is declared, and {_shown(script)} does not make it"
+        for table in domain.tables
+        if not exists(conn, table.name)
+    ]
 
 
 def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str]) -> list[str]:
@@ -42,7 +69,7 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
     built = []
     for statement in itertools.chain.from_iterable(statements(INCLUDE / each.name / "post_data.sql") for each in domains):
-        table, name = _table_and_name(statement)
+        table, name = _built_by(statement) or ("", "")  # `script_faults` lets no other statement pass
         referenced = _REFERENCED.search(statement)
         waits = table not in loaded and table not in complete
         if name in present or waits or (referenced and referenced[1] not in complete):
@@ -230,10 +257,9 @@ def _present(conn: Connection) -> set[str]:
     return {row[0] for row in rows}
 
 
-def _table_and_name(statement: str) -> tuple[str, str]:
-    constraint, index = _CONSTRAINT.search(statement), _INDEX.search(statement)
+def _built_by(statement: str) -> tuple[str, str] | None:
+    """The table and the name of the constraint or index that a statement of post-data builds; None of any other statement."""
+    constraint, index = _CONSTRAINT.match(statement), _INDEX.match(statement)
     if constraint:
         return constraint[1], constraint[2]
-    if index:
-        return index[2], index[1]
-    raise ValueError(f"not a named constraint or index: {statement}")
+    return (index[2], index[1]) if index else None

@@ -21,7 +21,7 @@ from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.model import Domain, Table
-from mongo2pg.places import Deletion, Loser, Outcome, Place, apart, lock_places
+from mongo2pg.places import Deletion, Loser, Outcome, Place, beside, lock_places
 from mongo2pg.planned import FULL, WINDOW, scope
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
@@ -49,7 +49,7 @@ def settle_domain(
     read its document is rejected with the document as the `database` has it now; a replay, which has none, raises PermanentError.
     """
     started = time.monotonic()
-    everyone = [domain, *apart(domain, neighbours)]
+    everyone = [domain, *beside(domain, neighbours)]
     with conn.transaction():
         lock_places(conn, everyone)
         _check_loaded(conn, run, domain, staging)

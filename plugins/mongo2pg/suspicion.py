@@ -24,7 +24,7 @@ from mongo2pg.window import find_index
 JUMP, FLOOR = 5, 0.001
 # Python's calendar ends with the year 9999.
 _CALENDAR_END = 253_402_300_800_000
-# Up to so many rejects nothing is said, as with `count.Limits`.
+# Up to so many rejects, or documents without a change key, nothing is said, as with `count.Limits`.
 TOLERATED = 20
 
 
@@ -53,12 +53,21 @@ def check_progress(
     last = books.last_progress(conn, run, collection.name)
     newest = _newest(database, collection, _readable_until(plan))
     faults = [
+        *_no_key(database, collection, plan),
         *_nothing_read(newest, plan, seen),
         *_same_as_last_time(newest, last, seen, ids),
         *_standstill(database, conn, run, collection, plan, seen),
         *_jump(conn, run, collection, booked),
     ]
     return Check("progress", collection.name, "failed" if faults else "passed", last, seen, "; ".join(faults) or None)
+
+
+def _no_key(database: Database[Any], collection: Collection, plan: dict[str, Any]) -> list[str]:
+    """A change key that no document has is a mistyped one: no window would ever move a change."""
+    if plan["without_key"] <= TOLERATED or _newest(database, collection, None) is not None:
+        return []
+    kind = "ObjectId" if collection.change_key == "_id" else "date"
+    return [f"no document has a {kind} in {collection.change_key}, the declared change key: windows see none of their changes"]
 
 
 def _readable_until(plan: dict[str, Any]) -> datetime:

@@ -62,10 +62,15 @@ def audit_task(log: logging.Logger, stage: str, domain: str, **facts: Any) -> No
     audit(log, stage, domain=domain, run_id=current_run_id(), **facts)
 
 
+def named(check: Check) -> str:
+    """What a check was about: its subject, and the chunk where it is about one."""
+    return check.subject if check.chunk < 0 else f"{check.subject} {check.chunk}"
+
+
 def conclude(log: logging.Logger, stage: str, domain: str, checks: Sequence[Check]) -> None:
     """One machine-readable line for a task of checks; a failed one fails the task, which lists both sides of each."""
     failed = [check for check in checks if check.verdict != "passed"]
-    audit_task(log, stage, domain, checks=len(checks), failed=[f"{check.subject} {check.chunk}" for check in failed])
+    audit_task(log, stage, domain, checks=len(checks), failed=[named(check) for check in failed])
     if failed:
         raise CheckError(stage, failed)
 

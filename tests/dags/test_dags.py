@@ -41,7 +41,7 @@ DOMAIN_GRAPH = {
     "references": {"settle"},
     "uniqueness": {"settle"},
     "round_trip": {"settle", "plan"},
-    "gate": {"row_counts", "checksums", "references", "uniqueness", "round_trip"},
+    "gate": {"move.load", "row_counts", "checksums", "references", "uniqueness", "round_trip"},
 }
 PLATFORM_GRAPH = {
     "unpaused": set(),
@@ -56,7 +56,7 @@ RECONCILE_GRAPH = {
     "compare": {"plan"},
     "rows": {"plan"},
     "repair": {"compare", "rows"},
-    "gate": {"repair"},
+    "gate": {"compare", "rows", "repair"},
 }
 GRAPHS = {"platform": PLATFORM_GRAPH, "reconcile": RECONCILE_GRAPH}
 # Every other task waits until all before it succeeded.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from mongo2pg import certificate, gate
 from mongo2pg.across import report_platform
 from mongo2pg.books import RunKey
 from mongo2pg.run import Run
-from tests.documents import oid, uuid_of
+from mongo2pg.window import Window
+from tests.documents import NOON, oid, uuid_of
 from tests.mover import Mover
 
 
@@ -54,6 +56,7 @@ def test_the_page_says_what_was_rejected_kept_and_compared(mover: Mover) -> None
     assert report["rejects"] == [
         {
             "collection": "users",
+            "field": "email",
             "element": False,
             "reason": "type_mismatch",
             "bson_type": "int",
@@ -80,10 +83,27 @@ def test_the_page_says_what_was_rejected_kept_and_compared(mover: Mover) -> None
         "users.nickname",
         "passed",
         run.key.plan_id,
+        "<td>email</td>",
+        f"<strong>{mover.database.name}</strong> on 127.0.0.1:",
+        f"<strong>{mover.conn.info.dbname}</strong> on ",
+        f"as {mover.conn.info.user}, PostgreSQL ",
     ):
         assert text in page
     table = next(each for each in report["tables"] if each["table"] == "users")
     assert page.count(table["source_checksum"]) == 2
+
+
+def test_the_page_says_which_window_was_moved_and_which_array_an_element_stood_in(mover: Mover, mongo_database: Any) -> None:
+    mover.move("r1")
+    mongo_database.users.insert_one({"_id": oid(4), "email": "dan@example.org", "roles": ["a", 5], "updatedAt": NOON})
+    run = mover.run("r2")
+    run.move(window=Window(NOON, NOON + timedelta(hours=1)))
+    report = run.verify()
+    assert [(each["field"], each["element"], each["count"]) for each in report["rejects"]] == [("roles", True, 1)]
+    _, page = pages(run)
+    for text in ("Windows: the documents", NOON.isoformat(), (NOON + timedelta(hours=1)).isoformat(), "<td>roles</td>"):
+        assert text in page
+    assert {each["check"] for each in report["checks"]}.isdisjoint({"deletes"}), "a window looks for none"
 
 
 def test_no_secret_and_no_markup_of_a_document_reaches_the_page(mover: Mover) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import shutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ import pytest
 
 from deepiri.auth import AUTH
 from demo.processes import free_port
-from mongo2pg import books, connections
+from mongo2pg import books, connections, schema
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.prepare import prepare
@@ -438,6 +439,47 @@ def test_the_staging_folder_is_private_and_empty(outside: Outside) -> None:
     outside.passes()
     assert outside.staging.stat().st_mode & 0o777 == 0o700
     assert list(outside.staging.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------------------------- a domain's own files
+
+
+@pytest.fixture
+def files(outside: Outside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of the domain's two files, copies that a test may spoil."""
+    folder: Path = shutil.copytree(schema.INCLUDE, tmp_path / "sql") / "auth"
+    monkeypatch.setattr(schema, "INCLUDE", folder.parent)
+    return folder
+
+
+def test_a_file_that_is_missing_is_named(outside: Outside, files: Path) -> None:
+    (files / "post_data.sql").unlink()
+    assert "- include/sql/auth/post_data.sql is missing: write it (docs/new_domain.md)" in outside.fault()
+
+
+def test_a_statement_that_nobody_would_build_is_named(outside: Outside, files: Path) -> None:
+    with (files / "post_data.sql").open("a") as post_data:
+        post_data.write("\nALTER TABLE public.users ADD CHECK (email <> '');\n")
+    said = outside.fault()
+    assert "- include/sql/auth/post_data.sql may hold ALTER TABLE … ADD CONSTRAINT … PRIMARY KEY" in said
+    assert said.endswith("not: ALTER TABLE public.users ADD CHECK (email <> '')")
+
+
+def test_a_script_that_fails_is_named_with_its_fault(outside: Outside, files: Path) -> None:
+    (files / "pre_data.sql").write_text("CREATE TABLE public.users (id uuid, CHECK (specie <> ''));")
+    assert outside.fault().endswith('- include/sql/auth/pre_data.sql fails: column "specie" does not exist')
+
+
+def test_a_table_that_no_script_makes_is_named(outside: Outside, files: Path) -> None:
+    script = files / "pre_data.sql"
+    script.write_text(script.read_text().replace("public.skills ", "public.skill "))
+    assert "- the table public.skills is declared, and include/sql/auth/pre_data.sql does not make it" in outside.fault()
+
+
+def test_a_column_that_the_script_spells_otherwise_is_named_as_in_an_old_table(outside: Outside, files: Path) -> None:
+    script = files / "pre_data.sql"
+    script.write_text(script.read_text().replace("profile_picture", "picture"))
+    assert "- column public.users.profile_picture is missing: add it as text" in outside.fault()
 
 
 # ----------------------------------------------------------------------------------------- what fails later all the same

@@ -47,6 +47,17 @@ def reason(run: Run) -> str | None:
     return check.detail
 
 
+def test_a_change_key_that_no_document_has_is_a_mistyped_one(mover: Mover) -> None:
+    users = [user(number, createdAt=..., updatedAt=...) for number in range(1, 22)]
+    fill(mover.database, users=users[:20])
+    assert reason(moved(mover, "few have none", NOON - HOUR, NOON + HOUR)) is None
+    fill(mover.database, users=users)
+    said = "no document has a date in updatedAt, the declared change key: windows see none of their changes"
+    assert reason(moved(mover, "nobody has one", NOON - HOUR, NOON + HOUR)) == said
+    mover.database.users.update_one({}, {"$set": {"updatedAt": NOON - 2 * HOUR}})
+    assert reason(moved(mover, "one has", NOON - HOUR, NOON + HOUR)) is None
+
+
 def test_a_window_that_reads_nothing_while_the_source_has_newer_documents_pp_26(
     mover: Mover, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -340,7 +340,39 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: collection(TITLE, children=(Child("skills", "skills", "map", (Column("name", "text"),), key="name"),)),
         "table skills: two columns are called 'name'. Give one a name of its own.",
     ),
+    "an enum that is one text": (
+        lambda: Column("status", "text", enum=cast(Any, "open")),
+        'column \'status\': enum=\'open\', aliases=(). Write ("one", "two") and (("old", "new"),), commas included.',
+    ),
+    "aliases that are one pair": (
+        lambda: Column("status", "text", enum=("open",), aliases=cast(Any, ("new", "open"))),
+        "column 'status': enum=('open',), aliases=('new', 'open'). "
+        'Write ("one", "two") and (("old", "new"),), commas included.',
+    ),
+    "a default with a fraction for whole numbers": (
+        lambda: Column("size", "integer", default=1.5),
+        "column 'size': the default 1.5 on a column of type integer. Give a value that the column holds.",
+    ),
+    "a default that is too large": (
+        lambda: Column("size", "integer", default=2**31),
+        "column 'size': the default 2147483648 on a column of type integer. Give a value that the column holds.",
+    ),
+    "a default that the enum lacks": (
+        lambda: Column("status", "text", enum=("open",), default="new"),
+        "column 'status': the default 'new' on a column of type text. Give a value that the column holds.",
+    ),
     # --- a domain
+    "a domain whose name is no plain one": (
+        lambda: Domain("my-blog", (collection(TITLE),)),
+        "domain my-blog: 'my-blog' is no plain SQL name. Use lower-case letters, digits and underscores.",
+    ),
+    "a reference to a table that nobody declares": (
+        lambda: Domain("blog", (collection(Column("authorId", "uuid", references="author")),)).check_references(
+            [Domain("people", (Collection("authors", "authors", "updatedAt", (TITLE,)),))]
+        ),
+        "column author_id of posts: a reference to the unknown table 'author'. "
+        "Name a table of this domain or of one beside it, or declare judged=False.",
+    ),
     "a collection declared twice": (
         lambda: Domain("blog", (collection(TITLE), Collection("posts", "articles", "updatedAt", (TITLE,)))),
         "domain blog: the collection posts is declared twice. Rename or remove one.",
@@ -377,3 +409,22 @@ def test_a_wrong_declaration_is_not_worth_a_retry_and_keeps_its_facts() -> None:
 def test_a_neighbour_that_only_begins_alike_is_not_below() -> None:
     made = collection(Column("meta", "jsonb"), Column("metadata", "jsonb"), Column("meta-data", "jsonb", "other"))
     assert [column.name for column in made.columns] == ["meta", "metadata", "other"]
+
+
+def test_references_within_a_domain_to_one_beside_it_and_to_what_is_gone_for_good_are_known() -> None:
+    people = Domain("people", (Collection("authors", "authors", "updatedAt", (TITLE,)),))
+    posts = collection(
+        Column("authorId", "uuid", references="authors"),
+        Column("answers", "uuid", references="posts"),
+        Column("formerId", "uuid", references="former", judged=False),
+        children=(documents(TITLE),),
+    )
+    Domain("blog", (posts,)).check_references([people])
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [("integer", -(2**31)), ("bigint", 2**63 - 1), ("double precision", 1), ("numeric", 0.5), ("boolean", True)],
+)
+def test_defaults_that_columns_hold_are_accepted(kind: Any, default: Any) -> None:
+    assert Column("value", kind, default=default).default == default

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS migration.runs (
 );
 -- Columns that came later stand apart, so that older books get them, too.
 ALTER TABLE migration.runs ADD COLUMN IF NOT EXISTS staging_removed_at timestamptz;  -- when retention_days were over
+ALTER TABLE migration.runs ADD COLUMN IF NOT EXISTS ends jsonb;  -- source and target: their servers, database, user, version
 
 -- What one chunk brought (stage load), what settle or a delete changed of it afterwards (stage settle, signed numbers), and
 -- what a delete did (stage delete: the rows that went, and documents that it read itself because their rows had to go, too):

@@ -51,16 +51,19 @@ def now(conn: Connection) -> str:
     return str(row[0]) if row else ""
 
 
-def start_run(conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None) -> None:
-    """Notes that a run began, or that it was cleared and begins again."""
+def start_run(
+    conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None, ends: Mapping[str, Any]
+) -> None:
+    """Notes that a run began, or that it was cleared and begins again; `ends` are the databases between which it moves."""
     conn.execute(
         """
-        INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by)
-        VALUES (%s, %s, %s, %s, 'running', %s)
+        INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by, ends)
+        VALUES (%s, %s, %s, %s, 'running', %s, %s)
         ON CONFLICT (domain, run_id) DO UPDATE
-        SET state = 'running', finished_at = NULL, staging_removed_at = NULL, mode = excluded.mode, params = excluded.params
+        SET state = 'running', finished_at = NULL, staging_removed_at = NULL,
+            mode = excluded.mode, params = excluded.params, ends = excluded.ends
         """,
-        (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by),
+        (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by, Jsonb(dict(ends))),
     )
 
 

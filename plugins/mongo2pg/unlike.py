@@ -15,7 +15,7 @@ Pair: TypeAlias = tuple[bytes | None, bytes | None]
 _NOTHING = pa.py_buffer(b"")
 
 
-def apart(one: Iterable[pa.Buffer], other: Iterable[pa.Buffer]) -> Iterator[Pair]:
+def unlike(one: Iterable[pa.Buffer], other: Iterable[pa.Buffer]) -> Iterator[Pair]:
     """The documents in which the readings differ; either comes in pieces of whole documents, one behind the other.
 
     A document that stands elsewhere in the other reading may be told of both, at different times.

@@ -10,7 +10,7 @@ import bson
 import pyarrow as pa
 import pytest
 
-from mongo2pg.apart import apart
+from mongo2pg.unlike import unlike
 
 
 def document(number: int, text: str = "") -> bytes:
@@ -77,7 +77,7 @@ def test_whatever_was_done_to_the_documents_the_difference_is_that_of_the_readin
 
 def told(one: list[bytes], other: list[bytes], sizes: tuple[int, int]) -> tuple[Counter[bytes], Counter[bytes]]:
     left, right = Counter[bytes](), Counter[bytes]()
-    for pair in apart(pieces(one, sizes[0]), pieces(other, sizes[1])):
+    for pair in unlike(pieces(one, sizes[0]), pieces(other, sizes[1])):
         for side, document in zip((left, right), pair, strict=True):
             side.update([] if document is None else [document])
     return left, right
