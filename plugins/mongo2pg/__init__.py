@@ -7,7 +7,7 @@ Where things are, in the order in which data goes through them:
                   tasks task_run audit connections
     without it    run
     prepare       prepare ends connection_faults source
-    plan          begin plan planned window increments orphans snapshot claim rehearsal
+    plan          begin plan planned window increments besides snapshot claim rehearsal
     extract       extract raw_batches lookup versions replay
     normalise     normalise normaliser
       one by one  decode outline values extended_json identity document_ids bson_types reasons

@@ -8,13 +8,13 @@ from typing import Any
 from pymongo.database import Database
 
 from mongo2pg import books
+from mongo2pg.besides import besides
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.claim import claim, refuse_owned
 from mongo2pg.deletes import plan_deletes
 from mongo2pg.increments import passed_over, what_moves
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, Request
-from mongo2pg.orphans import adoptable
 from mongo2pg.plan import CHUNK_BYTES, plan_domain
 from mongo2pg.planned import Lot
 from mongo2pg.snapshot import LOCAL
@@ -75,8 +75,8 @@ def plan_moves(
     read_concern: str = LOCAL,
 ) -> list[Lot]:
     """The same, where it is known what moves: collections that `windows` does not name are read in full."""
-    orphans = adoptable(conn, moved, windows)
-    lots = plan_domain(database, moved, staging, chunk_bytes, windows, scan_limit, read_concern, orphans)
+    others = besides(database, conn, run, moved, windows, alive)
+    lots = plan_domain(database, moved, staging, chunk_bytes, windows, scan_limit, read_concern, others)
     _take(conn, run, moved, lots, alive)
     return lots
 

@@ -47,4 +47,6 @@ def claim(conn: Connection, run: RunKey, domain: Domain, alive: Callable[[str], 
                 tables = sql.SQL(", ").join(target(table.name) for table in collection.tables)
                 conn.execute(sql.SQL("TRUNCATE {}").format(tables))
                 books.forget_stale(conn, run, collection.name)
+                rows = sql.SQL("SELECT root_id FROM migration.cleared WHERE (domain, collection) = ({}, {})")
+                books.forget_cleared(conn, run, collection.name, rows.format(run.domain, collection.name))
             books.set_phase(conn, run, collection.name, "bulk")

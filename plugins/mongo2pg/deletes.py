@@ -285,6 +285,7 @@ def _close_books(database: Database[Any], conn: Connection, run: RunKey, collect
     books.resolve_rejects(conn, run, collection.name, gone)
     books.supersede_held(conn, run, collection.name, gone)
     books.forget_stale_without_row(conn, run, collection.name, target(collection.table))
+    books.forget_cleared_without_row(conn, run, collection.name, target(collection.table))
 
 
 def _check(conn: Connection, run: RunKey, place: Place, shares: dict[str, tuple[int, int]], ratio: float) -> Check:

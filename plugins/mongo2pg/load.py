@@ -136,6 +136,7 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
         conn.execute(sql.SQL("INSERT INTO pg_temp.mongo2pg_hold {}").format(question))
     held = hold(conn, run, collection)
     inserted, updated, unchanged = merge(conn, run, collection)
+    books.forget_cleared(conn, run, collection.name, sql.SQL("SELECT id FROM pg_temp.mongo2pg_merge"))
     return {
         "inserted": len(inserted),
         "updated": len(updated),

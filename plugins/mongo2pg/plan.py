@@ -45,20 +45,20 @@ def plan_domain(
     windows: Mapping[str, Window] | None = None,
     scan_limit: int = SCAN_LIMIT,
     read_concern: str = snapshot.LOCAL,
-    orphans: Mapping[str, Sequence[Any]] | None = None,
+    besides: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[Lot]:
     """Writes each collection's plan, then makes the new plan the run's present one; returns the lots.
 
     A collection that `windows` does not name is read in full; one that it names, in its window and the documents with these
-    `_id`s of `orphans` besides. Reads of the source, for each collection: a count over an
+    `_id`s `besides`. Reads of the source, for each collection: a count over an
     index, its statistics, and a bounded sample. With the read concern `snapshot` all of them are read as they are now.
     """
     plan_id = uuid.uuid4().hex[:12]
     moved = windows or {}
     now = snapshot.take(database) if read_concern == snapshot.SNAPSHOT else {}
-    again = orphans or {}
+    others = besides or {}
     plans = (
-        {**make_plan(database, c, plan_id, chunk_bytes, moved.get(c.name), scan_limit, again.get(c.name, [])), **now}
+        {**make_plan(database, c, plan_id, chunk_bytes, moved.get(c.name), scan_limit, others.get(c.name, [])), **now}
         for c in domain.collections
     )
     return write_plans(staging, domain, plan_id, plans, chunk_bytes)
@@ -100,12 +100,12 @@ def make_plan(
     chunk_bytes: int,
     moved: Window | None,
     scan_limit: int,
-    orphans: Sequence[Any] = (),
+    besides: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """The plan of a window, or of everything where there is none."""
     if moved is None:
         return plan_collection(database, collection, plan_id, chunk_bytes)
-    return plan_window(database, collection, plan_id, moved, chunk_bytes, scan_limit, orphans)
+    return plan_window(database, collection, plan_id, moved, chunk_bytes, scan_limit, besides)
 
 
 def plan_collection(database: Database[Any], collection: Collection, plan_id: str, chunk_bytes: int) -> dict[str, Any]:
@@ -137,18 +137,18 @@ def plan_window(
     moved: Window,
     chunk_bytes: int,
     scan_limit: int,
-    orphans: Sequence[Any] = (),
+    besides: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """The chunks of a window: `bounds` is a list of queries in canonical Extended JSON, each with the index for it.
 
-    The last one is that of the `orphans` that do not lie in the window, if there are any.
+    The last one is that of the documents `besides` that do not lie in the window, if there are any.
     """
     there = exists(database, collection.name)
     index = find_index(database, collection) if there else None
     keyed, *others = parts(collection, moved, index)
     unkeyed = len(others)
-    if orphans:
-        others.append(Part({"_id": {"$in": list(orphans)}, "$nor": [part.query for part in (keyed, *others)]}, None))
+    if besides:
+        others.append(Part({"_id": {"$in": list(besides)}, "$nor": [part.query for part in (keyed, *others)]}, None))
     counts = [count(database, collection, part) if there else 0 for part in (keyed, *others)]
     stored = database[collection.name].estimated_document_count() if there else 0
     each = stored_bytes(database, collection.name) / stored if stored else 0
@@ -174,7 +174,7 @@ def plan_window(
         "source_before": sum(counts),
         "without_key": count_without_key(database, collection, index, scan_limit) if there else 0,
         "without_key_in_window": sum(counts[1 : 1 + unkeyed]),
-        "orphans": len(orphans),
+        "besides": len(besides),
         "scanned": there and index is None,
         "estimated_bytes": round(sum(counts) * each),
         "parts": [as_written(part) for part in (keyed, *others)],

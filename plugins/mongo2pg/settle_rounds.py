@@ -50,15 +50,17 @@ class Settler(Settlement):
     def resolve_rejects(self) -> None:
         """Closes the rejects that are none any more: of documents that are gone, or that fit the present declaration."""
         for place in self.own:
-            replayed = None
-            how = scope(place.staging)
+            name, how = place.collection.name, scope(place.staging)
             if how in (WINDOW, REPAIR):
                 continue  # what it did not read may be rejected still
             if how == REJECTS:
                 from mongo2pg.versions import read_ids  # with Arrow, which other runs settle without
 
                 replayed = [compact(text) for text in read_ids(place.staging, read_json(place.staging.manifest(0)))]
-            count = books.resolve_rejects(self.conn, self.run, place.collection.name, replayed)
+                began = books.loaded_at(self.conn, self.run, name)
+                count = books.resolve_rejects(self.conn, self.run, name, replayed, opened_before=began)
+            else:
+                count = books.resolve_unread(self.conn, self.run, name)
             if count:
                 log.info("%s: %s rejects resolved", place.collection.name, count)
 
@@ -92,6 +94,9 @@ class Settler(Settlement):
 
         A collection after the other, each to its end: nobody shall lose a slot to a document that is an orphan by then.
         """
+        for place in self.holding:  # what is cleared of them is found anew
+            read = sql.SQL("SELECT id FROM {}").format(incoming(place.collection.table))
+            books.forget_cleared(self.conn, self.run, place.collection.name, read)
         while sum(self._judge_place(place) for place in self.places.values()):
             pass
         for place, table, column in self.references:

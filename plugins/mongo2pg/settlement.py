@@ -149,24 +149,33 @@ class Settlement:
             found = staged.get(uuid.UUID(loser.root_id).bytes, [])
             document = next((each for each in found if each.document_id == loser.document_id), None)
             (read if document else unread).append(replace(loser, document=document))
-        if self.database is None or place.own:
-            if not place.own and (late := self._read_since(place, read)):
-                raise self._unread(place, late)
-            self.lose(place, read)
-            counted = [loser.root_id for loser in read]
-        else:  # a later run may have read a newer version than the last full one
-            counted, gone = self._reject_as_they_are_now(self.database, place, read)
-        if unread and self.database is None:
-            raise self._unread(place, unread[0])
-        if unread and self.database is not None:
+        known, late = self._by_last_reading(place, read)
+        counted: list[str] = []
+        if self.database is None:
+            if late or unread:
+                raise self._unread(place, [*late, *unread][0])
+        else:
+            counted, gone = self._reject_as_they_are_now(self.database, place, late)
+            if place.own:  # of what has gone meanwhile this run's own reading is the last one
+                last, gone = set(gone), []
+                known += [loser for loser in late if loser.root_id in last]
             gone += self._reject_as_they_are_now(self.database, place, unread)[1]
-        return counted, gone
+        self.lose(place, known)
+        return counted + [loser.root_id for loser in known], gone
 
-    def _read_since(self, place: Place, losers: list[Loser]) -> Loser | None:
-        """One of these documents of which a run after the place's one may have read a newer version."""
-        chunks = {loser.document.chunk: loser for loser in losers if loser.document}
-        late = (loser for chunk, loser in chunks.items() if books.loads_after(self.conn, place.run, place.collection.name, chunk))
-        return next(late, None)
+    def _by_last_reading(self, place: Place, losers: list[Loser]) -> tuple[list[Loser], list[Loser]]:
+        """These documents, read by the place's run, apart: those that no run has read since, and those that one may have.
+
+        A neighbour's are all read again where they can be: a later run may have read a newer version than its last full one.
+        """
+        if self.database is not None and not place.own:
+            return [], losers
+        chunks = {loser.document.chunk for loser in losers if loser.document}
+        late = {chunk for chunk in chunks if books.loads_after(self.conn, place.run, place.collection.name, chunk)}
+        sides: tuple[list[Loser], list[Loser]] = [], []
+        for loser in losers:
+            sides[loser.document is not None and loser.document.chunk in late].append(loser)
+        return sides
 
     def _reject_as_they_are_now(self, database: Database[Any], place: Place, losers: list[Loser]) -> tuple[list[str], list[str]]:
         """Rejects documents as the source has them at this moment; returns the root ids of those there and of those gone."""
@@ -208,6 +217,8 @@ class Settlement:
         """Makes optional references NULL; the original goes to `extra` and is counted as a misfit."""
         if not ids:
             return
+        owner = table.parent_key or "id"
+        books.note_cleared(self.conn, place.run, place.collection.name, side, owner, column.name, column.references, ids)
         path = column.path.split(".") if column.path else ["value"]
         kinds = self.conn.execute(
             sql.SQL(

@@ -46,8 +46,8 @@ def check_progress(
     booked: dict[str, Any],
 ) -> Check:
     """The check `progress` of a collection's window: what it read against what the source has, and against the runs before."""
-    # The chunk of orphans that found their parent says nothing of the window.
-    chunks = len(plan["bounds"]) - bool(plan["orphans"])
+    # The chunk of documents that are read besides says nothing of the window.
+    chunks = len(plan["bounds"]) - bool(plan["besides"])
     ids = {text for manifest in manifests if manifest["chunk"] < chunks for text in read_ids(staging, manifest)}
     seen = {"documents": len(ids), "ids": _digest(ids), "until": min(plan["window"]["end"], plan["planned_at"], key=_moment)}
     last = books.last_progress(conn, run, collection.name)

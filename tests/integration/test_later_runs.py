@@ -14,7 +14,7 @@ from pymongo.database import Database
 
 from deepiri.registry import DOMAINS
 from mongo2pg.across import settle_across
-from mongo2pg.errors import PermanentError
+from mongo2pg.errors import DeleteError, PermanentError
 from mongo2pg.run import Run
 from mongo2pg.window import Window
 from tests.documents import NOON, oid, skill_tree, user, uuid_of
@@ -209,6 +209,101 @@ def test_judging_the_last_full_run_again_leaves_the_rejects_of_later_windows_ope
     platform.conn.execute("ALTER TABLE public.skill_trees DROP CONSTRAINT skill_trees_user_id_fkey")
     settle_across(platform.database, platform.conn, DOMAINS, platform.staging)
     assert platform.rejects() == {("users", str(oid(3)), "type_mismatch")}
+
+
+def test_a_replay_leaves_those_rejects_open_that_a_run_beside_it_confirmed(platform: Platform) -> None:
+    platform.database.users.insert_many([user(1), user(2), user(3, email=5)])
+    platform.full("auth")
+    replay = platform.run("auth")
+    replay.stage_replay()
+    replay.load()
+    platform.full("auth")
+    replay.settle()
+    platform.passed(replay)
+    assert platform.rejects() == {("users", str(oid(3)), "type_mismatch")}
+    assert platform.reconcile("auth")["passed"]
+
+
+def test_a_full_run_leaves_the_reject_of_a_document_open_that_came_after_its_reading(platform: Platform) -> None:
+    platform.database.users.insert_many([user(1), user(2)])
+    platform.full("auth")
+    late = platform.run("auth")
+    for stage in ("prepare", "plan", "extract", "normalise"):
+        getattr(late, stage)()
+    platform.database.users.insert_one(user(3, email=5, updatedAt=now()))
+    platform.window("auth")
+    late.carry("load")
+    platform.passed(late)
+    assert platform.rejects() == {("users", str(oid(3)), "type_mismatch")}
+
+
+def test_a_full_run_that_settles_late_rejects_what_a_window_read_since_as_it_is_now(platform: Platform) -> None:
+    users = platform.database.users
+    users.insert_many([user(1, email="a@x"), user(2, email="e@x", name="old")])
+    platform.full("auth")
+    users.update_one({"_id": oid(1)}, {"$set": {"email": "e@x"}})
+    late = platform.run("auth")
+    for stage in ("prepare", "plan", "extract", "normalise", "load"):
+        getattr(late, stage)()
+    users.update_one({"_id": oid(2)}, {"$set": {"name": "new", "updatedAt": now()}})
+    platform.window("auth")
+    late.carry("delete")
+    platform.passed(late)
+    assert platform.rejects() == {("users", str(oid(2)), "duplicate_key")}
+    users.update_one({"_id": oid(1)}, {"$set": {"email": "a@x", "updatedAt": now()}})
+    platform.window("auth")
+    platform.replay("auth")
+    assert platform.rows("SELECT email, name FROM users ORDER BY id") == [("a@x", "User 1"), ("e@x", "new")]
+    assert platform.reconcile("auth")["passed"]
+
+
+@pytest.mark.parametrize("taken_over", [False, True], ids=["a window that never settles", "a full run that took it over and stops"])
+def test_what_a_run_held_that_never_settles_is_read_by_the_next_window(platform: Platform, taken_over: bool) -> None:
+    platform.database.users.insert_many([user(number) for number in range(1, 60)])
+    platform.full("auth")
+    platform.database.skilltrees.insert_one(skill_tree(101, oid(99), updatedAt=now()))
+    window, full = platform.run("auth"), platform.run("auth")
+    window.prepare()
+    window.plan(moved={each.name: Window(now() - HOUR, now()) for each in window.domain.collections})
+    for stage in ("extract", "normalise", "load"):
+        getattr(window, stage)()
+    if taken_over:
+        full.prepare()
+        full.plan()
+        for stage in ("extract", "normalise", "load"):
+            getattr(full, stage)()
+        window.carry("delete")
+        platform.passed(window)
+        platform.database.users.delete_many({"_id": {"$gt": oid(20)}})
+        with pytest.raises(DeleteError):
+            full.delete()
+    platform.database.skilltrees.update_one({}, {"$set": {"updatedAt": now() - 5 * HOUR}})  # no window's any more
+    platform.window("auth")
+    assert platform.rejects() == {("skilltrees", str(oid(101)), "orphan")}
+    platform.database.users.insert_one(user(99, updatedAt=now()))
+    platform.window("auth")
+    platform.window("auth")
+    assert platform.rows("SELECT count(*) FROM skill_trees") == [(1,)]
+    assert platform.rejects() == set()
+
+
+def test_a_reference_that_a_window_cleared_is_there_again_after_the_next_one_once_its_row_is(platform: Platform) -> None:
+    platform.database.users.insert_one(user(1))
+    for name in ("auth", "challenge", "task_orchestrator"):
+        platform.full(name)
+    platform.database.tasks.insert_one(task(31, oid(1), challengeId=oid(41), updatedAt=now()))
+    platform.database.challenges.insert_one(
+        {"_id": oid(41), "userId": oid(1), "title": "t", "participants": [], "createdAt": NOON, "updatedAt": now()}
+    )
+    platform.window("task_orchestrator")
+    assert platform.rows("SELECT challenge_id, root_id::text FROM tasks, migration.cleared") == [(None, uuid_of(31))]
+    platform.window("challenge")
+    platform.database.tasks.update_one({}, {"$set": {"updatedAt": now() - 5 * HOUR}})  # no window's any more
+    assert platform.window("task_orchestrator")["tasks"]["updated"] == 1
+    assert platform.rows("SELECT challenge_id::text, extra FROM tasks") == [(uuid_of(41), None)]
+    assert platform.rows("SELECT count(*) FROM migration.cleared") == [(0,)]
+    assert platform.window("task_orchestrator")["tasks"]["read"] == 0
+    assert platform.reconcile("task_orchestrator")["passed"]
 
 
 @pytest.mark.parametrize("how", ["window", "full"])

@@ -28,7 +28,7 @@ def airflow_environment() -> dict[str, str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("prepare", "increments", "plan", "orphans", "claim", "deletes", "settle"),
+        *("prepare", "increments", "plan", "besides", "claim", "deletes", "settle"),
         *("references", "uniqueness", "gate", "across", "run", "pipeline"),
     ],
 )

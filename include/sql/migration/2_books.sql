@@ -120,6 +120,17 @@ CREATE TABLE IF NOT EXISTS migration.stale (
     PRIMARY KEY (domain, collection, root_id)
 );
 
+-- Optional references that are NULL although the document names a row: it was not there. When it is, the next window reads the
+-- document again.
+CREATE TABLE IF NOT EXISTS migration.cleared (
+    domain        text NOT NULL,
+    collection    text NOT NULL,
+    root_id       uuid NOT NULL,
+    parent_table  text NOT NULL,
+    parent_id     uuid NOT NULL
+);
+CREATE INDEX IF NOT EXISTS cleared_root_idx ON migration.cleared (domain, collection, root_id);
+
 CREATE TABLE IF NOT EXISTS migration.checks (
     domain        text NOT NULL,
     run_id        text NOT NULL,

@@ -1,6 +1,7 @@
 """The books: what ran, what was committed, what was rejected, what was checked. Schema `migration` of the target."""
 
 from mongo2pg.books.checks import forget_checks, forget_differences, forget_verdicts, last_progress, read_checks, write_checks
+from mongo2pg.books.cleared import cleared_in_vain, forget_cleared, forget_cleared_without_row, note_cleared
 from mongo2pg.books.entries import Check, Connection, Load, RejectRow, RunKey, Verdict
 from mongo2pg.books.passes import (
     committed_pass,
@@ -9,6 +10,7 @@ from mongo2pg.books.passes import (
     deleted_after,
     deleted_since,
     later_loads,
+    loaded_at,
     loaded_chunks,
     loads_after,
     record_pass,
@@ -25,10 +27,12 @@ from mongo2pg.books.rejects import (
     forget_stale_without_row,
     held_by,
     held_elsewhere,
+    left_behind,
     mark_stale,
     open_reject_ids,
     rejected_documents,
     resolve_rejects,
+    resolve_unread,
     stale_ids,
     supersede_held,
     supersede_rejects,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -49,6 +50,18 @@ def loaded_chunks(conn: Connection, run: RunKey) -> dict[str, set[int]]:
     ):
         loaded.setdefault(collection, set()).add(chunk)
     return loaded
+
+
+def loaded_at(conn: Connection, run: RunKey, collection: str) -> datetime | None:
+    """When this run and plan had loaded its first chunk of the collection."""
+    row = conn.execute(
+        """
+        SELECT min(committed_at) FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'load')
+        """,
+        (*run, collection),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[Load]:

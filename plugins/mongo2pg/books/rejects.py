@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
@@ -59,12 +60,13 @@ def _write_rejects(conn: Connection, documents: dict[bytes, bytes], rows: list[t
         cursor.executemany(
             """
             INSERT INTO migration.rejects
-                (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk, rejected_at)
+            -- Not now(): a transaction may have begun long before it had the collection's lock.
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
             ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
             SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
                 document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
-                chunk = excluded.chunk, rejected_at = now()
+                chunk = excluded.chunk, rejected_at = excluded.rejected_at
             """,
             rows,
         )
@@ -115,25 +117,39 @@ def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_i
     )
 
 
-def resolve_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Sequence[str] | None = None) -> int:
-    """Closes open rejects that this run and plan did not confirm, of these documents or of all; returns how many.
+def resolve_rejects(
+    conn: Connection, run: RunKey, collection: str, document_ids: Sequence[str], *, opened_before: datetime | None = None
+) -> int:
+    """Closes those open rejects of these documents that this run and plan did not confirm; returns how many.
 
-    After a full run they belong to documents that are gone, but for those that were opened since its first chunk was loaded: by
-    later readings. After a replay of these documents they belong to what fits now.
+    After a replay they belong to what fits now, unless somebody has read a document since, and opened one that is not
+    `opened_before`.
     """
     return conn.execute(
         """
-        UPDATE migration.rejects r SET state = 'resolved', closed_at = now()
+        UPDATE migration.rejects SET state = 'resolved', closed_at = now()
         WHERE state = 'open' AND domain = %(domain)s AND collection = %(collection)s
           AND (run_id, plan_id) <> (%(run_id)s, %(plan_id)s)
-          AND CASE WHEN %(ids)s::jsonb[] IS NULL
-              THEN rejected_at < (
-                  SELECT min(committed_at) FROM migration.passes p
-                  WHERE (p.domain, p.run_id, p.plan_id, p.collection, p.stage)
-                      = (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, 'load'))
-              ELSE document_id = ANY(%(ids)s::jsonb[]) END
+          AND document_id = ANY(%(ids)s::jsonb[]) AND rejected_at < coalesce(%(before)s, 'infinity'::timestamptz)
         """,
-        {**run._asdict(), "collection": collection, "ids": None if document_ids is None else list(document_ids)},
+        {**run._asdict(), "collection": collection, "ids": list(document_ids), "before": opened_before},
+    ).rowcount
+
+
+def resolve_unread(conn: Connection, run: RunKey, collection: str) -> int:
+    """After a full run: closes the open rejects that it did not confirm, of documents that are gone; returns how many.
+
+    What was opened since the run began may belong to a document that came when it had read already.
+    """
+    return conn.execute(
+        """
+        UPDATE migration.rejects SET state = 'resolved', closed_at = now()
+        WHERE state = 'open' AND domain = %(domain)s AND collection = %(collection)s
+          AND (run_id, plan_id) <> (%(run_id)s, %(plan_id)s)
+          AND (run_id = %(run_id)s OR rejected_at < (
+              SELECT started_at FROM migration.runs r WHERE (r.domain, r.run_id) = (%(domain)s, %(run_id)s)))
+        """,
+        {**run._asdict(), "collection": collection},
     ).rowcount
 
 
@@ -150,6 +166,16 @@ def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
         (run.domain, collection, run.plan_id),
     )
     return [row[0] for row in rows]
+
+
+def left_behind(conn: Connection, run: RunKey, collection: str, alive: Callable[[str], bool]) -> list[str]:
+    """The documents that other runs hold which ended before they settled, as Extended JSON in PostgreSQL's writing of jsonb."""
+    rows = conn.execute(
+        "SELECT DISTINCT run_id, document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND run_id <> %s",
+        (run.domain, collection, run.run_id),
+    ).fetchall()
+    ended = {run_id for run_id in {row[0] for row in rows} if not alive(run_id)}
+    return sorted({text for run_id, text in rows if run_id in ended})
 
 
 def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:

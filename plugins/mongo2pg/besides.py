@@ -1,22 +1,29 @@
-"""Rejected orphans whose parent has come since: a window reads their documents again, as they are now."""
+"""What a window reads besides its own documents, as they are now: those whose turn has come, and those that were left behind.
+
+A rejected orphan whose parent has come since; a document whose optional reference was cleared, and the row that it names is
+there now; a document that a run held for its settle and that ended before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from psycopg import sql
+from pymongo.database import Database
 
-from mongo2pg import schema
-from mongo2pg.books import Connection
+from mongo2pg import books, lookup, schema
+from mongo2pg.books import Connection, RunKey
 from mongo2pg.decode import value_at
+from mongo2pg.document_ids import document_id
 from mongo2pg.identity import id_from_value
 from mongo2pg.model import Collection, Column, Domain
 from mongo2pg.planned import is_plannable
 from mongo2pg.queries import target
 
-# Documents that a window reads besides its own, one query by their `_id`s; the others follow with the next windows.
+# Documents of each kind and collection that a window reads besides its own, one query by their `_id`s; the others follow with the
+# next windows.
 MOST = 1_000
 
 
@@ -25,15 +32,37 @@ class _Orphan(NamedTuple):
     parent: str
 
 
-def adoptable(conn: Connection, domain: Domain, windows: Iterable[str]) -> dict[str, list[Any]]:
-    """The `_id`s of up to `MOST` documents with an open reject `orphan` whose parent's row is there now.
+def besides(
+    database: Database[Any], conn: Connection, run: RunKey, domain: Domain, windows: Iterable[str], alive: Callable[[str], bool]
+) -> dict[str, list[Any]]:
+    """The `_id`s of these documents, by collection, of those of which a window is read: a full reading meets all of them anyway.
 
-    By collection, of those of which a window is read: a full reading meets its orphans anyway.
+    What a plan cannot hold is left to full runs. `alive` says of a run's id whether that one goes on.
     """
-    return {name: found for name in windows if (found := _of(conn, domain, domain.collection(name)))}
+    found: dict[str, list[Any]] = {}
+    for collection in map(domain.collection, windows):
+        named = {document_id(value): value for value in _adoptable(conn, domain, collection)}
+        left = books.left_behind(conn, run, collection.name, alive)[:MOST]
+        kept = _fulfilled(conn, run, collection)
+        asked = lookup.find_ids(database, collection.name, {*left, *kept}, {name: text for name, text in kept.items() if text})
+        named |= {document_id(value): value for values in asked.values() for value in values if is_plannable(value)}
+        if named:
+            found[collection.name] = list(named.values())
+    return found
 
 
-def _of(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
+def _fulfilled(conn: Connection, run: RunKey, collection: Collection) -> dict[str, str | None]:
+    """Documents of which an optional reference was cleared and leads to a row now, with what their rows keep of their `_id`s."""
+    complete = schema.complete_tables(conn)
+    parents = {column.references for table in collection.tables for column in table.references if not column.required}
+    found: dict[str, str | None] = {}
+    for parent in sorted(parents & complete):
+        found |= books.cleared_in_vain(conn, run, collection.name, target(collection.table), parent, target(parent), MOST)
+    return found
+
+
+def _adoptable(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
+    """The `_id`s of up to `MOST` documents with an open reject `orphan` whose parent's row is there now."""
     found: dict[str, Any] = {}
     complete = schema.complete_tables(conn)
     for column, prefix in _references(collection):
