@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.differences import READ, excerpts
@@ -65,19 +68,31 @@ def write(folder: StagingPath, report: Mapping[str, Any]) -> str:
 
 def render(report: Mapping[str, Any], sha256: str) -> str:
     """The report of a domain, or of a platform of several, as a page without scripts or anything from elsewhere."""
-    # A page that is made once is not worth the time that Jinja's optimizer takes.
     pages = Environment(
         loader=FileSystemLoader(PAGES),
+        bytecode_cache=_Compiled(str(PAGES / "__pycache__")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        optimized=False,
     )
     pages.filters["grouped"] = lambda number: f"{number:,}"
     return pages.get_template("certificate.html").render(
         report=report, domains=report.get("domains", [report]), sha256=sha256, reasons=REASONS
     )
+
+
+class _Compiled(FileSystemBytecodeCache):
+    """Keeps the page compiled beside its source, as Python keeps its modules, and for as long as the source is the same.
+
+    To compile it takes longer than all the rest of a report.
+    """
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if not sys.dont_write_bytecode:
+            with suppress(OSError):  # whoever runs this may not write there
+                Path(self.directory).mkdir(exist_ok=True)
+                super().dump_bytecode(bucket)
 
 
 def _run(conn: Connection, run: RunKey) -> dict[str, Any]:

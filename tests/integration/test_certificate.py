@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -129,6 +131,27 @@ def test_a_run_that_could_not_begin_has_a_page_too(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert "Tasks that did not succeed" in page
     assert "not run" in page
+
+
+def test_the_page_is_compiled_once_and_made_just_the_same_where_it_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = gate.report_unprepared(AUTH, RunKey("auth", "r1"), {"prepare": "failed"})
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(certificate, "PAGES", Path(shutil.copytree(certificate.PAGES, tmp_path / "pages")))
+    kept = certificate.PAGES / "__pycache__"
+    shutil.rmtree(kept, ignore_errors=True)
+    page = certificate.render(report, "0" * 64)
+    assert len(list(kept.iterdir())) == 1
+    assert certificate.render(report, "0" * 64) == page
+    shutil.rmtree(kept)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(kept))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert certificate.render(report, "0" * 64) == page
+    assert not kept.exists()
 
 
 def test_the_platform_has_one_page_over_all_domains(mover: Mover) -> None:
