@@ -18,7 +18,7 @@ from mongo2pg import id_columns
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ARRAY, DOCUMENT, NULL, OBJECT_ID
 from mongo2pg.columns import Left, column_of, leave_long, places, strings
-from mongo2pg.elements import Content, Field, Keys, Mask, Positions, together, walk
+from mongo2pg.elements import PLAIN, Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.jsontexts import object_id_texts, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.rows import declared_tree
@@ -101,9 +101,9 @@ class _Rows:
             self.read(tree[key], at, at + self._content.int32s(at), owner)
 
     def read_passed_over(self) -> None:
-        """What the declaration ignores is read all the same: it may be what is malformed."""
+        """What the declaration ignores is read all the same: it may be what is malformed. Of a plain value any bytes will do."""
         for field in self._passed_over:
-            if field.kind != NULL:
+            if field.kind not in PLAIN:
                 owner, _, at = together([field])
                 _, bad = texts(self._content, np.full(len(at), field.kind, np.uint8), at)
                 self.left.add(owner[bad])

@@ -24,6 +24,8 @@ Mask = NDArray[np.bool_]
 
 # Bytes of the values whose type alone tells their length. Rare types are not here: they are left to `decode`.
 _FIXED = {DOUBLE: 8, OBJECT_ID: 12, BOOLEAN: 1, DATE: 8, NULL: 0, INT32: 4, INT64: 8, DECIMAL: 16}
+# Of these `walk` has seen all that can be wrong with a value.
+PLAIN = frozenset({DOUBLE, OBJECT_ID, BOOLEAN, DATE, NULL, INT32, INT64})
 # The end of a value that breaks the specification: beyond every document.
 _NOWHERE = 1 << 62
 
