@@ -139,7 +139,10 @@ class Reconciler:
         judged = Judgement(before["documents"], _both(before["agreed"]), before["unreadable"])
         self._judge(judged, before["suspects"], before["kept"], REPAIRED, chunk)
         moved = len(before["differing"])
-        checks = self._checks(judged, REPAIRED, chunk, f"{moved:,} documents differed and were moved again" if moved else None)
+        remark = f"{moved:,} documents differed and were moved again" if moved else None
+        if moved and judged.differing:
+            remark = f"{remark}; clear the task compare to repair what has changed since"
+        checks = self._checks(judged, REPAIRED, chunk, remark)
         books.write_checks(self.conn, self.run, checks)
         return checks
 

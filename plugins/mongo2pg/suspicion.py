@@ -64,10 +64,12 @@ def check_progress(
 
 def _no_key(database: Database[Any], collection: Collection, plan: dict[str, Any]) -> list[str]:
     """A change key that no document has is a mistyped one: no window would ever move a change."""
-    if plan["without_key"] <= TOLERATED or _newest(database, collection, None) is not None:
+    key = collection.change_key
+    has_key = {"_id": {"$type": "objectId"}} if key == "_id" else {key: {"$type": "date", "$not": {"$type": "array"}}}
+    if plan["without_key"] <= TOLERATED or database[collection.name].find_one(has_key, {"_id": 1}):
         return []
-    kind = "ObjectId" if collection.change_key == "_id" else "date"
-    return [f"no document has a {kind} in {collection.change_key}, the declared change key: windows see none of their changes"]
+    kind = "ObjectId" if key == "_id" else "date"
+    return [f"no document has a {kind} in {key}, the declared change key: windows see none of their changes"]
 
 
 def _readable_until(plan: dict[str, Any]) -> datetime:
