@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from mongo2pg import schema
+from mongo2pg import books, schema
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.compare_tables import NOTHING, Sum, agreed_rows, checksum, compare_table, name_documents, plus
@@ -39,6 +39,7 @@ from mongo2pg.reject_causes import (
     asks_who_was_read,
     booked_ids,
     count_booked,
+    is_nowhere,
     judge_rejects,
     judge_unread,
     name_booked,
@@ -176,12 +177,18 @@ def compare_documents(
         name_booked(conn, booked, sql.SQL("TABLE pg_temp.mongo2pg_set_apart"))
         comparison.closely, comparison.booked_rejects = True, count_booked(conn)
 
+    def was_cleared(table: Table) -> bool:
+        options = [column for each, column in references if each is table and not column.required]
+        if booked.run is None or not options:
+            return False
+        return _clear_options_cleared(conn, booked.run, domain, collection, table, options)
+
     def judge() -> None:
         _leave_out(conn, collection)
-        comparison.own_rejects += judge_rejects(conn, domain.name, collection, references, booked)
+        comparison.own_rejects += judge_rejects(conn, domain, collection, references, booked)
         _clear_dangling_options(conn, references)
         _name_ids(conn, domain.name, collection)
-        sums = {table.name: compare_table(conn, table) for table in collection.tables}
+        sums = {table.name: compare_table(conn, table, was_cleared) for table in collection.tables}
         name_documents(conn, collection)
         comparison.add(sums)
 
@@ -200,7 +207,7 @@ def compare_documents(
             expect(conn, collection, unlike if comparison.closely else announced(unlike), judge, writer, at_once=at_once)
         comparison.documents = sieve.documents
         comparison.add_agreed(sieve.sums)
-        if comparison.booked_rejects and booked.whole:
+        if comparison.booked_rejects and booked.run:
             judge_unread(conn, collection)
         yield comparison
     finally:
@@ -311,22 +318,35 @@ def _judged(conn: Connection, domain: Domain, collection: Collection) -> list[tu
 def _clear_dangling_options(conn: Connection, references: Sequence[tuple[Table, Column]]) -> None:
     """An optional reference to a row that is not there must have become NULL, its original in `extra`."""
     for table, column in references:
-        if column.required:
-            continue
-        path = column.path.split(".") if column.path else ["value"]
-        conn.execute(
-            sql.SQL(
-                """
-                UPDATE {expected} x SET {column} = NULL, extra = {extra}
-                WHERE x.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = x.{column})
-                """
-            ).format(
-                expected=incoming(table.name),
-                column=sql.Identifier(column.name),
-                extra=_with_original(sql.SQL("x.extra"), path, sql.Identifier(column.name)),
-                parent=target(column.references),
-            )
+        if not column.required:
+            _clear(conn, table, column, is_nowhere(column))
+
+
+def _clear_options_cleared(
+    conn: Connection, run: RunKey, domain: Domain, collection: Collection, table: Table, options: Sequence[Column]
+) -> bool:
+    """The same of rows whose reference is NULL, if another run brought what it refers to only after this run had judged it.
+
+    Returns whether there were any.
+    """
+    judged = books.judged_at(run, collection.name, sql.SQL("'-infinity'"))
+    cleared = 0
+    for column in options:
+        name = sql.Identifier(column.name)
+        is_null = sql.SQL("EXISTS (SELECT FROM {} t WHERE t.id = x.id AND t.{} IS NULL)").format(target(table.name), name)
+        came = books.came_after(run, domain, column.references, sql.Identifier("x", column.name), judged)
+        cleared += _clear(conn, table, column, sql.SQL("{} AND {}").format(is_null, came))
+    return cleared > 0
+
+
+def _clear(conn: Connection, table: Table, column: Column, where: sql.Composable) -> int:
+    path = column.path.split(".") if column.path else ["value"]
+    name = sql.Identifier(column.name)
+    return conn.execute(
+        sql.SQL("UPDATE {expected} x SET {column} = NULL, extra = {extra} WHERE x.{column} IS NOT NULL AND {where}").format(
+            expected=incoming(table.name), column=name, extra=_with_original(sql.SQL("x.extra"), path, name), where=where
         )
+    ).rowcount
 
 
 def _with_original(extra: sql.Composable, path: Sequence[str], column: sql.Identifier) -> sql.Composable:

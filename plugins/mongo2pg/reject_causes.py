@@ -1,15 +1,17 @@
 """Every reject of the books must have its cause: else a mover that rejects everything would verify green.
 
 A cause lies in the document, then the reference rejects it, too; or in other rows, then the target shows it: the row
-that is referred to is not there, or another document with a smaller `_id` has the key. What is rejected for cause is
-expected in no table; everything is judged in the temporary tables of `expected`. And what is kept of it must be the document.
+that is referred to is not there, or another document with a smaller `_id` has the key. Other runs go on meanwhile: for a run's
+own rejects the books may show it, too (`books.came_after`). What is rejected for cause is expected in no table; everything is
+judged in the temporary tables of `expected`. And what is kept of it must be the document.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +22,10 @@ from bson.decimal128 import Decimal128
 from bson.objectid import ObjectId
 from psycopg import sql
 
+from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.expected import DOCUMENT, REJECTS, VERSIONS, rows_of
-from mongo2pg.model import Child, Collection, Column, Table
+from mongo2pg.model import Child, Collection, Column, Domain, Table
 from mongo2pg.queries import incoming, target
 from mongo2pg.reference.agreement import Ids
 
@@ -31,27 +34,28 @@ SETTLED = ("orphan", "duplicate_key")
 
 
 class Booked(NamedTuple):
-    """Which rejects of the books are held against the documents; `whole`: all of these belong to the documents at hand.
+    """Which rejects of the books are held against the documents; `run`: all of these belong to the documents at hand, which are a
+    chunk of this run's plan.
 
     `partial`: they come from a run that read a part of its collection. To such a one a row of a document that it did not read
     keeps its key, whatever its `_id`: the next full run judges both.
     """
 
     where: sql.Composable
-    whole: bool
+    run: RunKey | None
     partial: bool = False
 
 
 def of_chunk(run: RunKey, collection: str, chunk: int, *, partial: bool) -> Booked:
     """The open rejects that a run booked for a chunk."""
     key = sql.SQL(", ").join(map(sql.Literal, (*run, collection, chunk)))
-    return Booked(sql.SQL("(domain, run_id, plan_id, collection, chunk) = ({})").format(key), whole=True, partial=partial)
+    return Booked(sql.SQL("(domain, run_id, plan_id, collection, chunk) = ({})").format(key), run, partial=partial)
 
 
 def of_collection(domain: str, collection: str) -> Booked:
     """All open rejects of a collection, for documents that are any part of it."""
     key = sql.SQL(", ").join(map(sql.Literal, (domain, collection)))
-    return Booked(sql.SQL("(domain, collection) = ({})").format(key), whole=False)
+    return Booked(sql.SQL("(domain, collection) = ({})").format(key), None)
 
 
 def any_booked(conn: Connection, booked: Booked) -> bool:
@@ -66,7 +70,8 @@ def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None
         """
         DROP TABLE IF EXISTS pg_temp.mongo2pg_booked, pg_temp.mongo2pg_settled;
         CREATE TEMP TABLE mongo2pg_settled (
-            document_id jsonb, path text, reason text, element boolean, kept bytea, document bigint, root_id uuid, confirmed boolean
+            document_id jsonb, path text, reason text, element boolean, kept bytea, rejected_at timestamptz,
+            document bigint, root_id uuid, confirmed boolean
         ) ON COMMIT DROP
         """
     )
@@ -74,7 +79,7 @@ def name_booked(conn: Connection, booked: Booked, apart: sql.Composable) -> None
         sql.SQL(
             """
             CREATE TEMP TABLE mongo2pg_booked ON COMMIT DROP AS
-            SELECT DISTINCT document_id, path, reason, element, document AS kept FROM (
+            SELECT DISTINCT document_id, path, reason, element, document AS kept, rejected_at FROM (
                 SELECT * FROM migration.rejects WHERE {} AND state = 'open'
             ) AS r WHERE NOT EXISTS (SELECT FROM ({}) AS apart (named) WHERE apart.named = r.document_id)
             """
@@ -108,7 +113,7 @@ def asks_who_was_read(conn: Connection, booked: Booked) -> bool:
 
 
 def judge_rejects(
-    conn: Connection, domain: str, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked
+    conn: Connection, domain: Domain, collection: Collection, references: Sequence[tuple[Table, Column]], booked: Booked
 ) -> int:
     """Holds the booked rejects of a portion's documents against the reference's and the target; returns how many are its own.
 
@@ -116,9 +121,11 @@ def judge_rejects(
     What was judged waits no longer.
     """
     _find_unbooked(conn, collection)
-    _find_settled(conn, collection)
-    _confirm_orphans(conn, references)
-    _confirm_duplicates(conn, domain, collection, partial=booked.partial)
+    settled = _find_settled(conn, collection)
+    _confirm_orphans(conn, references, is_nowhere)
+    _confirm_duplicates(conn, domain.name, collection, partial=booked.partial)
+    if settled and booked.run and _any_unconfirmed(conn):
+        _confirm_orphans(conn, references, partial(_came_since, booked.run, domain, collection))
     _find_uncaused(conn, collection)
     _find_altered(conn, collection, booked)
     for table in collection.tables:
@@ -151,6 +158,11 @@ def judge_unread(conn: Connection, collection: Collection) -> None:
     _find_uncaused(conn, collection)
 
 
+def is_nowhere(column: Column) -> sql.Composable:
+    """Whether the row that the expected row `x` refers to is not there."""
+    return sql.SQL("NOT EXISTS (SELECT FROM {} p WHERE p.id = x.{})").format(target(column.references), sql.Identifier(column.name))
+
+
 def _count(conn: Connection, table: sql.Composable) -> int:
     row = conn.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
     return int(row[0]) if row else 0
@@ -174,10 +186,13 @@ def _find_unbooked(conn: Connection, collection: Collection) -> None:
     )
 
 
-def _find_settled(conn: Connection, collection: Collection) -> None:
-    """The booked rejects of these documents that the documents alone do not explain, each with its document's row if it has one."""
+def _find_settled(conn: Connection, collection: Collection) -> int:
+    """The booked rejects of these documents that the documents alone do not explain, each with its document's row if it has one.
+
+    Returns how many they are.
+    """
     conn.execute("TRUNCATE pg_temp.mongo2pg_settled")
-    conn.execute(
+    return conn.execute(
         sql.SQL(
             """
             INSERT INTO pg_temp.mongo2pg_settled
@@ -188,17 +203,29 @@ def _find_settled(conn: Connection, collection: Collection) -> None:
             ) AND (r.document IS NOT NULL OR EXISTS (SELECT FROM {rejects} o WHERE o.document_id = b.document_id))
             """
         ).format(rows=rows_of(collection, sql.SQL("SELECT document_id FROM pg_temp.mongo2pg_booked")), rejects=REJECTS)
-    )
+    ).rowcount
 
 
-def _confirm_orphans(conn: Connection, references: Sequence[tuple[Table, Column]]) -> None:
+def _any_unconfirmed(conn: Connection) -> bool:
+    return _count(conn, sql.SQL("pg_temp.mongo2pg_settled WHERE NOT confirmed")) > 0
+
+
+def _came_since(run: RunKey, domain: Domain, collection: Collection, column: Column) -> sql.Composable:
+    """Whether it was not there yet when this run judged: the reject `s` was opened before another run brought it."""
+    judged = books.judged_at(run, collection.name, sql.SQL("s.rejected_at"))
+    return books.came_after(run, domain, column.references, sql.Identifier("x", column.name), judged)
+
+
+def _confirm_orphans(
+    conn: Connection, references: Sequence[tuple[Table, Column]], is_cause: Callable[[Column], sql.Composable]
+) -> None:
     for table, column in references:
         conn.execute(
             sql.SQL(
                 """
                 UPDATE pg_temp.mongo2pg_settled s SET confirmed = true FROM {expected} x
                 WHERE s.reason = 'orphan' AND s.element = {is_element} AND s.document = x.{document} AND s.path = {path}
-                  AND x.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = x.{column})
+                  AND NOT s.confirmed AND x.{column} IS NOT NULL AND {is_cause}
                 """
             ).format(
                 expected=incoming(table.name),
@@ -206,7 +233,7 @@ def _confirm_orphans(conn: Connection, references: Sequence[tuple[Table, Column]
                 document=DOCUMENT,
                 path=_path_of(table.child, column),
                 column=sql.Identifier(column.name),
-                parent=target(column.references),
+                is_cause=is_cause(column),
             )
         )
         if table.child:
@@ -313,7 +340,7 @@ def _find_altered(conn: Connection, collection: Collection, booked: Booked) -> N
             ) AS r JOIN {versions} v ON v.document = r.document JOIN migration.reject_documents d ON d.sha256 = r.kept
             WHERE sha256(d.bson) <> {should}
             """
-        ).format(rejects=REJECTS, versions=VERSIONS, should=sql.Identifier("d" if booked.whole else "v", "sha256")),
+        ).format(rejects=REJECTS, versions=VERSIONS, should=sql.Identifier("d" if booked.run else "v", "sha256")),
         (collection.table,),
     )
 

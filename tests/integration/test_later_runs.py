@@ -320,6 +320,75 @@ def test_rows_that_a_run_of_deletes_took_before_the_checks_are_not_missed(platfo
     platform.passed(run)
 
 
+def read(platform: Platform, domain: str, how: str) -> Run:
+    """A run that has loaded a window or everything, and has not judged it yet."""
+    run = platform.run(domain)
+    run.prepare()
+    window = Window(now() - HOUR, now() + HOUR)
+    run.plan(moved={collection.name: window for collection in run.domain.collections} if how == "window" else None)
+    for stage in ("extract", "normalise", "load"):
+        getattr(run, stage)()
+    return run
+
+
+def settled(run: Run) -> Run:
+    run.delete(1.0)
+    run.settle()
+    return run
+
+
+def failures(run: Run) -> set[tuple[str, str]]:
+    """(check, what it is about) of the checks that fail."""
+    return {(each["check"], each["table"]) for each in run.verify()["failures"]}
+
+
+@pytest.fixture
+def new_user_makes_things(platform: Platform) -> Platform:
+    """User 2 and all that refers to it came after full runs of all domains."""
+    platform.database.users.insert_one(user(1))
+    for domain in ("auth", "task_orchestrator", "challenge"):
+        platform.full(domain)
+    platform.database.users.insert_one(user(2, updatedAt=now()))
+    platform.database.tasks.insert_one(task(31, oid(2), updatedAt=now()))
+    version = {"_id": oid(41), "taskId": oid(31), "userId": oid(1), "version": 1, "changedBy": oid(2), "createdAt": now()}
+    platform.database.taskversions.insert_one(version)
+    challenge = {"_id": oid(51), "userId": oid(1), "title": "t", "participants": [{"userId": oid(2)}]}
+    platform.database.challenges.insert_one({**challenge, "createdAt": NOON, "updatedAt": now()})
+    return platform
+
+
+@pytest.mark.parametrize("how", ["window", "full"])
+def test_what_another_run_brings_between_a_run_and_its_checks_was_not_there_when_the_run_judged(
+    new_user_makes_things: Platform, how: str
+) -> None:
+    platform = new_user_makes_things
+    runs = [settled(read(platform, domain, how)) for domain in ("task_orchestrator", "challenge")]
+    assert platform.rejects() == {("tasks", str(oid(31)), "orphan")}
+    assert platform.rows("SELECT changed_by FROM task_versions") == [(None,)]
+    assert platform.rows("SELECT user_id FROM challenge_participants") == [(None,)]
+    platform.window("auth")
+    for run in runs:
+        platform.passed(run)
+    platform.full("task_orchestrator")
+    platform.full("challenge")
+    assert platform.rejects() == set()
+    assert platform.rows("SELECT changed_by::text FROM task_versions") == [(uuid_of(2),)]
+
+
+def test_what_was_there_when_the_run_judged_is_no_cause_whatever_came_since(new_user_makes_things: Platform) -> None:
+    platform = new_user_makes_things
+    tasks = settled(read(platform, "task_orchestrator", "window"))
+    platform.window("auth")
+    platform.conn.execute("UPDATE migration.rejects SET rejected_at = now()")
+    platform.conn.execute("UPDATE public.task_versions SET extra = extra || %s", (Jsonb({"changedBy": 5}),))
+    assert failures(tasks) == {("rejects", "tasks"), ("checksums", "task_versions"), ("round_trip", "task_versions")}
+    # As if user 2 had been there before the run judged, and only others came afterwards.
+    platform.conn.execute("UPDATE migration.passes SET committed_at = committed_at - interval '1 day' WHERE domain = 'auth'")
+    platform.database.users.insert_one(user(3, updatedAt=now()))
+    platform.window("auth")
+    assert {("rejects", "tasks"), ("checksums", "task_versions")} <= failures(tasks)
+
+
 def test_a_key_that_rows_forbid_is_named_with_the_way_out(platform: Platform) -> None:
     platform.database.users.insert_many([user(1), user(2)])
     platform.full("auth")

@@ -4,11 +4,13 @@ from mongo2pg.books.checks import forget_checks, forget_differences, forget_verd
 from mongo2pg.books.cleared import cleared_in_vain, forget_cleared, forget_cleared_without_row, note_cleared
 from mongo2pg.books.entries import Check, Connection, Load, RejectRow, RunKey, Verdict
 from mongo2pg.books.passes import (
+    came_after,
     committed_pass,
     committed_since,
     count_deletions,
     deleted_after,
     deleted_since,
+    judged_at,
     later_loads,
     loaded_at,
     loaded_chunks,

@@ -10,6 +10,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from mongo2pg.books.entries import Connection, Load, RunKey
+from mongo2pg.model import Domain
 
 
 def record_pass(conn: Connection, run: RunKey, collection: str, stage: str, chunk: int | None, facts: Mapping[str, Any]) -> None:
@@ -102,6 +103,38 @@ def deleted_after(conn: Connection, run: RunKey, collection: str, chunk: int) ->
         (*run, collection, chunk),
     )
     return {row[0] for row in rows}
+
+
+def judged_at(run: RunKey, collection: str, since: sql.Composable) -> sql.Composed:
+    """When this plan's documents of the collection were first judged, at that time or later: an expression.
+
+    Whoever judges holds the locks of all collections: what others committed later they began later, too. Not so a transaction
+    that begins and then waits for them, so no reject's own time tells that.
+    """
+    return sql.SQL(
+        """
+        (SELECT min(m.committed_at) FROM migration.passes m
+         WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage) = ({}, 'settle')
+           AND m.seconds IS NOT NULL  -- another run's reading of a held document is no judgement
+           AND m.committed_at >= {})
+        """
+    ).format(sql.SQL(", ").join(map(sql.Literal, (*run, collection))), since)
+
+
+def came_after(run: RunKey, domain: Domain, table: str, root_id: sql.Composable, moment: sql.Composable) -> sql.Composed:
+    """Whether another plan brought this row of the table after that moment: a condition.
+
+    It need not ask of first loads, which name no rows: to a table that has none yet no reference is judged.
+    """
+    # In which collection rows of another domain's table are at home nobody knows here.
+    others = [collection.name for collection in domain.collections if collection.table != table]
+    return sql.SQL(
+        """
+        {root_id} IN (
+            SELECT unnest(o.inserted_ids) FROM migration.passes o
+            WHERE o.committed_at > {moment} AND o.plan_id <> {plan_id} AND (o.domain <> {domain} OR o.collection <> ALL({others})))
+        """
+    ).format(root_id=root_id, moment=moment, plan_id=run.plan_id, domain=domain.name, others=others)
 
 
 def committed_since(conn: Connection, run: RunKey, collection: str, books_time: str) -> bool:
