@@ -214,11 +214,13 @@ def _count_tables(source: SourceCount, conn: Connection, run: RunKey, booked: di
         found = _count(conn, root, aside)
         extra = _extra_rows(conn, collection, aside)
         write_differences(conn, run, "row_counts", -1, extra)
-    checks = [_check_count(collection, root, loaded, found, changes, extra)]
+    counts = [(root, loaded, found, extra)]
     for table in children:
         rows = booked["arrays"].get(table.child.path, {}).get("rows", 0) if table.child else 0
-        checks.append(_check_count(collection, table, rows, _count(conn, table, aside), changes, []))
-    return checks
+        counts.append((table, rows, _count(conn, table, aside), []))
+    if any(found.rows != rows for _, rows, found, _ in counts):  # a row that went may have taken others to the rejects
+        changes += books.rejected_since(conn, run, collection.name)
+    return [_check_count(collection, table, rows, found, changes, extra) for table, rows, found, extra in counts]
 
 
 def _check_count(

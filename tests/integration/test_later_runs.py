@@ -389,6 +389,36 @@ def test_what_was_there_when_the_run_judged_is_no_cause_whatever_came_since(new_
     assert {("rejects", "tasks"), ("checksums", "task_versions")} <= failures(tasks)
 
 
+def test_rows_that_a_run_of_deletes_rejected_before_the_counts_are_not_missed(platform: Platform) -> None:
+    database = platform.database
+    database.users.insert_many([user(1), user(5)])
+    database.skilltrees.insert_many([skill_tree(11, oid(1)), skill_tree(12, oid(5))])
+    platform.full("auth")
+    run = settled(read(platform, "auth", "full"))
+    database.users.delete_one({"_id": oid(5)})
+    platform.run("auth").delete_alone(1.0)
+    assert platform.rejects() == {("skilltrees", str(oid(12)), "orphan")}
+    platform.passed(run)
+    # No more than that: a row that just is not there is missed.
+    platform.conn.execute("DELETE FROM public.skills WHERE skill_tree_id = %s", (uuid_of(11),))
+    assert ("checksums", "skills") in failures(run)
+
+
+def test_elements_that_a_run_of_deletes_rejected_before_the_counts_are_not_missed(platform: Platform) -> None:
+    database = platform.database
+    database.users.insert_one(user(1))
+    platform.full("auth")
+    base = {"userId": oid(1), "title": "t", "createdAt": NOON, "updatedAt": NOON}
+    database.objectives.insert_many([{**base, "_id": oid(21)}, {**base, "_id": oid(22)}])
+    database.odysseys.insert_one({**base, "_id": oid(31), "objectives": [oid(21), oid(22)]})
+    platform.full("engagement")
+    run = settled(read(platform, "engagement", "full"))
+    database.objectives.delete_one({"_id": oid(22)})
+    platform.run("engagement").delete_alone(1.0)
+    assert platform.rejects() == {("odysseys", str(oid(31)), "orphan")}
+    platform.passed(run)
+
+
 def test_a_key_that_rows_forbid_is_named_with_the_way_out(platform: Platform) -> None:
     platform.database.users.insert_many([user(1), user(2)])
     platform.full("auth")

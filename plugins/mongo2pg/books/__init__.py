@@ -33,6 +33,7 @@ from mongo2pg.books.rejects import (
     mark_stale,
     open_reject_ids,
     rejected_documents,
+    rejected_since,
     resolve_rejects,
     resolve_unread,
     stale_ids,

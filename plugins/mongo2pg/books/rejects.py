@@ -106,6 +106,21 @@ def rejected_documents(conn: Connection, run: RunKey, collection: str) -> list[s
     return [row[0] for row in rows]
 
 
+def rejected_since(conn: Connection, run: RunKey, collection: str) -> int:
+    """How many documents and elements other plans rejected, whatever became of that, since this plan had loaded its first chunk."""
+    row = conn.execute(
+        """
+        SELECT count(*) FROM migration.rejects
+        WHERE domain = %(domain)s AND collection = %(collection)s AND plan_id <> %(plan_id)s AND rejected_at >= (
+            SELECT min(committed_at) FROM migration.passes p
+            WHERE (p.domain, p.run_id, p.plan_id, p.collection, p.stage)
+                = (%(domain)s, %(run_id)s, %(plan_id)s, %(collection)s, 'load'))
+        """,
+        {**run._asdict(), "collection": collection},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
     """Closes the open rejects of documents that have been read anew."""
     conn.execute(
