@@ -16,8 +16,10 @@ from pymongo.database import Database
 
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.deletes import behind
 from mongo2pg.differences import SHOWN, Difference, describe, write_differences
 from mongo2pg.document_ids import compact
+from mongo2pg.identity import id_from_value
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.planned import FULL, WINDOW
 from mongo2pg.queries import set_aside, target
@@ -213,6 +215,9 @@ def _count_tables(source: SourceCount, conn: Connection, run: RunKey, booked: di
         aside = _with_kept(aside, source.database, collection)
         found = _count(conn, root, aside)
         extra = _extra_rows(conn, collection, aside)
+        back = _came_back(source, conn, extra) if extra else set()
+        extra = [difference for difference in extra if difference.id not in back]
+        changes += len(back)
         write_differences(conn, run, "row_counts", -1, extra)
     counts = [(root, loaded, found, extra)]
     for table in children:
@@ -300,3 +305,13 @@ def _extra_rows(conn: Connection, collection: Collection, aside: sql.Composable)
         ).format(target(collection.table), aside)
     ).fetchall()
     return [Difference(collection.table, row[0], None, "extra", None, None) for row in rows]
+
+
+def _came_back(source: SourceCount, conn: Connection, extra: list[Difference]) -> set[str]:
+    """Those of these rows whose document was away while this run read, and is there again, written since.
+
+    One that was there all the time should have been read.
+    """
+    there = behind(source.database, conn, source.collection, [difference.id for difference in extra if difference.id])
+    ids = [value for values in there.values() for value in values]
+    return {str(id_from_value(value)) for value in source.later(ids)}

@@ -192,7 +192,12 @@ def _next(oid: ObjectId) -> ObjectId | bool:
 
 
 def absent(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> list[str]:
-    """Those of these rows whose document the source, asked for it by its exact `_id`, does not have.
+    """Those of these rows whose document the source does not have."""
+    return [root_id for root_id, found in behind(database, conn, collection, ids).items() if not found]
+
+
+def behind(database: Database[Any], conn: Connection, collection: Collection, ids: list[str]) -> dict[str, list[Any]]:
+    """For each of these rows what the source, asked for its document by its exact `_id`, has: nothing, or the `_id`.
 
     A document explains the row under its own id, and no other one that names it.
     """
@@ -206,8 +211,9 @@ def absent(database: Database[Any], conn: Connection, collection: Collection, id
     ).fetchall()
     kept = {document_id: text for _, document_id, text in rows if text is not None}
     there = lookup.find_ids(database, collection.name, [document_id for _, document_id, _ in rows], kept)
-    explained = {document_id: {str(id_from_value(value)) for value in values} for document_id, values in there.items()}
-    return [root_id for root_id, document_id, _ in rows if root_id not in explained[document_id]]
+    return {
+        root_id: [value for value in there[document_id] if str(id_from_value(value)) == root_id] for root_id, document_id, _ in rows
+    }
 
 
 def _brake(conn: Connection, run: RunKey, shares: dict[str, tuple[int, int]], ratio: float) -> None:

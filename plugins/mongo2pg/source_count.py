@@ -116,6 +116,12 @@ class SourceCount:
             else:
                 found.unexplained[text] = f"{text} was read and is in the source, but not in its index"
 
+    def later(self, ids: list[Any]) -> list[Any]:
+        """Those of these `_id`s whose document the source has, made or written since the plan."""
+        key = self.collection.change_key
+        found = (row for some in slices(ids) for row in self._source().find({"_id": {"$in": some}}, {"_id": 1, key: 1}))
+        return [row["_id"] for row in found if self._came_later(row["_id"]) or self._came_later(row.get(key))]
+
     def _came_later(self, value: Any) -> bool:
         """Whether the `_id` or the change key says that a document was made or written since the plan.
 

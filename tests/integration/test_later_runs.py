@@ -419,6 +419,43 @@ def test_elements_that_a_run_of_deletes_rejected_before_the_counts_are_not_misse
     platform.passed(run)
 
 
+@pytest.mark.parametrize("value", [oid(2), "ann", 2.5, {"a": 1, "b": 2}], ids=["an ObjectId", "a text", "a number", "a document"])
+def test_a_document_that_is_away_while_a_full_run_reads_explains_its_row_when_it_is_back(platform: Platform, value: Any) -> None:
+    users = platform.database.users
+    users.insert_many([user(1), user(2, _id=value), user(3)])
+    platform.full("auth")
+    run = platform.run("auth")
+    run.prepare()
+    run.plan()
+    users.delete_one({"_id": value})
+    for stage in ("extract", "normalise", "load"):
+        getattr(run, stage)()
+    users.insert_one(user(2, _id=value, updatedAt=now()))
+    settled(run)
+    platform.passed(run)
+    assert platform.rows("SELECT count(*) FROM users") == [(3,)]
+    # A copy of its row is explained by nothing, nor is a row whose document is gone.
+    copied = Jsonb({"id": "aaaaaaaa-1111-4111-8111-111111111111", "email": "copy@x"})
+    copy = "INSERT INTO public.users SELECT (jsonb_populate_record(u, %s)).* FROM public.users u WHERE email = %s"
+    platform.conn.execute(copy, (copied, user(2)["email"]))
+    assert failures(run) == {("row_counts", "users")}
+    assert platform.rows("SELECT id::text, kind FROM migration.differences") == [("aaaaaaaa-1111-4111-8111-111111111111", "extra")]
+    platform.conn.execute("DELETE FROM public.users WHERE email = 'copy@x'")
+    users.delete_one({"_id": value})
+    assert ("row_counts", "users") in failures(run)
+
+
+def test_a_document_that_a_full_run_did_not_read_although_it_was_there_explains_no_row(platform: Platform) -> None:
+    users = platform.database.users
+    users.insert_many([user(1), user(2)])
+    platform.full("auth")
+    users.delete_one({"_id": oid(2)})
+    run = read(platform, "auth", "full")
+    users.insert_one(user(2))  # by all that it says of itself it was there
+    settled(run)
+    assert ("row_counts", "users") in failures(run)
+
+
 def test_a_key_that_rows_forbid_is_named_with_the_way_out(platform: Platform) -> None:
     platform.database.users.insert_many([user(1), user(2)])
     platform.full("auth")
