@@ -107,7 +107,7 @@ def take_out(
         }
         for place in reversed(own):  # rows before those that they refer to
             _take_out(deleter, place, gone[place.collection.table], read_time)
-            _close_books(database, conn, run, place.collection)
+            place.deletion.gone_ids += _close_books(database, conn, run, place.collection)
         deleter.write_rejects()
         deleter.record([place for place in deleter.places.values() if place.outcome != Outcome()], started)
         told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
@@ -280,10 +280,11 @@ def _take_out(deleter: Settlement, place: Place, ids: list[str], read_time: str)
     place.deletion.deleted_ids += ids
 
 
-def _close_books(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> None:
+def _close_books(database: Database[Any], conn: Connection, run: RunKey, collection: Collection) -> list[str]:
     """Of documents and rows that are gone no reject stays open, no mark, and nothing is held.
 
-    A document whose `_id` cannot be read may not be gone.
+    A document whose `_id` cannot be read may not be gone. Returns the ids of those that have no row: whoever read them waits for
+    a row or a reject in vain.
     """
     named = {*books.open_reject_ids(conn, run, collection.name), *books.held_elsewhere(conn, run, collection.name)}
     readable = [text for text in named if "$malformed" not in text]
@@ -292,6 +293,15 @@ def _close_books(database: Database[Any], conn: Connection, run: RunKey, collect
     books.supersede_held(conn, run, collection.name, gone)
     books.forget_stale_without_row(conn, run, collection.name, target(collection.table))
     books.forget_cleared_without_row(conn, run, collection.name, target(collection.table))
+    if not gone:
+        return []
+    rows = conn.execute(
+        sql.SQL("SELECT g.id::text FROM unnest(%s::uuid[]) AS g (id) WHERE NOT EXISTS (SELECT FROM {} t WHERE t.id = g.id)").format(
+            target(collection.table)
+        ),
+        (list(map(lookup.root_id_of, gone)),),
+    )
+    return [row[0] for row in rows]
 
 
 def _check(conn: Connection, run: RunKey, place: Place, shares: dict[str, tuple[int, int]], ratio: float) -> Check:

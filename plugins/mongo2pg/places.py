@@ -49,12 +49,14 @@ class Outcome:
 
 @dataclass
 class Deletion:
-    """What a delete did apart from the counts of any load: rows that went, and documents that it read itself and rejected."""
+    """What a delete did apart from the counts of any load: rows that went, documents that it read itself and rejected, and ids of
+    documents that are gone and never had a row."""
 
     read: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     arrays: dict[str, Counter[str]] = field(default_factory=dict)
     deleted_ids: list[str] = field(default_factory=list)
+    gone_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

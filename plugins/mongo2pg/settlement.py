@@ -335,6 +335,7 @@ class Settlement:
                 "rejected": dict(place.deletion.rejected),
                 "arrays": {path: dict(counts) for path, counts in place.deletion.arrays.items()},
                 "deleted_ids": place.deletion.deleted_ids,
+                "gone_ids": place.deletion.gone_ids,
                 "seconds": round(time.monotonic() - started, 3),
             }
             run = self.run._replace(domain=place.run.domain)

@@ -456,6 +456,39 @@ def test_a_document_that_a_full_run_did_not_read_although_it_was_there_explains_
     assert ("row_counts", "users") in failures(run)
 
 
+@pytest.mark.parametrize(
+    ("how", "value", "rows"),
+    [("window", oid(2), 0), ("full", "ann", 0), ("full", oid(2), 1), ("window", 2.5, 1)],
+    ids=["a window's", "a full run's", "after it settled", "a window's after it settled"],
+)
+def test_documents_without_a_row_that_a_run_of_deletes_found_gone_are_not_missed(
+    platform: Platform, how: str, value: Any, rows: int
+) -> None:
+    users, trees = platform.database.users, platform.database.skilltrees
+    users.insert_many([user(1, email="a@x"), user(5)])
+    platform.full("auth")
+    # User 2 waits for the key that user 1 has left, the skill tree for a user; user 3 is a reject as it is.
+    users.update_one({"_id": oid(1)}, {"$set": {"email": "b@x", "updatedAt": now()}})
+    users.insert_many([user(2, _id=value, email="a@x", updatedAt=now()), user(3, email=5, updatedAt=now())])
+    trees.insert_one(skill_tree(11, oid(99), updatedAt=now()))
+    run = read(platform, "auth", how)
+    if rows:
+        settled(run)
+    users.delete_many({"_id": {"$in": [value, oid(3)]}})
+    trees.delete_many({})
+    platform.run("auth").delete_alone(1.0)
+    assert platform.rejects() == set()
+    # What never was a row is no deleted one.
+    deleted = "SELECT subject, actual -> 'deleted' FROM migration.checks WHERE check_name = 'deletes' AND run_id = 'run 3'"
+    assert dict(platform.rows(deleted)).items() >= {"users": rows, "skilltrees": 0}.items()
+    if not rows:
+        settled(run)
+    platform.passed(run)
+    assert platform.rows("SELECT email FROM users ORDER BY 1") == [("b@x",), ("user5@example.com",)]
+    platform.conn.execute("DELETE FROM public.users WHERE email = 'b@x'")
+    assert ("checksums", "users") in failures(run)
+
+
 def test_a_key_that_rows_forbid_is_named_with_the_way_out(platform: Platform) -> None:
     platform.database.users.insert_many([user(1), user(2)])
     platform.full("auth")

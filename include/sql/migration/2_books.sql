@@ -64,6 +64,8 @@ CREATE TABLE IF NOT EXISTS migration.passes (
     committed_at  timestamptz NOT NULL DEFAULT clock_timestamp(),  -- under the collection's lock
     PRIMARY KEY (domain, run_id, plan_id, collection, stage, chunk)
 );
+-- Documents that were held or rejected, and gone at read_time without ever having had a row: the ids that theirs would have.
+ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS gone_ids uuid[];
 CREATE INDEX IF NOT EXISTS passes_read_idx ON migration.passes (domain, collection, read_until);
 
 -- Documents that no chunk may judge: a reference whose row may still come, a unique slot that may still become free.

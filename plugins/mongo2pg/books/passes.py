@@ -92,10 +92,10 @@ def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> l
 
 
 def deleted_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> set[str]:
-    """The root ids that other plans deleted or marked after this plan had loaded that chunk."""
+    """The root ids of documents that other plans found gone, with or without a row, after this plan had loaded that chunk."""
     rows = conn.execute(
         """
-        SELECT unnest(o.deleted_ids)::text FROM migration.passes o
+        SELECT unnest(o.deleted_ids || o.gone_ids)::text FROM migration.passes o
         JOIN migration.passes m ON o.domain = m.domain AND o.collection = m.collection AND o.stage = 'delete'
                                AND o.committed_at >= m.committed_at AND o.plan_id <> m.plan_id
         WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage, m.chunk) = (%s, %s, %s, %s, 'load', %s)
@@ -150,10 +150,10 @@ def committed_since(conn: Connection, run: RunKey, collection: str, books_time: 
 
 
 def deleted_since(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[str]:
-    """The root ids whose documents another plan's delete found gone at that time of the source or later."""
+    """The root ids whose documents another plan's delete found gone at that time of the source or later, with or without a row."""
     rows = conn.execute(
         """
-        SELECT unnest(deleted_ids)::text FROM migration.passes
+        SELECT unnest(deleted_ids || gone_ids)::text FROM migration.passes
         WHERE domain = %s AND collection = %s AND stage = 'delete' AND read_time >= %s AND plan_id <> %s
         """,
         (run.domain, collection, read_time, run.plan_id),
