@@ -81,7 +81,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     check(database, conn, collections, root)
                 else:
                     scan_limit = None if asked.mode in (FULL, REPLAY, DELETES) else param("scan_limit_mb") << 20
-                    prepare(database, conn, collections, root, scan_limit)
+                    prepare(database, conn, collections, root, scan_limit, whole=asked.mode == FULL)
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
                     books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by(), between)

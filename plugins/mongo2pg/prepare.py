@@ -34,28 +34,42 @@ SERVER_SECONDS = 10
 
 
 def check(
-    database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath, scan_limit: int | None = None
+    database: Database[Any] | None,
+    conn: Connection,
+    domain: Domain,
+    staging_root: StagingPath,
+    scan_limit: int | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
     """Raises PrepareError with every fault that can be found without writing anything.
 
     A run that does not read the source has no `database`. Where windows are to be read, `scan_limit` says up to how many bytes a
-    collection may be scanned for one.
+    collection may be scanned for one. A run that is not about `whole` collections fills no table that is gone.
     """
     if faults := schema.script_faults(domain):
         raise PrepareError(faults)
     faults = source_faults(database, domain) if database is not None else []
     faults += staging_faults(staging_root) + target_faults(conn, domain)
-    if database is not None and scan_limit is not None and not faults:
+    if not faults and not whole:
+        faults = _unfilled_tables(conn, domain.only(_moved_in_full(conn, domain)))
+    if not faults and database is not None and scan_limit is not None:
         faults = index_faults(database, domain.only(_moved_in_full(conn, domain)), scan_limit)
     if faults:
         raise PrepareError(faults)
 
 
 def prepare(
-    database: Database[Any] | None, conn: Connection, domain: Domain, staging_root: StagingPath, scan_limit: int | None = None
+    database: Database[Any] | None,
+    conn: Connection,
+    domain: Domain,
+    staging_root: StagingPath,
+    scan_limit: int | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
     """Raises PrepareError with every fault that `check` finds, nothing written; else books and tables exist when this returns."""
-    check(database, conn, domain, staging_root, scan_limit)
+    check(database, conn, domain, staging_root, scan_limit, whole=whole)
     with conn.transaction():
         books.install(conn)
         if faults := schema.create_tables(conn, domain):
@@ -197,6 +211,19 @@ def _moved_in_full(conn: Connection, domain: Domain) -> list[str]:
     row = conn.execute("SELECT to_regclass('migration.collections') IS NOT NULL").fetchone()
     phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections]) if row and row[0] else {}
     return [name for name, (phase, _, _) in phases.items() if phase == "complete"]
+
+
+def _unfilled_tables(conn: Connection, moved: Domain) -> list[str]:
+    """The tables of loaded collections that are gone, or that a run made anew and did not fill: one that is filled has a key."""
+    filled = schema.complete_tables(conn)
+    return [
+        f"the table {TARGET}.{table.name} of the loaded collection {collection.name} "
+        f"{'has no primary key, as if nobody had filled it' if schema.exists(conn, table.name) else 'is gone'}: "
+        f"run {moved.name} with mode full"
+        for collection in moved.collections
+        for table in collection.tables
+        if table.name not in filled
+    ]
 
 
 def _all_tables_exist(conn: Connection, domain: Domain) -> bool:

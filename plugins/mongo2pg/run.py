@@ -64,9 +64,9 @@ class Run:
     def prepare(self) -> None:
         self._begin(FULL)
 
-    def _begin(self, mode: str, *, reads: bool = True, **params: Any) -> None:
+    def _begin(self, mode: str, *, reads: bool = True, whole: bool = True, **params: Any) -> None:
         books.open_session(self.conn)
-        prepare(self.database if reads else None, self.conn, self.domain, self.staging.root)
+        prepare(self.database if reads else None, self.conn, self.domain, self.staging.root, whole=whole)
         between = ends(self.database if reads else None, self.conn)
         books.start_run(self.conn, self.key, mode, {"mode": mode, **params}, None, between)
 
@@ -100,7 +100,7 @@ class Run:
         """The first half of a replay: the documents of open rejects as frames."""
         from mongo2pg.replay import extract_rejects
 
-        self._begin(REPLAY, reads=False)
+        self._begin(REPLAY, reads=False, whole=False)
         self._plan(Request(REPLAY), reads=False)
         self.replaying = True
         for name, _ in self.chunks():
@@ -140,7 +140,7 @@ class Run:
 
     def delete_alone(self, max_delete_ratio: float = MAX_DELETE_RATIO) -> dict[str, Deletion]:
         """A run that moves nothing and takes out what is gone."""
-        self._begin(DELETES)
+        self._begin(DELETES, whole=False)
         self._plan(Request(DELETES))
         return self.delete(max_delete_ratio)
 
@@ -189,13 +189,13 @@ class Run:
 
     def move(self, chunk_bytes: int = CHUNK_BYTES, window: Window | None = None) -> None:
         """From documents to rows with all their keys and constraints: all documents, or those of a window."""
-        self.prepare()
+        self._begin(FULL, whole=window is None)
         self.plan(chunk_bytes, window and {collection.name: window for collection in self.domain.collections})
         self.carry()
 
     def follow(self, request: Request, chunk_bytes: int = CHUNK_BYTES) -> None:
         """What a schedule, a backfill or a person asks for, by the books: windows, or everything of a new collection."""
-        self.prepare()
+        self._begin(FULL, whole=request.mode == FULL)
         self._plan(request, chunk_bytes)
         self.carry()
 

@@ -14,10 +14,11 @@ from pymongo.database import Database
 
 from deepiri.registry import DOMAINS
 from mongo2pg.across import settle_across
-from mongo2pg.errors import DeleteError, PermanentError
+from mongo2pg.errors import DeleteError, PermanentError, PrepareError
+from mongo2pg.modes import INCREMENTAL, Request
 from mongo2pg.run import Run
 from mongo2pg.window import Window
-from tests.documents import NOON, oid, skill_tree, user, uuid_of
+from tests.documents import NOON, oid, point, skill_tree, user, uuid_of
 
 HOUR = timedelta(hours=1)
 BY_NAME = {domain.name: domain for domain in DOMAINS}
@@ -499,6 +500,82 @@ def test_a_key_that_rows_forbid_is_named_with_the_way_out(platform: Platform) ->
         platform.window("auth")
     platform.full("auth")  # which takes the stranger out, that no document explains
     assert platform.rows("SELECT count(*) FROM pg_constraint WHERE conname = 'users_email_key'") == [(1,)]
+
+
+# ------------------------------------------------------------------------------------------------ tables that are gone
+
+
+@pytest.fixture
+def loaded(platform: Platform) -> Platform:
+    """Two users with a skill tree each, and a task of another domain that refers to one of them."""
+    platform.database.users.insert_many([user(1), user(2)])
+    platform.database.skilltrees.insert_many([skill_tree(11, oid(1)), skill_tree(12, oid(2))])
+    platform.full("auth")
+    platform.database.tasks.insert_one(task(31, oid(2)))
+    platform.full("task_orchestrator")
+    return platform
+
+
+def keys(platform: Platform) -> list[tuple[Any, ...]]:
+    query = "SELECT conrelid::regclass::text, conname, contype::text FROM pg_constraint WHERE contype IN ('p', 'u', 'f')"
+    return platform.rows(f"{query} AND connamespace = 'public'::regnamespace ORDER BY 1, 2")
+
+
+def refused(platform: Platform, domain: str, sentence: str) -> None:
+    """Every kind of run that does not read whole collections ends with this sentence, and makes no table."""
+    before = platform.rows("SELECT oid FROM pg_class ORDER BY 1")
+    for run in (
+        platform.window,
+        platform.replay,
+        lambda name: platform.run(name).follow(Request(INCREMENTAL)),
+        lambda name: platform.run(name).follow(Request(INCREMENTAL, interval=(now() - HOUR, now()))),
+        lambda name: platform.run(name).delete_alone(1.0),
+    ):
+        with pytest.raises(PrepareError, match=sentence):
+            run(domain)
+    assert platform.rows("SELECT oid FROM pg_class ORDER BY 1") == before
+
+
+@pytest.mark.parametrize(
+    ("table", "collection", "cascade"),
+    [("skills", "skilltrees", ""), ("progress_points", "progresspoints", ""), ("users", "users", " CASCADE")],
+)
+def test_a_table_that_somebody_dropped_is_made_and_filled_by_a_full_run_alone(
+    loaded: Platform, table: str, collection: str, cascade: str
+) -> None:
+    loaded.database.progresspoints.insert_one(point(41, oid(1)))
+    loaded.full("auth")
+    before, rows = keys(loaded), loaded.rows(f"SELECT t::text FROM {table} t ORDER BY id")
+    assert rows
+    loaded.conn.execute(f"DROP TABLE public.{table}{cascade}".encode())
+    refused(loaded, "auth", f"the table public.{table} of the loaded collection {collection} is gone: run auth with mode full")
+    assert loaded.full("auth")["users"]["rejected"] == {}
+    assert (keys(loaded), loaded.rows(f"SELECT t::text FROM {table} t ORDER BY id")) == (before, rows)
+    assert loaded.rejects() == set()
+    loaded.window("auth")
+    assert loaded.reconcile("auth")["passed"]
+    assert loaded.reconcile("task_orchestrator")["passed"]
+
+
+def test_a_table_that_a_full_run_made_anew_is_not_taken_for_filled_until_that_run_settles(loaded: Platform) -> None:
+    loaded.conn.execute("DROP TABLE public.skills")
+    late = loaded.run("auth")
+    late.prepare()
+    late.plan()
+    refused(loaded, "auth", "public.skills of the loaded collection skilltrees has no primary key, as if nobody had filled it: run")
+    late.carry()
+    loaded.passed(late)
+    loaded.window("auth")
+
+
+def test_a_reconcile_finds_the_rows_of_a_dropped_table_missing_and_its_repair_brings_them_back(loaded: Platform) -> None:
+    before = keys(loaded), loaded.rows("SELECT t::text FROM skills t ORDER BY id")
+    loaded.conn.execute("DROP TABLE public.skills")
+    assert not loaded.reconcile("auth")["passed"]
+    refused(loaded, "auth", "skills of the loaded collection skilltrees has no primary key, as if nobody had filled it")
+    assert loaded.reconcile("auth", repair=True)["passed"]
+    assert (keys(loaded), loaded.rows("SELECT t::text FROM skills t ORDER BY id")) == before
+    loaded.window("auth")
 
 
 # ------------------------------------------------------------------------------------------------ rows that become stale
