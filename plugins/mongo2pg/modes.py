@@ -10,7 +10,7 @@ from mongo2pg.errors import PrepareError
 FULL, WINDOW, INCREMENTAL, REPLAY, DELETES, DRY_RUN = "full", "window", "incremental", "replay", "deletes", "dry_run"
 # As the trigger form explains them.
 MODES = {
-    INCREMENTAL: "incremental: what changed since the last run; everything, where nothing was moved yet",
+    INCREMENTAL: "incremental: what changed since the last run; everything, where nothing was moved yet or the declaration changed",
     FULL: "full: every document",
     WINDOW: "window: what changed between from and to",
     REPLAY: "replay: the documents of open rejects once more, from the stored bytes",

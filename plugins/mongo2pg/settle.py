@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,8 +21,8 @@ from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.model import Domain, Table
-from mongo2pg.places import Deletion, Loser, Outcome, Place, beside, lock_places
-from mongo2pg.planned import FULL, WINDOW, scope
+from mongo2pg.places import Deletion, Loser, Outcome, beside, lock_places
+from mongo2pg.planned import FULL, WINDOW
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
 from mongo2pg.shared_ids import Named, judge_shared_ids
@@ -63,9 +63,10 @@ def settle_domain(
         settler.record([place for place in settler.places.values() if place.own or place.outcome != Outcome()], started)
         if database is not None and (told := [place for place in settler.places.values() if place.deletion != Deletion()]):
             settler.record_deletions(told, server_time(database), started)
-        books.complete(conn, run, [place.collection.name for place in settler.own if scope(place.staging) == FULL])
-        for place in settler.own:
-            _move_watermark(conn, run, place)
+        plans = {place.collection.name: read_json(place.staging.plan) for place in settler.own}
+        books.complete(conn, run, {name: plan["fingerprint"] for name, plan in plans.items() if plan["scope"] == FULL})
+        for name, plan in plans.items():
+            _move_watermark(conn, run, name, plan)
     _analyze(conn, [table for place in settler.own if place.bulk for table in place.collection.tables])
     return {
         place.collection.name: place.outcome
@@ -130,11 +131,10 @@ def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunSta
             raise StagingError(f"the first load of {name} belongs to run {owner_run}; clear the task `plan`")
 
 
-def _move_watermark(conn: Connection, run: RunKey, place: Place) -> None:
+def _move_watermark(conn: Connection, run: RunKey, collection: str, plan: Mapping[str, Any]) -> None:
     """To the end of the window, or to when the plan was made: what is written later may have been read, or not."""
-    plan = read_json(place.staging.plan)
     if plan["scope"] == FULL:
-        books.move_watermark(conn, run, place.collection.name, None, plan["planned_at"])
+        books.move_watermark(conn, run, collection, None, plan["planned_at"])
     elif plan["scope"] == WINDOW:
         end = min(plan["window"]["end"], plan["planned_at"], key=datetime.fromisoformat)
-        books.move_watermark(conn, run, place.collection.name, plan["window"]["start"], end)
+        books.move_watermark(conn, run, collection, plan["window"]["start"], end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pymongo.database import Database
 from deepiri.auth import AUTH
 from mongo2pg.claim import claim
 from mongo2pg.errors import NothingToDoError, OwnedError, PermanentError, PrepareError, StagingError
-from mongo2pg.model import Domain
+from mongo2pg.model import Column, Domain
 from mongo2pg.modes import DELETES, INCREMENTAL, REPLAY, WINDOW, Request
 from mongo2pg.run import Run
 from mongo2pg.source import server_time
@@ -131,6 +132,67 @@ def test_a_collection_that_joins_a_domain_leaves_the_others_alone_pp_36(mover: M
     assert [(each["check"], each["table"]) for each in report["failures"]] == [("full_run", "progresspoints")]
     (users,) = [each for each in report["collections"] if each["collection"] == "users"]
     assert outcome(users)[:2] == (1, 1)
+
+
+# ------------------------------------------------------------------------------------------------ another declaration
+
+
+def declare_nickname(mover: Mover) -> None:
+    """A field that stood in `extra` gets a column, in the declaration and in the table."""
+    users = AUTH.collection("users")
+    mover.domain = Domain("auth", (replace(users, columns=(*users.columns, Column("nick", "text"))),))
+    mover.conn.execute("ALTER TABLE public.users ADD COLUMN nick text")
+
+
+def nicknames(mover: Mover) -> list[Any]:
+    return mover.column("SELECT coalesce(nick, extra ->> 'nick') FROM users WHERE nick IS NOT NULL ORDER BY id")
+
+
+def test_after_a_change_of_the_declaration_an_incremental_run_reads_everything_once_more(mover: Mover) -> None:
+    fill(mover.database, users=[user(number, nick=f"nick {number}", updatedAt=NOON) for number in (1, 2)])
+    follow(mover, "first")
+    declare_nickname(mover)
+    assert outcome(counts(follow(mover, "second"))["users"])[:3] == (2, 0, 2)
+    assert nicknames(mover) == ["nick 1", "nick 2"]
+    assert outcome(counts(follow(mover, "third", lookback=timedelta(0)))["users"])[0] == 0
+
+
+def test_after_a_change_of_the_declaration_windows_and_schedules_are_refused_until_a_full_run(mover: Mover) -> None:
+    fill(mover.database, users=[user(1, nick="nick 1", updatedAt=NOON)])
+    follow(mover, "first")
+    declare_nickname(mover)
+    interval = (NOON - HOUR, NOON + HOUR)
+    for number, request in enumerate(
+        (
+            Request(WINDOW, *interval),
+            Request(INCREMENTAL, interval=interval),
+            Request(INCREMENTAL, interval=interval, backfill=True),
+        )
+    ):
+        with pytest.raises(PrepareError, match="the declaration of users has changed since its last full run: run auth with mode"):
+            mover.run(f"refused {number}").follow(request)
+    assert nicknames(mover) == []
+    mover.passed("full")
+    assert nicknames(mover) == ["nick 1"]
+    counts(follow(mover, "scheduled", interval=interval))
+
+
+def test_a_schedule_passes_over_a_collection_whose_declaration_changed_and_is_red(mover: Mover) -> None:
+    points = AUTH.collection("progresspoints")
+    mover.domain = Domain("auth", (*USERS.collections, points))
+    follow(mover, "first")
+    declare_nickname(mover)
+    mover.domain = Domain("auth", (*mover.domain.collections, points))
+    report = follow(mover, "scheduled", interval=(NOON, NOON + HOUR)).verify()
+    assert [(each["check"], each["table"]) for each in report["failures"]] == [("full_run", "users")]
+    assert "no full run by its present declaration is complete: trigger auth for it with mode full" in str(report["failures"])
+
+
+def test_books_that_do_not_know_by_which_declaration_they_were_filled_are_taken_at_their_word(mover: Mover) -> None:
+    follow(mover, "first")
+    mover.conn.execute("UPDATE migration.collections SET fingerprint = NULL")
+    declare_nickname(mover)
+    counts(follow(mover, "second", lookback=timedelta(0)))
 
 
 # ------------------------------------------------------------------------------------------------ whose turn it is

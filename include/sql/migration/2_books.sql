@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS migration.collections (
     watermark     timestamptz,              -- every document that was changed before it has been moved
     PRIMARY KEY (domain, collection)
 );
+-- Columns that came later stand apart, so that older books get them, too.
+ALTER TABLE migration.collections ADD COLUMN IF NOT EXISTS fingerprint text;  -- of the declaration that the last full run read by
 
 CREATE TABLE IF NOT EXISTS migration.runs (
     domain        text NOT NULL,
@@ -27,7 +29,6 @@ CREATE TABLE IF NOT EXISTS migration.runs (
     report_sha256 text,                        -- of report.json in staging
     PRIMARY KEY (domain, run_id)
 );
--- Columns that came later stand apart, so that older books get them, too.
 ALTER TABLE migration.runs ADD COLUMN IF NOT EXISTS staging_removed_at timestamptz;  -- when retention_days were over
 ALTER TABLE migration.runs ADD COLUMN IF NOT EXISTS ends jsonb;  -- source and target: their servers, database, user, version
 

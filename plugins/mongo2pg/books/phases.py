@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -33,15 +33,25 @@ def set_phase(conn: Connection, run: RunKey, collection: str, name: Literal["emp
     )
 
 
-def complete(conn: Connection, run: RunKey, collections: Sequence[str]) -> None:
-    """Notes that a full reading of these collections settled."""
+def complete(conn: Connection, run: RunKey, fingerprints: Mapping[str, str]) -> None:
+    """Notes that a full reading of these collections settled, and by which declaration of each."""
     conn.execute(
         """
-        UPDATE migration.collections SET phase = 'complete', full_run = %s, full_plan = %s, full_run_at = now()
-        WHERE domain = %s AND collection = ANY(%s)
+        UPDATE migration.collections c
+        SET phase = 'complete', full_run = %s, full_plan = %s, full_run_at = now(), fingerprint = f.fingerprint
+        FROM unnest(%s::text[], %s::text[]) AS f (collection, fingerprint)
+        WHERE (c.domain, c.collection) = (%s, f.collection)
         """,
-        (run.run_id, run.plan_id, run.domain, list(collections)),
+        (run.run_id, run.plan_id, list(fingerprints), list(fingerprints.values()), run.domain),
     )
+
+
+def fingerprints(conn: Connection, domain: str) -> dict[str, str]:
+    """By which declaration each collection of the domain was last read in full; those of older books are not among them."""
+    rows = conn.execute(
+        "SELECT collection, fingerprint FROM migration.collections WHERE domain = %s AND fingerprint IS NOT NULL", (domain,)
+    )
+    return dict(rows.fetchall())
 
 
 def last_full_runs(conn: Connection) -> dict[tuple[str, str], RunKey]:
