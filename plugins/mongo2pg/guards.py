@@ -26,8 +26,9 @@ ENFORCED, MISSING = "enforced", "missing"
 
 
 class Guard(NamedTuple):
-    """A constraint: its kind as the catalog has it (p, u or f), its columns, the table that it refers to, and its state."""
+    """A constraint: its name, its kind in the catalog (p, u or f), its columns, the table that it refers to, and its state."""
 
+    name: str
     kind: str
     columns: frozenset[str]
     references: str | None
@@ -38,7 +39,7 @@ def guards(conn: Connection, tables: Sequence[str]) -> dict[str, list[Guard]]:
     """The keys and foreign keys of these tables of the target, by table; each `enforced`, or what it is instead."""
     rows = conn.execute(
         """
-        SELECT t.name, c.contype::text,
+        SELECT t.name, c.conname::text, c.contype::text,
                ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)),
                CASE WHEN f.relnamespace = to_regnamespace(%(schema)s) THEN f.relname::text ELSE f.oid::regclass::text END,
                CASE WHEN NOT c.convalidated THEN 'not valid'
@@ -56,8 +57,8 @@ def guards(conn: Connection, tables: Sequence[str]) -> dict[str, list[Guard]]:
         {"schema": TARGET, "tables": list(tables), "enforced": ENFORCED},
     )
     found: dict[str, list[Guard]] = {table: [] for table in tables}
-    for table, kind, columns, references, state in rows:
-        found[table].append(Guard(kind, frozenset(columns), references, state))
+    for table, name, kind, columns, references, state in rows:
+        found[table].append(Guard(name, kind, frozenset(columns), references, state))
     return found
 
 

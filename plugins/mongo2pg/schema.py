@@ -7,11 +7,13 @@ import logging
 import re
 from collections.abc import Iterable, Set
 from pathlib import Path
+from typing import NamedTuple
 
 from psycopg import IntegrityError, ProgrammingError, sql
 
 from mongo2pg.books import Connection
 from mongo2pg.errors import PermanentError
+from mongo2pg.guards import ENFORCED, guards
 from mongo2pg.model import Domain, Table
 from mongo2pg.queries import INCLUDE, TARGET, statements
 
@@ -20,8 +22,12 @@ log = logging.getLogger(__name__)
 # Memory for one index build of the session; PostgreSQL's default of 64 MB sorts larger tables on disk.
 MAINTENANCE_MEMORY = "256MB"
 
-_CONSTRAINT = re.compile(r"ALTER TABLE (?:ONLY )?(?:\w+\.)?(\w+)\s+ADD CONSTRAINT (\w+)\s+(PRIMARY|UNIQUE|FOREIGN)", re.IGNORECASE)
-_INDEX = re.compile(r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+)\s+ON (?:\w+\.)?(\w+)", re.IGNORECASE)
+_CONSTRAINT = re.compile(
+    r"ALTER TABLE (?:ONLY )?(?:\w+\.)?(\w+)\s+ADD CONSTRAINT (\w+)\s+(PRIMARY|UNIQUE|FOREIGN)[^(]*\(([^)]*)\)", re.IGNORECASE
+)
+_INDEX = re.compile(
+    r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+)\s+ON (?:\w+\.)?(\w+)[^(]*\((.*)\)", re.IGNORECASE | re.DOTALL
+)
 _NAMED = re.compile(r"(?:CONSTRAINT|INDEX)(?: IF NOT EXISTS)? (\w+)", re.IGNORECASE)
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 _REFERENCED = re.compile(r"REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
@@ -69,10 +75,11 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
     built = []
     for statement in itertools.chain.from_iterable(statements(INCLUDE / each.name / "post_data.sql") for each in domains):
-        table, name = _built_by(statement) or ("", "")  # `script_faults` lets no other statement pass
-        referenced = _REFERENCED.search(statement)
+        if (made := _built_by(statement)) is None:
+            continue  # `script_faults` lets no such statement pass
+        table, name = made.table, made.name
         waits = table not in loaded and table not in complete
-        if name in present or waits or (referenced and referenced[1] not in complete):
+        if (table, name) in present or waits or (made.references and made.references not in complete):
             continue
         try:
             conn.execute(statement)
@@ -81,9 +88,9 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
                 f"{name} of {table} cannot be built ({error.diag.message_detail}): remove the rows that the checks references and "
                 "uniqueness of an earlier run, or of a reconcile, name, then run again"
             ) from error
-        present.add(name)  # a domain may be among these twice, in parts
+        present.add((table, name))  # a domain may be among these twice, in parts
         built.append(name)
-        if "PRIMARY KEY" in statement:
+        if made.kind == "p":
             complete.add(table)
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))
@@ -165,7 +172,7 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
                 faults.append(f"column {where} is {'NOT NULL' if got[1] else 'nullable'}, the declaration says the opposite")
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
         faults += _altered_enums(domain, table, checks)
-    return faults + _strangers(conn, domain)
+    return faults + _misbuilt(conn, domain) + _strangers(conn, domain)
 
 
 def _columns(conn: Connection, domain: Domain) -> dict[str, dict[str, tuple[str, bool]]]:
@@ -200,7 +207,9 @@ def _altered_enums(domain: Domain, table: Table, checks: dict[tuple[str, str], s
     faults = []
     for column in table.columns:
         name = f"{table.name}_{column.name}_check"
-        if column.enum and set(_LITERAL.findall(checks.get((table.name, name), ""))) != set(column.enum):
+        # As PostgreSQL writes a literal: apostrophes and backslashes stand twice.
+        values = _LITERAL.findall(checks.get((table.name, name), ""))
+        if column.enum and {text.replace("''", "'").replace("\\\\", "\\") for text in values} != set(column.enum):
             faults.append(
                 f"the constraint {name} of {TARGET}.{table.name} is missing or lets other values pass than the declaration: "
                 f"make it as it stands in include/sql/{domain.name}/pre_data.sql"
@@ -245,21 +254,92 @@ def _strangers(conn: Connection, domain: Domain) -> list[str]:
     return [f"{what} of {TARGET}.{table} is not in include/sql/{domain.name}: drop it" for table, what in rows]
 
 
-def _present(conn: Connection) -> set[str]:
+def _misbuilt(conn: Connection, domain: Domain) -> list[str]:
+    """The keys, constraints and indexes of post-data whose name stands for something else: nobody would ever build them."""
+    script = INCLUDE / domain.name / "post_data.sql"
+    tables = [table.name for table in domain.tables]
+    wanted = [made for statement in statements(script) if (made := _built_by(statement)) and made.table in tables]
+    there = {(table, guard.name): guard for table, found in guards(conn, tables).items() for guard in found}
+    relations = _relations(conn, [made.name for made in wanted])
+    faults = []
+    for made in wanted:
+        guard = there.get((made.table, made.name))
+        holder, columns, broken = relations.get(made.name, (None, None, False))
+        where = f"{made.name} of {TARGET}.{made.table}"
+        drop = f"ALTER TABLE {TARGET}.{made.table} DROP CONSTRAINT {made.name}, and a run builds it again"
+        if guard and (guard.kind, guard.columns, guard.references) != (made.kind, made.columns, made.references):
+            faults.append(f"the constraint {where} is another one than in {_shown(script)}: {drop}")
+        elif guard and guard.state == "not valid":
+            validate = f"ALTER TABLE {TARGET}.{made.table} VALIDATE CONSTRAINT {made.name}"
+            faults.append(f"the constraint {where} is not valid, no older row was looked at: {validate}, or {drop}")
+        elif guard and guard.state != ENFORCED:
+            faults.append(f"the constraint {where} holds nothing ({guard.state}): {drop}")
+        elif not guard and made.name in relations and made.kind != "f" and (holder != made.table or made.kind != "i"):
+            # Names of keys and indexes are one table's alone, those of foreign keys are not.
+            what = f"an index of {TARGET}.{holder}: ALTER INDEX" if holder else "a table, view or sequence: ALTER TABLE"
+            faults.append(f"{where} cannot be built, its name is that of {what} {TARGET}.{made.name} RENAME TO …, or drop that")
+        elif made.kind == "i" and (broken or (None not in (columns, made.columns) and columns != made.columns)):
+            state = "broken" if broken else f"another one than in {_shown(script)}"
+            faults.append(f"the index {where} is {state}: DROP INDEX {TARGET}.{made.name}, and a run builds it again")
+    return faults
+
+
+def _relations(conn: Connection, names: list[str]) -> dict[str, tuple[str | None, frozenset[str] | None, bool]]:
+    """By name an index's table, its columns if they are plain, and whether it is broken; what is no index has no table."""
     rows = conn.execute(
         """
-        SELECT conname FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace WHERE n.nspname = %(schema)s
-        UNION SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %(schema)s AND relkind = 'i'
+        SELECT c.relname, t.relname, i.indexprs IS NULL,
+               ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)),
+               coalesce(NOT (i.indisvalid AND i.indisready), false)
+        FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
+        WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s)
+        """,
+        (TARGET, names),
+    )
+    return {name: (table, frozenset(columns) if plain else None, broken) for name, table, plain, columns, broken in rows}
+
+
+def _present(conn: Connection) -> set[tuple[str, str]]:
+    """(table, name) of every constraint and index of the target."""
+    rows = conn.execute(
+        """
+        SELECT t.relname, c.conname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+        WHERE t.relnamespace = to_regnamespace(%(schema)s)
+        UNION SELECT t.relname, c.relname
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+        WHERE t.relnamespace = to_regnamespace(%(schema)s)
         """,
         {"schema": TARGET},
     )
-    return {row[0] for row in rows}
+    return {(table, name) for table, name in rows}
 
 
-def _built_by(statement: str) -> tuple[str, str] | None:
-    """The table and the name of the constraint or index that a statement of post-data builds; None of any other statement."""
-    constraint, index = _CONSTRAINT.match(statement), _INDEX.match(statement)
-    if constraint:
-        return constraint[1], constraint[2]
-    return (index[2], index[1]) if index else None
+class _Made(NamedTuple):
+    """What a statement of post-data builds: a constraint by its kind in the catalog (p, u or f), or an index (i).
+
+    `columns` is None of an index of expressions.
+    """
+
+    table: str
+    name: str
+    kind: str
+    columns: frozenset[str] | None
+    references: str | None = None
+
+
+def _built_by(statement: str) -> _Made | None:
+    """What a statement of post-data builds; None of any other statement."""
+    if constraint := _CONSTRAINT.match(statement):
+        table, name, kind, columns = (part.lower() for part in constraint.groups())
+        referenced = _REFERENCED.search(statement)
+        return _Made(table, name, kind[0], _names(columns), referenced[1].lower() if referenced else None)
+    if index := _INDEX.match(statement):
+        name, table, columns = (part.lower() for part in index.groups())
+        return _Made(table, name, "i", _names(columns))
+    return None
+
+
+def _names(columns: str) -> frozenset[str] | None:
+    """The columns of a list of nothing but names."""
+    names = [name.strip() for name in columns.split(",")]
+    return frozenset(names) if all(name.isidentifier() for name in names) else None

@@ -21,7 +21,7 @@ from mongo2pg import books, connections, schema
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.prepare import prepare
-from tests.documents import COLLECTIONS, fill, user
+from tests.documents import COLLECTIONS, fill, skill_tree, user
 from tests.mover import Mover
 
 OPTIONAL = replace(AUTH, collections=tuple(replace(collection, optional=True) for collection in AUTH.collections))
@@ -417,6 +417,118 @@ def test_keys_that_somebody_dropped_are_built_again_by_the_next_run(mongo_databa
         assert mover.column(query) == before
 
 
+USERS_KEY = "ALTER TABLE users DROP CONSTRAINT users_email_key"
+TREES_KEY = "ALTER TABLE skill_trees DROP CONSTRAINT skill_trees_user_id_fkey"
+TO_USERS = "ALTER TABLE skill_trees ADD CONSTRAINT skill_trees_user_id_fkey FOREIGN KEY (user_id) REFERENCES"
+TAKEN = [
+    (
+        "a key stands for other columns",
+        [USERS_KEY, "ALTER TABLE users ADD CONSTRAINT users_email_key UNIQUE (email, name)"],
+        "the constraint users_email_key of public.users is another one than in include/sql/auth/post_data.sql: "
+        "ALTER TABLE public.users DROP CONSTRAINT users_email_key, and a run builds it again",
+        ["ALTER TABLE public.users DROP CONSTRAINT users_email_key"],
+    ),
+    (
+        "a key's name is another table's",
+        [USERS_KEY, "CREATE TABLE others (email text CONSTRAINT users_email_key UNIQUE)"],
+        "users_email_key of public.users cannot be built, its name is that of an index of public.others: "
+        "ALTER INDEX public.users_email_key RENAME TO …, or drop that",
+        ["ALTER INDEX public.users_email_key RENAME TO others_email_key"],
+    ),
+    (
+        "an index has a key's name",
+        [USERS_KEY, "CREATE UNIQUE INDEX users_email_key ON users (email)"],
+        "users_email_key of public.users cannot be built, its name is that of an index of public.users: ALTER INDEX",
+        ["DROP INDEX public.users_email_key"],
+    ),
+    (
+        "a table has a key's name",
+        [USERS_KEY, "CREATE TABLE users_email_key ()"],
+        "users_email_key of public.users cannot be built, its name is that of a table, view or sequence: ALTER TABLE public.users",
+        ["ALTER TABLE public.users_email_key RENAME TO other"],
+    ),
+    (
+        "a foreign key is not valid",
+        [TREES_KEY, f"{TO_USERS} users (id) ON DELETE CASCADE NOT VALID"],
+        "the constraint skill_trees_user_id_fkey of public.skill_trees is not valid, no older row was looked at: "
+        "ALTER TABLE public.skill_trees VALIDATE CONSTRAINT skill_trees_user_id_fkey, or ALTER TABLE public.skill_trees DROP",
+        ["ALTER TABLE public.skill_trees VALIDATE CONSTRAINT skill_trees_user_id_fkey"],
+    ),
+    (
+        "a foreign key goes elsewhere",
+        [
+            TREES_KEY,
+            "CREATE TABLE people (id) AS SELECT id FROM users",
+            "ALTER TABLE people ADD UNIQUE (id)",
+            f"{TO_USERS} people (id)",
+        ],
+        "the constraint skill_trees_user_id_fkey of public.skill_trees is another one than in include/sql/auth/post_data.sql: ",
+        ["ALTER TABLE public.skill_trees DROP CONSTRAINT skill_trees_user_id_fkey"],
+    ),
+    (
+        "an index stands for another column",
+        ["DROP INDEX progress_points_user_id_idx", "CREATE INDEX progress_points_user_id_idx ON progress_points (metric)"],
+        "the index progress_points_user_id_idx of public.progress_points is another one than in include/sql/auth/post_data.sql: ",
+        ["DROP INDEX public.progress_points_user_id_idx"],
+    ),
+    (
+        "an index is another table's",
+        ["DROP INDEX progress_points_user_id_idx", "CREATE INDEX progress_points_user_id_idx ON users (bio)"],
+        "progress_points_user_id_idx of public.progress_points cannot be built, its name is that of an index of public.users: ",
+        ["ALTER INDEX public.progress_points_user_id_idx RENAME TO users_bio_idx"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said", "mended"), [case[1:] for case in TAKEN], ids=[case[0] for case in TAKEN])
+def test_a_name_that_stands_for_something_else_is_said_with_the_way_out(
+    outside: Outside, mongo_database, target, tmp_path: Path, change: list[str], said: str, mended: list[str]
+) -> None:
+    fill(mongo_database, users=[user(1), user(2)], skilltrees=[skill_tree(11, user(1)["_id"])])
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "runs")
+        mover.passed("first")
+        query = """
+            SELECT conname::text || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = ANY(%s::regclass[])
+            UNION SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i WHERE i.indrelid = 'progress_points'::regclass ORDER BY 1
+        """
+        ours = [table.name for table in AUTH.tables]
+        before = mover.column(query, ours)
+        execute(target, *change)
+        assert said in outside.fault()
+        execute(target, *mended)
+        outside.passes()
+        mover.passed("second")
+        assert mover.column(query, ours) == before
+
+
+def test_a_renamed_table_whose_keys_kept_their_names_is_made_anew_once_these_are_renamed(
+    outside: Outside, mongo_database, target, tmp_path: Path
+) -> None:
+    fill(mongo_database, users=[user(1), user(2)])
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "runs")
+        mover.passed("first")
+        execute(target, "ALTER TABLE user_roles RENAME TO old")
+        said = outside.fault()
+        for key in ("pkey", "user_id_ordinal_key", "user_id_role_key"):
+            assert f"an index of public.old: ALTER INDEX public.user_roles_{key} RENAME TO …" in said
+            execute(target, f"ALTER INDEX public.user_roles_{key} RENAME TO old_{key}")
+        mover.passed("second")
+        assert mover.column("SELECT count(*) FROM user_roles") == [4]
+
+
+def test_an_enum_may_hold_apostrophes_and_backslashes(outside: Outside, target) -> None:
+    collection = AUTH.collection("socialconnections")
+    columns = [replace(c, enum=("it's", "a\\b")) if c.path == "status" else c for c in collection.columns]
+    domain = replace(AUTH, collections=(AUTH.collection("users"), replace(collection, columns=tuple(columns))))
+    outside.passes()
+    assert f"the constraint {STATUS} of public.social_connections is missing or lets other values pass" in outside.fault(domain)
+    check = f"ADD CONSTRAINT {STATUS} CHECK (status IN ('it''s', 'a\\b'))"
+    execute(target, f"ALTER TABLE social_connections DROP CONSTRAINT {STATUS}, {check}")
+    outside.passes(domain)
+
+
 def test_rows_that_no_run_loaded_are_not_mixed_with(outside: Outside, target) -> None:
     outside.passes()
     execute(target, "INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'a@x')", "DELETE FROM migration.collections")
@@ -463,6 +575,16 @@ def test_a_statement_that_nobody_would_build_is_named(outside: Outside, files: P
     said = outside.fault()
     assert "- include/sql/auth/post_data.sql may hold ALTER TABLE … ADD CONSTRAINT … PRIMARY KEY" in said
     assert said.endswith("not: ALTER TABLE public.users ADD CHECK (email <> '')")
+
+
+def test_sql_may_be_written_in_small_letters(mongo_database, target, tmp_path: Path, files: Path) -> None:
+    script = files / "post_data.sql"
+    script.write_text(script.read_text().lower())
+    fill(mongo_database, users=[user(1)])
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "runs")
+        mover.passed("first")
+        assert mover.column("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'user_roles'::regclass") == [1]
 
 
 def test_a_script_that_fails_is_named_with_its_fault(outside: Outside, files: Path) -> None:
