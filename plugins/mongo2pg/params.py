@@ -18,6 +18,9 @@ VERIFY_SOURCES = {
     "staged": "staged: the documents as they were read",
 }
 
+# A hundred years: PostgreSQL's and Python's calendars do not reach as far as any number of days.
+MOST_DAYS = 36_500
+
 # Parts of the form, below what most runs need.
 READING, VERIFYING, LIMITS = "How documents are read and staged", "How it is verified", "What turns the run red"
 
@@ -120,6 +123,7 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             10,
             type="integer",
             minimum=0,
+            maximum=MOST_DAYS * 24 * 60,
             title="Minutes to look back",
             description="How far before its start a window reads, for documents that were written after their change key was set",
             section=READING,
@@ -137,6 +141,7 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             30,
             type="integer",
             minimum=1,
+            maximum=MOST_DAYS,
             title="Days that staged files stay",
             description="What older runs staged is removed; reports stay, and the last full reading of each collection",
             section=READING,
@@ -182,9 +187,9 @@ def moment(name: str, text: str) -> datetime:
     """
     try:
         given = datetime.fromisoformat(text)
-    except ValueError:
+        return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):  # in UTC it may lie beyond the calendar's ends
         raise PrepareError([f"{name} is no moment: {text!r}; write 2026-11-01T00:00:00+00:00"]) from None
-    return (given if given.tzinfo else given.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def request() -> Request:

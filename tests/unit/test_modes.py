@@ -6,10 +6,12 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from airflow.sdk.exceptions import ParamValidationError
 
+from deepiri.auth import AUTH
 from mongo2pg.errors import PrepareError
 from mongo2pg.modes import DELETES, DRY_RUN, FULL, INCREMENTAL, MODES, REPLAY, WINDOW, Request, refuse
-from mongo2pg.params import moment
+from mongo2pg.params import domain_params, moment
 
 ONE, OTHER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -65,6 +67,15 @@ def test_a_moment_without_an_offset_is_utc_wherever_the_worker_stands(
         time.tzset()
 
 
-def test_what_is_no_moment_is_refused_with_an_example() -> None:
-    with pytest.raises(PrepareError, match=r"from is no moment: 'yesterday'; write 2026-11-01T00:00:00\+00:00"):
-        moment("from", "yesterday")
+@pytest.mark.parametrize("text", ["yesterday", "0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_what_is_no_moment_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(PrepareError, match=r"from is no moment: '.*'; write 2026-11-01T00:00:00\+00:00"):
+        moment("from", text)
+
+
+@pytest.mark.parametrize(("name", "most"), [("retention_days", 36_500), ("lookback_minutes", 36_500 * 24 * 60)])
+def test_no_param_counts_days_or_minutes_beyond_the_calendar(name: str, most: int) -> None:
+    param = domain_params(AUTH)[name]
+    assert param.resolve(most) == most
+    with pytest.raises(ParamValidationError, match="maximum"):
+        param.resolve(most + 1)
