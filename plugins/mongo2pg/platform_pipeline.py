@@ -79,7 +79,9 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
 
         lead = _run_domain(first)
         rest = [_run_domain(domain) for domain in others]
-        check_unpaused() >> lead >> rest >> settle_references() >> judge_platform()
+        references = settle_references()
+        check_unpaused() >> lead >> rest
+        (rest or lead) >> references >> judge_platform()  # `>> []` is no edge
     dag.params = ParamsDict(common_params(*MODES))  # only now, as in `domain_dag`
     return dag
 

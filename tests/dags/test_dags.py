@@ -165,6 +165,16 @@ def test_a_domain_is_moved_every_hour_in_real_intervals(bag, dag_id: str) -> Non
     assert (type(timetable).__name__, timetable.expression) == ("CronDataIntervalTimetable", "0 * * * *")
 
 
+def test_a_platform_of_one_domain_judges_references_after_it() -> None:
+    from deepiri.auth import AUTH
+    from mongo2pg.platform_pipeline import platform_dag
+
+    dag = platform_dag([AUTH])
+    assert {task_id: set(dag.get_task(task_id).upstream_task_ids) for task_id in dag.task_ids} == {
+        "unpaused": set(), "auth": {"unpaused"}, "references": {"auth"}, "gate": {"references"},
+    }  # fmt: skip
+
+
 def test_the_platform_runs_by_hand_alone_and_once_at_a_time(bag) -> None:
     assert (bag.dags["platform"].schedule, bag.dags["platform"].max_active_runs) == (None, 1)
 
