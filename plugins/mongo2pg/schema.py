@@ -169,10 +169,23 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
             elif got[0] != wanted[0]:
                 faults.append(f"column {where} is {got[0]}, the declaration says {wanted[0]}")
             elif got[1] != wanted[1]:
-                faults.append(f"column {where} is {'NOT NULL' if got[1] else 'nullable'}, the declaration says the opposite")
+                faults.append(
+                    f"column {where} is NOT NULL, the declaration says the opposite"
+                    if got[1]
+                    else f"column {where} is nullable, the declaration says the opposite: {_required(domain, table, column.name)}"
+                )
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
         faults += _altered_enums(domain, table, checks)
     return faults + _misbuilt(conn, domain) + _strangers(conn, domain)
+
+
+def _required(domain: Domain, table: Table, column: str) -> str:
+    """How a column becomes NOT NULL. A document that lacks the value keeps its last good row, so that no run takes that one out."""
+    name, empty = f"{TARGET}.{table.name}", f"FROM {TARGET}.{table.name} WHERE {column} IS NULL"
+    return (
+        f"ALTER TABLE {name} ALTER {column} SET NOT NULL; if rows are NULL there, DELETE {empty} first, which takes along what "
+        f"hangs on them, and then run {domain.name}, and the domains that refer to it, with mode full"
+    )
 
 
 def _columns(conn: Connection, domain: Domain) -> dict[str, dict[str, tuple[str, bool]]]:

@@ -21,7 +21,7 @@ from mongo2pg import books, connections, schema
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.prepare import prepare
-from tests.documents import COLLECTIONS, fill, skill_tree, user
+from tests.documents import COLLECTIONS, fill, oid, skill_tree, user
 from tests.mover import Mover
 
 OPTIONAL = replace(AUTH, collections=tuple(replace(collection, optional=True) for collection in AUTH.collections))
@@ -391,6 +391,30 @@ def test_what_only_makes_reading_faster_or_is_switched_off_may_stay(outside: Out
     execute(target, "CREATE INDEX by_name ON users (name)", f"CREATE TRIGGER off BEFORE UPDATE ON users {SUPPRESS}")
     execute(target, "ALTER TABLE users DISABLE TRIGGER off", "COMMENT ON COLUMN users.bio IS 'ours'")
     outside.passes()
+
+
+def test_a_column_that_becomes_required_is_made_so_as_prepare_says_and_a_full_run_rejects_what_lacks_it(
+    outside: Outside, mongo_database, target, tmp_path: Path
+) -> None:
+    fill(mongo_database, users=[user(1), user(2, name=...)], skilltrees=[skill_tree(11, oid(1)), skill_tree(12, oid(2))])
+    users = AUTH.collection("users")
+    users = replace(users, columns=tuple(replace(c, required=True) if c.path == "name" else c for c in users.columns))
+    stricter = replace(AUTH, collections=(users, *AUTH.collections[1:]))
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "runs")
+        mover.passed("first")
+        said = outside.fault(stricter)
+        for step in ("DELETE FROM public.users WHERE name IS NULL", "ALTER TABLE public.users ALTER name SET NOT NULL"):
+            assert step in said
+            execute(target, step)
+        mover.domain = stricter
+        mover.passed("second")
+        assert mover.rejects() == {("users", str(oid(2)), "name", "required"), ("skilltrees", str(oid(12)), "userId", "orphan")}
+        assert mover.run("reconcile").reconcile()["passed"]
+        mongo_database.users.update_one({"_id": oid(2)}, {"$set": {"name": "Two"}})
+        mover.passed("third")
+        assert mover.rejects() == set()
+        assert mover.column("SELECT count(*) FROM skill_trees") == [2]
 
 
 def test_every_change_is_said_at_once(outside: Outside, target, mongo_database) -> None:
