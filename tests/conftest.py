@@ -72,7 +72,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::")[0]
-            return "tests/dags" if file.startswith("tests/dags/") else file
+            return "those that run Airflow" if file.startswith(("tests/browser/", "tests/dags/")) else file
 
     return Scheduling(config, log)
 
