@@ -76,12 +76,13 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             refuse(asked)
             removed: list[str] = []
             with _source_if_read() as database, target() as conn:
-                between = ends(database, conn)
                 if asked.mode == DRY_RUN:
                     check(database, conn, collections, root)
                 else:
                     scan_limit = None if asked.mode in (FULL, REPLAY, DELETES) else param("scan_limit_mb") << 20
                     prepare(database, conn, collections, root, scan_limit, whole=asked.mode == FULL)
+                between = ends(database, conn)  # of servers that answered: others have been told of
+                if asked.mode != DRY_RUN:
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
                     books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by(), between)
