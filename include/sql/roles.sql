@@ -116,7 +116,7 @@ BEGIN
     END IF;
     GRANT USAGE ON SCHEMA migration TO deepiri_reader;
     REVOKE ALL ON ALL TABLES IN SCHEMA migration FROM deepiri_reader;
-    FOREACH table_name IN ARRAY '{collections, runs, passes, rejects, stale, checks, differences}'::text[]
+    FOREACH table_name IN ARRAY '{collections, runs, passes, rejects, stale, cleared, checks, differences}'::text[]
     LOOP
         CONTINUE WHEN to_regclass(format('migration.%I', table_name)) IS NULL;
         EXECUTE format('GRANT SELECT ON migration.%I TO deepiri_reader', table_name);
