@@ -28,7 +28,7 @@ MOST = 1_000
 
 
 class _Orphan(NamedTuple):
-    document_id: Any
+    value: Any  # of its `_id`
     parent: str
 
 
@@ -40,10 +40,11 @@ def besides(
     What a plan cannot hold is left to full runs. `alive` says of a run's id whether that one goes on.
     """
     found: dict[str, list[Any]] = {}
+    complete = schema.complete_tables(conn) if windows else set[str]()
     for collection in map(domain.collection, windows):
-        named = {document_id(value): value for value in _adoptable(conn, domain, collection)}
+        named = _adoptable(conn, domain, collection, complete)
         left = books.left_behind(conn, run, collection.name, alive)[:MOST]
-        kept = _fulfilled(conn, run, collection)
+        kept = _fulfilled(conn, run, collection, complete)
         asked = lookup.find_ids(database, collection.name, {*left, *kept}, {name: text for name, text in kept.items() if text})
         named |= {document_id(value): value for values in asked.values() for value in values if is_plannable(value)}
         if named:
@@ -51,9 +52,8 @@ def besides(
     return found
 
 
-def _fulfilled(conn: Connection, run: RunKey, collection: Collection) -> dict[str, str | None]:
+def _fulfilled(conn: Connection, run: RunKey, collection: Collection, complete: set[str]) -> dict[str, str | None]:
     """Documents of which an optional reference was cleared and leads to a row now, with what their rows keep of their `_id`s."""
-    complete = schema.complete_tables(conn)
     parents = {column.references for table in collection.tables for column in table.references if not column.required}
     found: dict[str, str | None] = {}
     for parent in sorted(parents & complete):
@@ -61,20 +61,19 @@ def _fulfilled(conn: Connection, run: RunKey, collection: Collection) -> dict[st
     return found
 
 
-def _adoptable(conn: Connection, domain: Domain, collection: Collection) -> list[Any]:
-    """The `_id`s of up to `MOST` documents with an open reject `orphan` whose parent's row is there now."""
+def _adoptable(conn: Connection, domain: Domain, collection: Collection, complete: set[str]) -> dict[str, Any]:
+    """Up to `MOST` documents with an open reject `orphan` whose parent's row is there now: their `_id`s by their names."""
     found: dict[str, Any] = {}
-    complete = schema.complete_tables(conn)
     for column, prefix in _references(collection):
         if len(found) >= MOST or column.references not in complete:
             continue
         orphans = _orphans(conn, domain, collection, column, prefix)
         while some := list(islice(orphans, MOST)):
             present = _present(conn, column.references, [each.parent for each in some])
-            found |= {repr(each.document_id): each.document_id for each in some if each.parent in present}
+            found |= {document_id(each.value): each.value for each in some if each.parent in present}
             if len(found) >= MOST:
                 break
-    return list(found.values())[:MOST]
+    return dict(islice(found.items(), MOST))
 
 
 def _references(collection: Collection) -> Iterator[tuple[Column, str]]:
@@ -99,9 +98,9 @@ def _orphans(conn: Connection, domain: Domain, collection: Collection, column: C
         )
         for path, bson in cursor:
             content = bytes(bson)
-            document_id, parent = value_at(content, "_id"), value_at(content, path)
-            if parent is not None and is_plannable(document_id):
-                yield _Orphan(document_id, str(id_from_value(parent)))
+            value, parent = value_at(content, "_id"), value_at(content, path)
+            if parent is not None and is_plannable(value):
+                yield _Orphan(value, str(id_from_value(parent)))
 
 
 def _present(conn: Connection, table: str, ids: Sequence[str]) -> set[str]:

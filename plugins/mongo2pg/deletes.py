@@ -291,8 +291,7 @@ def _close_books(database: Database[Any], conn: Connection, run: RunKey, collect
     gone = [text for text, found in lookup.find_ids(database, collection.name, readable).items() if not found]
     books.resolve_rejects(conn, run, collection.name, gone)
     books.supersede_held(conn, run, collection.name, gone)
-    books.forget_stale_without_row(conn, run, collection.name, target(collection.table))
-    books.forget_cleared_without_row(conn, run, collection.name, target(collection.table))
+    books.forget_without_row(conn, run, collection.name, target(collection.table))
     if not gone:
         return []
     rows = conn.execute(

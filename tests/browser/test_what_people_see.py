@@ -10,23 +10,14 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
+from deepiri.registry import DOMAINS
 from mongo2pg.params import LIMITS, READING, VERIFYING
 from tests.documents import fill, oid, point, skill_tree, user
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (Debian: apt-get install chromium)")
 
-DAG_IDS = {
-    "auth",
-    "task_orchestrator",
-    "engagement",
-    "notification",
-    "external_bridge",
-    "challenge",
-    "platform_analytics",
-    "platform",
-    "reconcile",
-}
+DAG_IDS = {domain.name for domain in DOMAINS} | {"platform", "reconcile"}
 # What a page may take on a machine that does other things too, and what a run may take there.
 PAGE, RUN = 60_000, 300_000
 # A colour however it is written, as three numbers.

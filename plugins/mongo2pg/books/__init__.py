@@ -1,7 +1,7 @@
 """The books: what ran, what was committed, what was rejected, what was checked. Schema `migration` of the target."""
 
 from mongo2pg.books.checks import forget_checks, forget_differences, forget_verdicts, last_progress, read_checks, write_checks
-from mongo2pg.books.cleared import cleared_in_vain, forget_cleared, forget_cleared_without_row, note_cleared
+from mongo2pg.books.cleared import cleared_in_vain, forget_cleared, note_cleared
 from mongo2pg.books.entries import Check, Connection, Load, RejectRow, RunKey, Verdict
 from mongo2pg.books.passes import (
     came_after,
@@ -26,7 +26,7 @@ from mongo2pg.books.rejects import (
     any_open_rejects,
     forget_held,
     forget_stale,
-    forget_stale_without_row,
+    forget_without_row,
     held_by,
     held_elsewhere,
     left_behind,

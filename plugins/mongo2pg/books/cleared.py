@@ -30,19 +30,6 @@ def forget_cleared(conn: Connection, run: RunKey, collection: str, read: sql.Com
     )
 
 
-def forget_cleared_without_row(conn: Connection, run: RunKey, collection: str, table: sql.Identifier) -> None:
-    """Of documents whose row is gone."""
-    conn.execute(
-        sql.SQL(
-            """
-            DELETE FROM migration.cleared c
-            WHERE (domain, collection) = (%s, %s) AND NOT EXISTS (SELECT FROM {} t WHERE t.id = c.root_id)
-            """
-        ).format(table),
-        (run.domain, collection),
-    )
-
-
 def cleared_in_vain(
     conn: Connection, run: RunKey, collection: str, table: sql.Identifier, parent: str, parents: sql.Identifier, most: int
 ) -> dict[str, str | None]:

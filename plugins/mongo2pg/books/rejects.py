@@ -248,17 +248,15 @@ def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def forget_stale_without_row(conn: Connection, run: RunKey, collection: str, table: sql.Identifier) -> None:
-    """Takes the marks away of rows that somebody else deleted."""
-    conn.execute(
-        sql.SQL(
-            """
-            DELETE FROM migration.stale s
-            WHERE domain = %s AND collection = %s AND NOT EXISTS (SELECT FROM {} t WHERE t.id = s.root_id)
-            """
-        ).format(table),
-        (run.domain, collection),
-    )
+def forget_without_row(conn: Connection, run: RunKey, collection: str, table: sql.Identifier) -> None:
+    """Takes the marks away, and what was noted of cleared references, of rows that are not there any more."""
+    for noted in ("stale", "cleared"):
+        conn.execute(
+            sql.SQL(
+                "DELETE FROM {} n WHERE (domain, collection) = (%s, %s) AND NOT EXISTS (SELECT FROM {} t WHERE t.id = n.root_id)"
+            ).format(sql.Identifier("migration", noted), table),
+            (run.domain, collection),
+        )
 
 
 def forget_stale(conn: Connection, run: RunKey, collection: str, root_ids: Iterable[str] | None = None) -> None:
