@@ -55,7 +55,10 @@ def plan_replay(conn: Connection, domain: Domain, staging: RunStaging) -> list[L
 
 
 def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -> dict[str, Any]:
-    """Writes the raw file of the collection's rejected documents and its commit mark, as `extract_chunk` does of a chunk."""
+    """Writes the raw file of the collection's rejected documents and its commit mark, as `extract_chunk` does of a chunk.
+
+    PermanentError where the books keep other bytes of one than those that were rejected.
+    """
     mark = staging.raw_manifest(0)
     if mark.exists():
         return read_json(mark)
@@ -66,15 +69,17 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
     with conn.transaction(), parquet_writer(staging.raw(0), RAW_SCHEMA) as (writer, file), conn.cursor("mongo2pg_replay") as cursor:
         books.lock_collection(conn, run.domain, staging.collection, shared=True)  # no load is half done
         books_time = books.now(conn)
+        damaged = 0
         cursor.execute(
             """
-            SELECT d.bson FROM migration.reject_documents d WHERE d.sha256 IN (
+            SELECT d.bson, sha256(d.bson) <> d.sha256 FROM migration.reject_documents d WHERE d.sha256 IN (
                 SELECT document FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)
             ORDER BY d.sha256
             """,
             (run.domain, staging.collection),
         )
-        for (bson,) in cursor:
+        for bson, differs in cursor:
+            damaged += differs
             waiting.append(bytes(bson))
             documents, size, waits = documents + 1, size + len(bson), waits + len(bson)
             if waits >= ROW_GROUP_BYTES:
@@ -82,6 +87,11 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
                 waiting, waits = [], 0
         if waiting:
             writer.write_table(_raw_table(waiting))
+        if damaged:
+            raise PermanentError(
+                f"{staging.collection}: what is kept of {damaged:,} rejected documents is not what was rejected: "
+                f"run reconcile of {run.domain} with repair, which reads them again"
+            )
     manifest = {
         **{key: plan[key] for key in ("plan_id", "collection", "query", "read_concern")},
         "chunk": 0,

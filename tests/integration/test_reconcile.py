@@ -293,6 +293,20 @@ def test_a_rejected_document_whose_bytes_were_damaged_in_the_books_is_found(move
     assert ("reconcile", "users") in failed(mover.run("look").reconcile())
 
 
+def test_damaged_bytes_of_a_reject_are_never_replayed_and_a_repair_keeps_the_right_ones(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(3, email=5)])
+    mover.passed("first")
+    kept = mover.column("SELECT bson FROM migration.reject_documents")
+    mover.conn.execute("UPDATE migration.reject_documents SET bson = overlay(bson PLACING '\\x06' FROM length(bson) FOR 1)")
+    with pytest.raises(PermanentError, match="users: what is kept of 1 rejected documents is not what was rejected: run reconcile"):
+        mover.run("replay").replay()
+    assert mover.run("repair").reconcile(repair=True)["failures"] == []
+    assert mover.column("SELECT bson FROM migration.reject_documents") == kept
+    again = mover.run("again")
+    again.replay()
+    assert again.verify()["failures"] == []
+
+
 # -------------------------------------------------------------------------------------------------- a moving target
 
 

@@ -6,24 +6,25 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from mongo2pg.books.entries import Connection, RejectRow, RunKey
 from mongo2pg.books.passes import record_pass
 
-# Rejects that are sent at once, and bytes of their documents from which on fewer are: one by one, each would wait for its answer.
+# Rejects that are written by one statement, and bytes of their documents from which on fewer are.
 BATCH = 1000
 BATCH_BYTES = 8 << 20
 
 
 def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterable[RejectRow]) -> None:
-    """Opens rejects, each version of a document stored once; an open one of the same document and path is replaced."""
+    """Opens rejects; an open one of the same document and path is replaced.
+
+    Each version of a document is stored once, and again where what is stored has been damaged.
+    """
     last, digest = None, b""
     documents: dict[bytes, bytes] = {}
-    rows: list[tuple[Any, ...]] = []
+    rows: list[str] = []
     size = 0
     for reject in rejects:
         if reject.document is not last:  # mostly, the rejects of a document follow one another
@@ -31,45 +32,51 @@ def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterabl
         if digest not in documents:
             documents[digest] = reject.document
             size += len(reject.document)
-        rows.append(
-            (
-                run.domain,
-                collection,
-                Jsonb(json.loads(reject.document_id)),
-                reject.path.replace("\0", "\\0"),
-                reject.element,
-                reject.bson_type,
-                reject.reason,
-                digest,
-                run.run_id,
-                run.plan_id,
-                reject.chunk,
-            )
-        )
+        others = {
+            "path": reject.path.replace("\0", "\\0"),
+            "element": reject.element,
+            "bson_type": reject.bson_type,
+            "reason": reject.reason,
+            "document": f"\\x{digest.hex()}",
+            "chunk": reject.chunk,
+        }
+        rows.append(f'{{"document_id":{reject.document_id},{json.dumps(others)[1:]}')
         if len(rows) == BATCH or size >= BATCH_BYTES:
-            _write_rejects(conn, documents, rows)
+            _write_rejects(conn, run, collection, documents, rows)
             documents, rows, size = {}, [], 0
-    _write_rejects(conn, documents, rows)
+    if rows:
+        _write_rejects(conn, run, collection, documents, rows)
 
 
-def _write_rejects(conn: Connection, documents: dict[bytes, bytes], rows: list[tuple[Any, ...]]) -> None:
-    with conn.cursor() as cursor:
-        cursor.executemany(
-            "INSERT INTO migration.reject_documents (sha256, bson) VALUES (%s, %b) ON CONFLICT DO NOTHING", documents.items()
-        )
-        cursor.executemany(
-            """
-            INSERT INTO migration.rejects
-                (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk, rejected_at)
-            -- Not now(): a transaction may have begun long before it had the collection's lock.
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, clock_timestamp())
-            ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
-            SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
-                document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
-                chunk = excluded.chunk, rejected_at = excluded.rejected_at
-            """,
-            rows,
-        )
+def _write_rejects(conn: Connection, run: RunKey, collection: str, documents: dict[bytes, bytes], rows: list[str]) -> None:
+    """`rows` are JSON objects."""
+    conn.execute(
+        """
+        INSERT INTO migration.reject_documents AS kept (sha256, bson) SELECT * FROM unnest(%b::bytea[], %b::bytea[])
+        -- Other bytes under the same digest have been damaged there.
+        ON CONFLICT (sha256) DO UPDATE SET bson = excluded.bson WHERE kept.bson <> excluded.bson
+        """,
+        (list(documents), list(documents.values())),
+    )
+    conn.execute(
+        """
+        INSERT INTO migration.rejects
+            (domain, collection, run_id, plan_id, document_id, path, element, bson_type, reason, document, chunk, rejected_at)
+        -- Not now(): a transaction may have begun long before it had the collection's lock. And the last one of a path counts:
+        -- one statement may not replace what it has written itself.
+        SELECT DISTINCT ON (document_id, path) %s, %s, %s, %s, document_id, path, element, bson_type, reason, document, chunk,
+            clock_timestamp()
+        FROM ROWS FROM (json_to_recordset(%s) AS (
+            document_id jsonb, path text, element boolean, bson_type text, reason text, document bytea, chunk integer
+        )) WITH ORDINALITY
+        ORDER BY document_id, path, ordinality DESC
+        ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
+        SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
+            document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
+            chunk = excluded.chunk, rejected_at = excluded.rejected_at
+        """,
+        (run.domain, collection, run.run_id, run.plan_id, f"[{','.join(rows)}]"),
+    )
 
 
 def open_reject_ids(conn: Connection, run: RunKey, collection: str, between: tuple[str, str] | None = None) -> list[str]:
