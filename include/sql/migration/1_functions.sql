@@ -1,4 +1,7 @@
 -- Functions over the ids that the pipeline gives out. Pure, so that indexes and generated columns may use them.
+--
+-- PostgreSQL puts a function's expression in its place, which is ten times as fast as calling it, only where it is not STRICT and
+-- calls nothing that is less than IMMUTABLE, as jsonb_build_object and to_jsonb are.
 
 -- CREATE SCHEMA IF NOT EXISTS asks for CREATE on the database even where the schema is there already.
 DO $$
@@ -12,7 +15,7 @@ $$;
 -- The UUID of an ObjectId given as 24 hex digits: its 12 bytes inside an RFC 9562 version 8 UUID (see docs/identity.md).
 -- NULL where the text is no ObjectId.
 CREATE OR REPLACE FUNCTION migration.uuid_from_objectid(objectid text) RETURNS uuid
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN objectid ~ '^[0-9a-fA-F]{24}$' THEN
         (substr(objectid, 1, 12) || '8' || substr(objectid, 13, 3) || '8' || substr(objectid, 16) || '000000')::uuid
     END
@@ -20,10 +23,11 @@ $$;
 
 -- The ObjectId inside a UUID, as 24 hex digits; NULL unless version, variant and the zero tail say that there is one.
 CREATE OR REPLACE FUNCTION migration.objectid_from_uuid(id uuid) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT substr(digits, 1, 12) || substr(digits, 14, 3) || substr(digits, 18, 9)
-    FROM (SELECT replace(id::text, '-', '') AS digits) AS id_text
-    WHERE digits ~ '^.{12}8.{3}8.{9}0{6}$'
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN id::text LIKE '________-____-8___-8___-______000000' THEN
+        substr(id::text, 1, 8) || substr(id::text, 10, 4) || substr(id::text, 16, 3) || substr(id::text, 21, 3)
+            || substr(id::text, 25, 6)
+    END
 $$;
 
 -- The value of an `_id` that `extra` keeps, if it is a whole number of 64 bits, of whatever BSON type.
@@ -50,15 +54,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE
         WHEN extra ? '_id' THEN CASE
             WHEN jsonb_typeof(extra -> '_id') IN ('string', 'boolean', 'null') THEN extra -> '_id'
-            WHEN migration.whole_number(extra -> '_id') IS NOT NULL THEN to_jsonb(migration.whole_number(extra -> '_id'))
+            WHEN migration.whole_number(extra -> '_id') IS NOT NULL THEN migration.whole_number(extra -> '_id')::text::jsonb
             WHEN extra #>> '{_id,$binary,subType}' IN ('03', '04')
                 AND extra #>> '{_id,$binary,base64}' = encode(uuid_send(id), 'base64') THEN extra -> '_id'
-            ELSE jsonb_build_object('$row', id)
+            ELSE ('{"$row": "' || id::text || '"}')::jsonb
         END
         WHEN migration.objectid_from_uuid(id) IS NOT NULL
-            THEN jsonb_build_object('$oid', migration.objectid_from_uuid(id))
-        ELSE jsonb_build_object('$binary',
-            jsonb_build_object('base64', encode(uuid_send(id), 'base64'), 'subType', '04'))
+            THEN ('{"$oid": "' || migration.objectid_from_uuid(id) || '"}')::jsonb
+        ELSE ('{"$binary": {"base64": "' || encode(uuid_send(id), 'base64') || '", "subType": "04"}}')::jsonb
     END
 $$;
 
