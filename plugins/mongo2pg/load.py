@@ -282,14 +282,14 @@ def _book_rejects(
                 books.supersede_held(conn, run, collection.name, held & read)
         with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
             rejects = file.read().to_pylist()
-        documents = documents_at(raw, sorted({reject["row"] for reject in rejects}))
+        documents = dict(documents_at(raw, sorted({reject["row"] for reject in rejects})))
     books.add_rejects(
         conn,
         run,
         collection.name,
-        (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]][1], chunk) for r in rejects),
+        (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]], chunk) for r in rejects),
     )
-    lost = {reject["id"]: own_id(documents[reject["row"]][1]) for reject in rejects if not reject["element"]}
+    lost = {reject["id"]: own_id(documents[reject["row"]]) for reject in rejects if not reject["element"]}
     return [(str(identity.id_from_value(value)), name) for name, value in lost.items() if value is not UNREADABLE]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
@@ -59,7 +59,7 @@ class Deletion:
     gone_ids: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Loser:
     """A document, or an array element of it, on its way to the rejects.
 
@@ -101,6 +101,19 @@ class Place:
         from mongo2pg.staged_documents import documents_of  # with Arrow: only where something is judged
 
         return documents_of(self.staging, self.collection, [uuid.UUID(root_id).bytes for root_id in root_ids])
+
+    def read(self, losers: Sequence[Loser]) -> Iterator[tuple[Loser, StagedDocument | None]]:
+        """Each with its document as this run read it; None where it did not."""
+        found = self.documents(sorted({loser.root_id for loser in losers if not loser.document}))
+        for loser in losers:
+            own = found.get(uuid.UUID(loser.root_id).bytes, [])
+            yield loser, loser.document or next((each for each in own if each.document_id == loser.document_id), None)
+
+    def contents(self, documents: Iterable[StagedDocument]) -> Iterator[tuple[StagedDocument, bytes]]:
+        """These documents, which this run read, with their bytes; few of them are in memory at once."""
+        from mongo2pg.staged_documents import contents_of
+
+        return contents_of(self.staging, documents)
 
 
 def find_places(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, everyone: Sequence[Domain]) -> list[Place]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 from pymongo.database import Database
@@ -22,6 +21,9 @@ from mongo2pg.model import Column, Table
 from mongo2pg.outline import count_elements, own_id
 from mongo2pg.places import Loser, Place
 from mongo2pg.queries import incoming, target
+
+if TYPE_CHECKING:
+    from mongo2pg.staged_documents import StagedDocument
 
 
 class Settlement:
@@ -141,13 +143,10 @@ class Settlement:
         """
         superseded = self.superseded(place, [loser.root_id for loser in losers])
         losers = [loser for loser in losers if loser.root_id not in superseded]
-        staged = place.documents(sorted({loser.root_id for loser in losers}))
         read: list[Loser] = []
         unread: list[Loser] = []
         gone: list[str] = []
-        for loser in losers:
-            found = staged.get(uuid.UUID(loser.root_id).bytes, [])
-            document = next((each for each in found if each.document_id == loser.document_id), None)
+        for loser, document in place.read(losers):
             (read if document else unread).append(replace(loser, document=document))
         known, late = self._by_last_reading(place, read)
         counted: list[str] = []
@@ -309,15 +308,17 @@ class Settlement:
 
     def write_rejects(self) -> None:
         """Opens a reject for every loser, with the bytes that the run read."""
-        for place in self.places.values():
-            staged = place.documents(sorted({loser.root_id for loser in place.losers if not loser.document}))
-            rows = []
-            for loser in place.losers:
-                found = staged.get(uuid.UUID(loser.root_id).bytes, [])
-                document = loser.document or next((each for each in found if each.document_id == loser.document_id), None)
+        for place in (each for each in self.places.values() if each.losers):
+            of_document: dict[StagedDocument, list[Loser]] = {}
+            for loser, document in place.read(place.losers):
                 if document is None:
                     raise self._unread(place, loser)
-                rows.append(_reject_row(loser, document.bson, document.chunk))
+                of_document.setdefault(document, []).append(loser)
+            rows = (
+                _reject_row(loser, content, document.chunk)
+                for document, content in place.contents(of_document)
+                for loser in of_document[document]
+            )
             books.add_rejects(self.conn, place.run, place.collection.name, rows)
 
     def _unread(self, place: Place, loser: Loser) -> PermanentError:

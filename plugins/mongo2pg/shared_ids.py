@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from psycopg import sql
 
@@ -17,6 +16,9 @@ from mongo2pg.places import Loser, Place
 from mongo2pg.queries import target
 from mongo2pg.settlement import Settlement
 from mongo2pg.unique_slots import bson_order_of
+
+if TYPE_CHECKING:
+    from mongo2pg.staged_documents import StagedDocument
 
 # A document by the name of its collection and its own.
 Named: TypeAlias = tuple[str, str]
@@ -90,16 +92,15 @@ def _lose(settlement: Settlement, place: Place, losers: list[Loser], loaded: lis
 
 
 def _contents(place: Place, losers: list[Loser]) -> Iterator[bytes]:
-    staged = place.documents([loser.root_id for loser in losers])
-    for loser in losers:
-        found = staged.get(uuid.UUID(loser.root_id).bytes, [])
-        content = next((document.bson for document in found if document.document_id == loser.document_id), None)
-        if content is None:
+    documents: list[StagedDocument] = []
+    for loser, document in place.read(losers):
+        if document is None:
             raise PermanentError(
                 f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run "
                 "did not read, and another document claims its id; remove that row"
             )
-        yield content
+        documents.append(document)
+    return (content for _, content in place.contents(documents))
 
 
 def _rejected_elements(conn: Connection, place: Place, names: list[str], path: str) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import pyarrow.compute as pc
@@ -16,25 +19,23 @@ from mongo2pg.staging import CollectionStaging, read_json
 
 
 class StagedDocument(NamedTuple):
-    """A document of this run: its name (`document_ids`), its bytes, and the chunk that brought it."""
+    """A document of this run: the chunk that brought it, its row in that chunk's raw file, and its name (`document_ids`)."""
 
-    document_id: str
-    bson: bytes
     chunk: int
+    row: int
+    document_id: str
 
 
-def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> dict[int, tuple[str, bytes]]:
-    """`_id` and bytes of the documents in these rows (ascending) of a raw file."""
-    found: dict[int, tuple[str, bytes]] = {}
-    first = 0
+def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """These rows (ascending) of a raw file with their documents; of the file no more than a row group is in memory."""
+    first = at = 0
     for group in range(raw.num_row_groups):
-        count = raw.metadata.row_group(group).num_rows
-        here = [row for row in rows if first <= row < first + count]
-        if here:
-            table = raw.read_row_group(group)
-            found.update((row, (table["_id"][row - first].as_py(), table["bson"][row - first].as_py())) for row in here)
-        first += count
-    return found
+        end = first + raw.metadata.row_group(group).num_rows
+        stop = bisect_left(rows, end, at)
+        if here := rows[at:stop]:
+            documents = raw.read_row_group(group, columns=["bson"]).column(0)
+            yield from zip(here, documents.take(pa.array([row - first for row in here])).to_pylist(), strict=True)
+        first, at = end, stop
 
 
 def documents_of(
@@ -46,13 +47,21 @@ def documents_of(
     for chunk in range(len(read_json(staging.plan)["bounds"])):
         manifest = read_json(staging.manifest(chunk))
         with open_parquet(staging.frame(collection.table, chunk), manifest["frames"][collection.table]["sha256"]) as frame:
-            rows = frame.read(columns=["id", RAW_ROW])
-        rows = rows.filter(pc.is_in(rows["id"], wanted)).to_pylist()
-        if not rows:
+            made = frame.read(columns=["id", RAW_ROW])
+        made = made.filter(pc.is_in(made["id"], wanted))
+        if not len(made):
             continue
         with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
-            documents = documents_at(raw, sorted(row[RAW_ROW] for row in rows))
-        for row in rows:
-            document_id, content = documents[row[RAW_ROW]]
-            found.setdefault(row["id"], []).append(StagedDocument(compact(document_id), content, chunk))
+            names = raw.read(columns=["_id"]).column(0).take(made[RAW_ROW])
+        for root_id, row, name in zip(*(column.to_pylist() for column in (made["id"], made[RAW_ROW], names)), strict=True):
+            found.setdefault(root_id, []).append(StagedDocument(chunk, row, compact(name)))
     return found
+
+
+def contents_of(staging: CollectionStaging, documents: Iterable[StagedDocument]) -> Iterator[tuple[StagedDocument, bytes]]:
+    """These documents with their bytes, in the order of the files."""
+    for chunk, some in groupby(sorted(documents), key=attrgetter("chunk")):
+        of_row = {document.row: document for document in some}
+        with open_parquet(staging.raw(chunk), read_json(staging.manifest(chunk))["raw"]["sha256"]) as raw:
+            for row, content in documents_at(raw, list(of_row)):
+                yield of_row[row], content
