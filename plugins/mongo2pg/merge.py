@@ -56,8 +56,9 @@ def merge(conn: Connection, run: RunKey, collection: Collection) -> Merged:
     ).fetchone() or (None, None)
     for child in children:
         _delete_absent(conn, child, bounds)
-    _update(conn, root, "JOIN pg_temp.mongo2pg_merge m ON m.id = i.id AND m.changed")
+    # New ones first: a changed one may refer to them. No unique key is in the way, for whoever claims that of another row is held.
     _insert(conn, root, "JOIN pg_temp.mongo2pg_merge m ON m.id = i.id AND m.is_new")
+    _update(conn, root, "JOIN pg_temp.mongo2pg_merge m ON m.id = i.id AND m.changed")
     for child in children:
         with _looked_up(conn, child):
             _update(conn, child, "")

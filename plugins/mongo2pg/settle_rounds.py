@@ -171,7 +171,7 @@ class Settler(Settlement):
                 continue
             for table in place.collection.tables:
                 for column in table.references:
-                    if not column.required and column.references in tables and column.references != table.name:
+                    if not column.required and column.references in tables:
                         later.append((table, column))
                         self._put_off(table, column)
             self._apply(place)
