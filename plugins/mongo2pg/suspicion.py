@@ -17,7 +17,7 @@ from mongo2pg.document_ids import document_id
 from mongo2pg.model import Collection
 from mongo2pg.staging import CollectionStaging
 from mongo2pg.versions import read_ids
-from mongo2pg.window import find_index
+from mongo2pg.window import find_index, first_object_id
 
 # Rejects are called a jump when they are so many times the share of the runs before, and more than this share at least: of
 # ten thousand documents ten may be bad on any day.
@@ -65,8 +65,7 @@ def check_progress(
 def _no_key(database: Database[Any], collection: Collection, plan: dict[str, Any]) -> list[str]:
     """A change key that no document has is a mistyped one: no window would ever move a change."""
     key = collection.change_key
-    has_key = {"_id": {"$type": "objectId"}} if key == "_id" else {key: {"$type": "date", "$not": {"$type": "array"}}}
-    if plan["without_key"] <= TOLERATED or database[collection.name].find_one(has_key, {"_id": 1}):
+    if plan["without_key"] <= TOLERATED or database[collection.name].find_one({key: _tells_time(key)}, {"_id": 1}):
         return []
     kind = "ObjectId" if key == "_id" else "date"
     return [f"no document has a {kind} in {key}, the declared change key: windows see none of their changes"]
@@ -127,9 +126,9 @@ def _jump(conn: Connection, run: RunKey, collection: Collection, booked: dict[st
 def _newest(database: Database[Any], collection: Collection, end: datetime | None) -> Newest | None:
     """The document with the newest change key before a moment, by a query of its own: the last date in the order of the index."""
     key = collection.change_key
-    bounds: dict[str, Any] = {"$type": "objectId" if key == "_id" else "date"}
+    bounds = _tells_time(key)
     if end is not None:
-        bounds["$lt"] = ObjectId.from_datetime(end) if key == "_id" else end
+        bounds["$lt"] = first_object_id(int(DatetimeMS(end))) if key == "_id" else end
     index = find_index(database, collection)
     documents = database[collection.name].with_options(codec_options=OPTIONS)
     found = documents.find({key: bounds}, {"_id": 1, key: 1}).sort(key, -1).limit(1)
@@ -137,8 +136,13 @@ def _newest(database: Database[Any], collection: Collection, end: datetime | Non
         value, text = document[key], document_id(document["_id"])
         if isinstance(value, ObjectId):
             return Newest(text, int(value.generation_time.timestamp()) * 1000)
-        return Newest(text, int(value)) if isinstance(value, DatetimeMS) else None  # an array has dates, and is none
+        return Newest(text, int(value))
     return None
+
+
+def _tells_time(key: str) -> dict[str, Any]:
+    """What a change key must be; an array is none, although the index holds the dates in it."""
+    return {"$type": "objectId"} if key == "_id" else {"$type": "date", "$not": {"$type": "array"}}
 
 
 def _milliseconds(text: str) -> int:

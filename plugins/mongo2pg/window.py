@@ -67,14 +67,14 @@ def parts(collection: Collection, window: Window, index: Index | None) -> list[P
     keyed = Part(in_range(collection, *ends(collection, window)), index.name if index else None)
     if collection.unkeyed == "reconcile" or collection.change_key == "_id":
         return [keyed]
-    made = {"$gte": _object_id(window.low), "$lt": _object_id(window.high)}
+    made = {"$gte": first_object_id(window.low), "$lt": first_object_id(window.high)}
     return [keyed, Part({"_id": made, **without_key(collection)}, "_id_")]
 
 
 def ends(collection: Collection, window: Window) -> tuple[Any, Any]:
     """The window's first and last change key."""
     if collection.change_key == "_id":
-        return _object_id(window.low), _object_id(window.high)
+        return first_object_id(window.low), first_object_id(window.high)
     return DatetimeMS(window.low), DatetimeMS(window.high)
 
 
@@ -166,7 +166,7 @@ def _milliseconds(moment: datetime) -> int:
     return -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))
 
 
-def _object_id(milliseconds: int) -> ObjectId:
+def first_object_id(milliseconds: int) -> ObjectId:
     """The smallest ObjectId of that second: ObjectIds know no finer time, and windows that meet still share none."""
     second = min(max(milliseconds // 1000, 0), _LAST_SECOND)
     return ObjectId(second.to_bytes(4, "big") + bytes(8))

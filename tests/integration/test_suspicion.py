@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,23 @@ def test_a_window_that_reads_nothing_while_the_source_has_newer_documents_pp_26(
     assert reason(moved(mover, "as text", NOON - HOUR, NOON + HOUR)) == (
         "no document was read, and the source has one of 2025-03-14T12:00:00.123000+00:00"
     )
+
+
+def test_an_array_of_later_dates_hides_no_newer_document(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(mover.database, users=[user(1, updatedAt=NOON), user(2, updatedAt=[NOON + HOUR / 2])])
+    mover.database.users.create_index([("updatedAt", 1)])
+    monkeypatch.setattr(plan, "in_range", lambda collection, low, high: {"updatedAt": {"$gte": str(low), "$lt": str(high)}})
+    monkeypatch.setattr(window, "in_range", plan.in_range)
+    assert reason(moved(mover, "as text", NOON - HOUR, NOON + HOUR)) == (
+        "no document was read, and the source has one of 2025-03-14T12:00:00.123000+00:00"
+    )
+
+
+def test_a_window_of_before_there_were_object_ids(mover: Mover) -> None:
+    domain = Domain("auth", (replace(AUTH.collection("users"), change_key="_id"),))
+    mover.domain = domain
+    mover.passed("full")
+    assert reason(moved(mover, "long ago", datetime(1960, 1, 1, tzinfo=UTC), datetime(1961, 1, 1, tzinfo=UTC))) is None
 
 
 def test_the_same_documents_again_while_the_source_moved_on_pp_33(mover: Mover, monkeypatch: pytest.MonkeyPatch) -> None:
