@@ -20,6 +20,7 @@ from pymongo.database import Database
 
 from mongo2pg import books, lookup
 from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.document_ids import MALFORMED
 from mongo2pg.errors import DeleteError, PermanentError
 from mongo2pg.identity import id_from_value, objectid_from_uuid
 from mongo2pg.model import Collection, Domain
@@ -63,7 +64,7 @@ def delete_domain(
     neighbours: Sequence[Domain] = (),
     max_delete_ratio: float = MAX_DELETE_RATIO,
 ) -> dict[str, Deletion]:
-    """Deletes or marks, as each collection declares; returns by table what happened, also to rows of other domains.
+    """Deletes or marks, as each collection declares; returns by collection what happened, also to rows of other domains.
 
     Raises DeleteError, with nothing deleted, where more than `max_delete_ratio` of a collection's rows would go. A document
     that this run read itself is left to the next one: this run's checks are about what it read.
@@ -90,7 +91,7 @@ def take_out(
     shares: dict[str, tuple[int, int]],
     ratio: float,
 ) -> dict[str, Deletion]:
-    """Takes the rows in `mongo2pg_gone` out, if their document is gone still; returns by table what happened.
+    """Takes the rows in `mongo2pg_gone` out, if their document is gone still; returns by collection what happened.
 
     `shares` are the collections that were looked through: how many rows are gone, and of how many, for the check `deletes`.
     """
@@ -287,7 +288,7 @@ def _close_books(database: Database[Any], conn: Connection, run: RunKey, collect
     a row or a reject in vain.
     """
     named = {*books.open_reject_ids(conn, run, collection.name), *books.held_elsewhere(conn, run, collection.name)}
-    readable = [text for text in named if "$malformed" not in text]
+    readable = [text for text in named if not text.startswith(MALFORMED)]
     gone = [text for text, found in lookup.find_ids(database, collection.name, readable).items() if not found]
     books.resolve_rejects(conn, run, collection.name, gone)
     books.supersede_held(conn, run, collection.name, gone)

@@ -193,6 +193,14 @@ def test_rejects_and_stale_marks_of_vanished_documents_are_closed(mover: Mover) 
     mover.passed("third")
 
 
+def test_a_reject_whose_id_looks_like_that_of_a_malformed_document_is_closed(mover: Mover) -> None:
+    fill(mover.database, users=[user(1), user(2, _id="the $malformed one", email=None)])
+    mover.passed("first")
+    mover.database.users.delete_one({"email": None})
+    mover.run("alone").delete_alone()
+    assert mover.rejects() == set()
+
+
 def test_rejects_of_vanished_documents_are_closed_whatever_their_ids_are(
     mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
