@@ -17,13 +17,15 @@ def source_fault(error: PyMongoError) -> str:
         )
     if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
         return "MongoDB lets this user in but not read: grant the role read on the database"
-    first_line = str(error).split(", Timeout:")[0].splitlines()[0][:300]
-    return (
-        f"MongoDB cannot be reached ({type(error).__name__}: {first_line}): check host and port of the connection, and the server"
-    )
+    said = first_line(error).split(", Timeout:")[0]
+    return f"MongoDB cannot be reached ({type(error).__name__}: {said}): check host and port of the connection, and the server"
 
 
 def target_fault(error: psycopg.Error) -> str:
     """A driver's error of the target."""
-    first_line = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-    return f"PostgreSQL cannot be reached ({first_line}): check host, port, user, password and database of the connection"
+    return f"PostgreSQL cannot be reached ({first_line(error)}): check host, port, user, password and database of the connection"
+
+
+def first_line(error: Exception) -> str:
+    """As much of an error as a message has room for; the name of its class where it says nothing."""
+    return str(error).strip().partition("\n")[0].rstrip()[:300] or type(error).__name__

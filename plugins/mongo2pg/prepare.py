@@ -15,7 +15,7 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, Server
 
 from mongo2pg import books, lineage, schema
 from mongo2pg.books import Connection
-from mongo2pg.connection_faults import UNAUTHORIZED, source_fault
+from mongo2pg.connection_faults import UNAUTHORIZED, first_line, source_fault
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, comma, target
@@ -139,9 +139,8 @@ def _storage_faults(root: ProxyUPath) -> list[str]:
             "correct login and password of the connection, or the rights on the bucket"
         ]
     except Exception as error:  # the libraries of object stores share no class of errors
-        first_line = (str(error).splitlines() or [""])[0][:300]
         return [
-            f"the object store of {root} cannot be reached ({type(error).__name__}: {first_line}): "
+            f"the object store of {root} cannot be reached ({type(error).__name__}: {first_line(error)}): "
             "check endpoint_url and region_name of the connection, and the server"
         ]
     return []
