@@ -6,12 +6,10 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.errors import PermanentError
 from mongo2pg.merge import Merged
 from mongo2pg.model import Collection, Domain
 from mongo2pg.staging import CollectionStaging, RunStaging
@@ -122,7 +120,7 @@ def find_places(conn: Connection, run: RunKey, domain: Domain, staging: RunStagi
     full_runs, held = books.last_full_runs(conn), books.held_by(conn, run)
     places = []
     for each in everyone:
-        for collection in in_reference_order(each):
+        for collection in each.in_reference_order:
             own, name = each is domain, collection.name
             key = run if own else full_runs.get((each.name, name))
             if key is None:
@@ -145,21 +143,3 @@ def beside(domain: Domain, domains: Sequence[Domain]) -> list[Domain]:
         for other in domains
     ]
     return [rest for rest in rests if rest.collections]
-
-
-def in_reference_order(domain: Domain) -> list[Collection]:
-    """The collections so that each comes after those that its required references point to."""
-    tables = {collection.table: collection.name for collection in domain.collections}
-    graph: dict[str, set[str]] = {
-        collection.name: {
-            tables[column.references]
-            for table in collection.tables
-            for column in table.references
-            if column.required and column.references in tables and column.references != collection.table
-        }
-        for collection in domain.collections
-    }
-    try:
-        return [domain.collection(name) for name in TopologicalSorter(graph).static_order()]
-    except CycleError as fault:
-        raise PermanentError(f"required references go in a circle: {' → '.join(fault.args[1])}; declare one as optional") from None

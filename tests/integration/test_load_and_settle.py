@@ -16,11 +16,9 @@ from bson import Binary, Decimal128, Int64, ObjectId
 
 from deepiri.auth import AUTH
 from mongo2pg import schema
-from mongo2pg.errors import PermanentError, StagingError
+from mongo2pg.errors import StagingError
 from mongo2pg.load import load_chunk
-from mongo2pg.model import Collection, Column, Domain
 from mongo2pg.parquet import frame
-from mongo2pg.places import in_reference_order
 from mongo2pg.run import MOVE_LOT, Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, write_sql
@@ -851,10 +849,3 @@ def test_everything_holds_on_postgresql_16(mongo_database, target_16, tmp_path: 
 
 def staged_files(root: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
-
-
-def test_required_references_in_a_circle_are_refused() -> None:
-    egg = Collection("eggs", "eggs", "t", (Column("hen", "uuid", required=True, references="hens"),))
-    hen = Collection("hens", "hens", "t", (Column("egg", "uuid", required=True, references="eggs"),))
-    with pytest.raises(PermanentError, match=r"(eggs → hens → eggs|hens → eggs → hens); declare one as optional"):
-        in_reference_order(Domain("farm", (egg, hen)))

@@ -370,8 +370,25 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Domain("blog", (collection(Column("authorId", "uuid", references="author")),)).check_references(
             [Domain("people", (Collection("authors", "authors", "updatedAt", (TITLE,)),))]
         ),
-        "column author_id of posts: a reference to the unknown table 'author'. "
-        "Name a table of this domain or of one beside it, or declare judged=False.",
+        "column author_id of posts: a reference to 'author', which is no collection's table. "
+        "Name one of this domain or of one beside it, or declare judged=False.",
+    ),
+    "a reference to a child table, whose ids no document has": (
+        lambda: Domain(
+            "blog", (collection(Column("logId", "uuid", references="post_logs"), children=(documents(TITLE),)),)
+        ).check_references([]),
+        "column log_id of posts: a reference to 'post_logs', which is no collection's table. "
+        "Name one of this domain or of one beside it, or declare judged=False.",
+    ),
+    "required references in a circle, so that no document can be the first": (
+        lambda: Domain(
+            "farm",
+            (
+                Collection("eggs", "eggs", "t", (Column("hen", "uuid", required=True, references="hens"),)),
+                Collection("hens", "hens", "t", (Column("egg", "uuid", required=True, references="eggs"),)),
+            ),
+        ),
+        "domain farm: required references go in a circle: eggs → hens → eggs. Declare one of them as optional.",
     ),
     "a collection declared twice": (
         lambda: Domain("blog", (collection(TITLE), Collection("posts", "articles", "updatedAt", (TITLE,)))),
