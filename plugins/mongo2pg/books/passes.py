@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import sql
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from mongo2pg.books.entries import Connection, Load, RunKey
@@ -212,36 +213,33 @@ def totals(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
 
     Of the `superseded`, the `repeated` came again in the same reading; for the others another run's reading was later.
     """
-    rows = conn.execute(
-        """
-        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift,
-               CASE stage WHEN 'load' THEN superseded ELSE 0 END
-        FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s) AND stage <> 'delete'
-        """,
-        (*run, collection),
-    ).fetchall()
-    names = ("read", "inserted", "updated", "unchanged", "superseded")
-    sums: dict[str, Any] = dict.fromkeys((*names, "bytes", "repeated"), 0)
+    names = ("read", "inserted", "updated", "unchanged", "superseded", "bytes", "repeated")
+    sums: dict[str, Any] = dict.fromkeys(names, 0)
     rejected: dict[str, int] = {}
     misfits: dict[str, int] = {}
     conversions: dict[str, dict[str, dict[str, Any]]] = {}
     arrays: dict[str, dict[str, int]] = {}
     drift: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        for name, value in zip(names, row, strict=False):
-            sums[name] += value
-        sums["bytes"] += row[9]
-        sums["repeated"] += row[11]
-        _add(rejected, row[5])
-        for path, rules in row[7].items():
+    for each in conn.cursor(row_factory=dict_row).execute(
+        """
+        SELECT read, inserted, updated, unchanged, superseded, rejected, misfits, conversions, arrays, bytes, drift,
+               CASE stage WHEN 'load' THEN superseded ELSE 0 END AS repeated
+        FROM migration.passes WHERE (domain, run_id, plan_id, collection) = (%s, %s, %s, %s) AND stage <> 'delete'
+        """,
+        (*run, collection),
+    ):
+        for name in names:
+            sums[name] += each[name]
+        _add(rejected, each["rejected"])
+        for misfit in each["misfits"]:
+            _add(misfits, {misfit["path"]: misfit["count"]})
+        for path, rules in each["conversions"].items():
             for rule, tally in rules.items():
                 total = conversions.setdefault(path, {}).setdefault(rule, {"count": 0, "samples": tally["samples"]})
                 total["count"] += tally["count"]
-        for misfit in row[6]:
-            misfits[misfit["path"]] = misfits.get(misfit["path"], 0) + misfit["count"]
-        for path, counts in row[8].items():
+        for path, counts in each["arrays"].items():
             _add(arrays.setdefault(path, {}), counts)
-        for path, found in row[10].items():
+        for path, found in each["drift"].items():
             seen = drift.setdefault(path, {"count": 0, "bson_types": {}, "first_id": found["first_id"]})
             seen["count"] += found["count"]
             _add(seen["bson_types"], found["bson_types"])
