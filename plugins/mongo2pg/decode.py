@@ -79,26 +79,29 @@ def split(joined: bytes) -> Iterator[bytes]:
 
 def decode_batch(raws: list[bytes]) -> list[dict[str, Any] | MalformedError]:
     """Each document as a dict, or as the `MalformedError` that tells why it has no faithful reading."""
-    joined = b"".join(raws)
-    try:
-        documents = bson.decode_all(joined, OPTIONS) if _REF not in joined else None
-        if documents is not None and [bson.encode(document, codec_options=OPTIONS) for document in documents] == raws:
-            return documents  # type: ignore[return-value]
-    except (bson.errors.BSONError, RecursionError, ValueError, OverflowError):
-        pass  # one document of the batch is special: find it below
-    return [_decode_one(raw) for raw in raws]
+    documents = _by_pymongo(raws)
+    # One document of a batch may be special: find it.
+    return [*documents] if documents is not None else [_decode_one(raw) for raw in raws]
 
 
 _REF = b"$ref\0"
 
 
-def _decode_one(raw: bytes) -> dict[str, Any] | MalformedError:
+def _by_pymongo(raws: list[bytes]) -> list[dict[str, Any]] | None:
+    """The documents; None where pymongo's reading of one is not faithful, or there is none."""
+    joined = b"".join(raws)
     try:
-        document = bson.decode(raw, OPTIONS) if _REF not in raw else None
-        if document is not None and bson.encode(document, codec_options=OPTIONS) == raw:
-            return document
+        documents = bson.decode_all(joined, OPTIONS) if _REF not in joined else None
+        if documents is not None and [bson.encode(document, codec_options=OPTIONS) for document in documents] == raws:
+            return documents
     except (bson.errors.BSONError, RecursionError, ValueError, OverflowError):
         pass
+    return None
+
+
+def _decode_one(raw: bytes) -> dict[str, Any] | MalformedError:
+    if documents := _by_pymongo([raw]):
+        return documents[0]
     try:
         return decode_exactly(raw)
     except MalformedError as fault:
