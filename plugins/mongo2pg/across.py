@@ -101,7 +101,7 @@ def report_platform(
     for domain in domains:
         path = RunStaging(staging_root, domain.name, run_id).folder / "report.json"
         reports.append(read_json(path) if path.exists() else gate.report_unprepared(domain, RunKey(domain.name, run_id), {}))
-    failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    failed_tasks = gate.failed(task_states)
     return {
         "run_id": run_id,
         "passed": not failed_tasks and all(report["passed"] for report in reports),

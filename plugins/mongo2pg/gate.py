@@ -39,7 +39,7 @@ def report_domain(
     for check in checks:
         key = (check.check, check.subject)
         verdicts[key] = _worse(verdicts.get(key, "passed"), check.verdict)
-    failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    failed_tasks = failed(task_states)
     moved = _moved_under(run, staging)
     return {
         "domain": domain.name,
@@ -75,7 +75,7 @@ def _moved_under(run: RunKey, staging: RunStaging) -> RunKey:
 
 def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str]) -> dict[str, Any]:
     """The report of a run that could not begin: nothing was checked, so nothing passed."""
-    failed_tasks = sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    failed_tasks = failed(task_states)
     checks = [{"check": each.check, "table": each.subject, "verdict": "not_run"} for each in owed_checks(domain, run)]
     return {
         "domain": domain.name,
@@ -88,6 +88,11 @@ def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str
         "failed_tasks": failed_tasks,
         **certificate.NO_EVIDENCE,
     }
+
+
+def failed(task_states: Mapping[str, str]) -> list[str]:
+    """The tasks that turn a run red: one that was skipped had nothing to do."""
+    return sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
 
 
 def faults(report: Mapping[str, Any]) -> list[str]:
