@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, Stric
 from jinja2.bccache import Bucket
 
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.differences import READ, excerpts
+from mongo2pg.differences import READ, SHOWN, excerpts
 from mongo2pg.model import Domain
 from mongo2pg.queries import INCLUDE
 from mongo2pg.reasons import REASONS
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 PAGES = INCLUDE.parent / "report"
 # What reads, converts and writes values: whoever repeats the run wants the same.
 LIBRARIES = ("apache-airflow", "pymongo", "pyarrow", "pgpq", "psycopg", "orjson")
-# Differences shown in the report; all of them are in migration.differences.
-SHOWN = 20
 # What a run that could not begin has to show.
 NO_EVIDENCE: Mapping[str, Any] = {
     "run": {},

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from mongo2pg.books import Connection, RunKey
 
-# Differences shown in the log; all of them are in migration.differences.
+# Differences shown in a log, a check or a report; all of them are in migration.differences.
 SHOWN = 20
 # Characters shown of a value, and read of it to show them: a text may have sixteen million, and a log has twenty of them.
 EXCERPT, READ = 200, 100_000
