@@ -14,21 +14,19 @@ if TYPE_CHECKING:
 def origin(collection: Collection, table: Table, column: Column) -> str:
     """The field behind a column, in words; `[]` stands for each element of an array, `{}` for each value of a map."""
     child = table.child
+    holder = f"{collection.name}.{child.path}{'{}' if child.kind == 'map' else '[]'}" if child else collection.name
+    if column.name == "extra":
+        return f"{holder}: fields that the mapping does not name, and values that did not fit, as Extended JSON"
+    if column is DELETED_AT:
+        return f"{holder}: when the document was missed, NULL while it is there"
     if child is None:
-        if column.name == "extra":
-            return f"{collection.name}: fields that the mapping does not name, and values that did not fit, as Extended JSON"
-        if column is DELETED_AT:
-            return f"{collection.name}: when the document was missed, NULL while it is there"
-        return f"{collection.name}.{column.path}"
-    holder = f"{collection.name}.{child.path}{'{}' if child.kind == 'map' else '[]'}"
+        return f"{holder}.{column.path}"
     if column.name == table.parent_key:
         return f"{collection.name}._id"
     if column.name == "ordinal":
         return f"{holder}: position, from 0"
     if column.name == "id":
         return f"{holder}: derived from the parent's id and the element"
-    if column.name == "extra":
-        return f"{holder}: fields that the mapping does not name, and values that did not fit, as Extended JSON"
     if column.name == child.key:
         return f"{holder}: key"
     return f"{holder}.{column.path}" if column.path else holder
