@@ -152,9 +152,9 @@ class _Trip:
         apart = self.conn.execute(
             sql.SQL(
                 """
-                SELECT d.n, NULL, false, true FROM unnest(%(ids)s::jsonb[]) WITH ORDINALITY AS d (id, n) WHERE d.id IN ({newer})
+                SELECT d.n, NULL, false FROM unnest(%(ids)s::jsonb[]) WITH ORDINALITY AS d (id, n) WHERE d.id IN ({newer})
                 UNION ALL
-                SELECT d.n, r.path, r.element, false FROM unnest(%(ids)s::jsonb[]) WITH ORDINALITY AS d (id, n)
+                SELECT d.n, r.path, r.element FROM unnest(%(ids)s::jsonb[]) WITH ORDINALITY AS d (id, n)
                 JOIN migration.rejects r ON md5(r.document_id::text) = md5(d.id::text)
                 WHERE r.state = 'open' AND r.domain = %(domain)s AND r.collection = %(collection)s
                 """
@@ -163,7 +163,7 @@ class _Trip:
         )
         passed_over: set[int] = set()
         rejected: dict[int, set[str]] = {}
-        for number, path, element, _newer in apart:
+        for number, path, element in apart:
             if element:
                 steps = path.split(".")
                 rejected.setdefault(number - 1, set()).update(".".join(steps[:end]) for end in range(1, len(steps) + 1))

@@ -118,14 +118,13 @@ def foreign_keys(conn: Connection) -> set[tuple[str, str]]:
     """(table, column) of every foreign key that the target has."""
     rows = conn.execute(
         """
-        SELECT c.conrelid::regclass::text, a.attname FROM pg_constraint c
-        JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)
-        JOIN pg_namespace n ON n.oid = c.connamespace
-        WHERE c.contype = 'f' AND n.nspname = %s
+        SELECT t.relname, a.attname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+        JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY(c.conkey)
+        WHERE c.contype = 'f' AND t.relnamespace = to_regnamespace(%s)
         """,
         (TARGET,),
     )
-    return {(table.split(".")[-1].strip('"'), column) for table, column in rows}
+    return {(table, column) for table, column in rows}
 
 
 def referring_tables(conn: Connection, table: str) -> set[str]:

@@ -267,7 +267,7 @@ def forget_without_row(conn: Connection, run: RunKey, collection: str, table: sq
 
 
 def forget_stale(conn: Connection, run: RunKey, collection: str, root_ids: Iterable[str] | None = None) -> None:
-    """Takes the marks of these rows, or of all of the collection, away: the rows themselves are gone."""
+    """Takes the marks of these rows, or of all of the collection, away: the rows go, or are marked as deleted."""
     conn.execute(
         "DELETE FROM migration.stale WHERE domain = %s AND collection = %s AND (%s::uuid[] IS NULL OR root_id = ANY(%s::uuid[]))",
         (run.domain, collection, *[None if root_ids is None else list(root_ids)] * 2),
