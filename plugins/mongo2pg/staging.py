@@ -216,8 +216,8 @@ def read_json(path: StagingPath) -> dict[str, Any]:
 
 
 def safe_name(run_id: str) -> str:
-    """A run id as a folder name; two run ids never share one."""
-    safe = re.sub(r"[^A-Za-z0-9_.=-]", "_", run_id)
+    """A run id as a folder name; two run ids never share one, and none names a folder that is there, as `..` would."""
+    safe = re.sub(r"[^A-Za-z0-9_.=-]|^\.+$", "_", run_id)
     return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 

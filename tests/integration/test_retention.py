@@ -54,6 +54,14 @@ def test_what_old_runs_staged_goes_and_their_reports_and_the_last_full_reading_s
     assert remove_staged(mover.conn, "auth", mover.staging, 30) == ["second"]
 
 
+def test_a_run_that_is_called_as_the_folder_above_takes_no_other_along(mover: Mover) -> None:
+    mover.passed("..")  # Airflow takes it
+    mover.passed("second")
+    mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days'")
+    assert remove_staged(mover.conn, "auth", mover.staging, 30) == [".."]
+    assert left_by(mover, "second") > {"plan.json", "report.json", "report.html"}
+
+
 def test_a_run_that_is_cleared_and_begins_again_stages_anew_what_may_go_later(mover: Mover) -> None:
     for run_id in ("first", "second"):
         mover.passed(run_id)
