@@ -173,7 +173,7 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
     for path, counts in arrays.items():
         found.append((f"rejected elements of {path}", counts.get("rejected", 0), elements[path], limits.max_misfit_ratio))
     for path, count in booked["misfits"].items():
-        holder = next((array for array in elements if path.startswith(f"{array}.")), None)
+        holder = next((array for array in elements if f"{path}.".startswith(f"{array}.")), None)
         whole = elements[holder] if holder else booked["read"]
         found.append((f"misfits of {path}", count, whole, limits.max_misfit_ratio))
     broken = [
