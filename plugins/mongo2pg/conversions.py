@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from typing import Any, NamedTuple
 
 from bson.datetime_ms import DatetimeMS
@@ -92,6 +92,13 @@ def _without_nul(text: str, policy: str) -> str:
 def _number(text: str, kind: str) -> Any:
     if not NUMBER.fullmatch(text):
         return None
+    try:
+        return _exactly(text, kind)
+    except DecimalException:  # its exponent is beyond what Decimal knows, or Decimal128 would round it
+        return None
+
+
+def _exactly(text: str, kind: str) -> Any:
     number = Decimal(text)
     if kind == "double precision":
         # Beyond what a double reaches it would become infinity or nothing.
@@ -100,7 +107,10 @@ def _number(text: str, kind: str) -> Any:
         return None
     if kind == "numeric":
         return Decimal128(number)
-    return int(number) if abs(number) < 2**63 and number == int(number) else float(number)
+    if number == int(number):
+        return int(number) if abs(number) < 2**63 else float(number)
+    # As a double it may be the whole number that it is not.
+    return None if float(number).is_integer() else float(number)
 
 
 def _date(text: str) -> DatetimeMS | None:

@@ -31,20 +31,30 @@ def as_declared(value: Any, column: Column) -> Any:
     if column.parse and column.type == "timestamptz":
         return _parsed_date(value)
     if column.parse and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII):
-        exact = Decimal(value)
-        if column.type == "double precision":
-            near = float(value)
-            return value if math.isinf(near) or (near == 0 and exact != 0) else near
-        if len(exact.as_tuple().digits) > 34 or not -6176 <= exact.adjusted() <= 6144:
-            return value
-        if column.type == "numeric":
-            return Decimal128(exact)
-        return int(exact) if exact == exact.to_integral_value() and abs(exact) < 2**63 else float(value)
+        return _parsed_number(value, column.type)
     return value
 
 
 def _cured(text: str, policy: str) -> str:
     return "".join(text.split(chr(0))) if policy == "remove" else text.replace(chr(0), chr(0xFFFD))
+
+
+def _parsed_number(text: str, kind: str) -> Any:
+    """The number that the text spells, if the column's type may hold it; otherwise the text."""
+    near = float(text)
+    try:
+        exact = Decimal(text)
+        if kind == "double precision":
+            return text if math.isinf(near) or (near == 0 and exact != 0) else near
+        if len(exact.as_tuple().digits) > 34 or not -6176 <= exact.adjusted() <= 6144:
+            return text
+        if kind == "numeric":
+            return Decimal128(exact)
+    except ArithmeticError:  # neither a Decimal nor a Decimal128 holds it as it stands
+        return text
+    if exact == exact.to_integral_value():
+        return int(exact) if abs(exact) < 2**63 else near
+    return text if near.is_integer() else near
 
 
 def _parsed_date(text: str) -> Any:
