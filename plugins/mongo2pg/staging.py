@@ -23,7 +23,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -197,7 +197,8 @@ def remove_folder(folder: StagingPath) -> None:
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        folder.fs.rm(folder.path, recursive=True)
+        with suppress(FileNotFoundError):
+            folder.fs.rm(folder.path, recursive=True)
 
 
 def write_json(path: StagingPath, content: dict[str, Any]) -> None:

@@ -182,6 +182,15 @@ def test_a_task_killed_in_the_middle_of_an_upload_leaves_no_object_and_its_retry
     assert path.read_bytes() == b"whole"
 
 
+def test_a_folder_may_be_removed_by_two_at_once(opened: Opened, object_store: ObjectStore, bucket: str) -> None:
+    folder, stays = opened() / "old", opened() / "new.json"
+    for path in (folder / "one.json", folder / "deep" / "two.json", stays):
+        staging.write_json(path, {})
+    staging.remove_folder(folder)
+    staging.remove_folder(folder)  # as if it had been there when this one looked for it
+    assert keys(object_store, bucket) == ["all/staging/new.json"]
+
+
 def test_a_file_of_many_parts_is_the_same_when_it_is_read(opened: Opened) -> None:
     import pyarrow as pa
 
