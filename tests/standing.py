@@ -18,7 +18,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from benchmarks.raw_values import Value, document, followed
-from mongo2pg.expected import DOCUMENT, create_expected, owner, second_thread
+from mongo2pg.expected import DOCUMENT, create_expected, second_thread
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import SESSION, comma, incoming, names, target
 from mongo2pg.reference import arrays, fields, walk
@@ -112,7 +112,7 @@ class Standing:
                 """
             ).format(
                 number=DOCUMENT,
-                owner=owner(table),
+                owner=sql.Identifier(table.owner),
                 expected=sql.SQL("ROW({})::text").format(names(table.stored, "e")),
                 present=sql.SQL("ROW({})::text").format(names(table.stored, "t")),
                 incoming=incoming(table.name),

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from mongo2pg.books import Connection
 from mongo2pg.differences import digest
-from mongo2pg.expected import DOCUMENT, REJECTS, owner
+from mongo2pg.expected import DOCUMENT, REJECTS
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import digests, exact_values, incoming, names, row_hash, target
 
@@ -29,7 +29,7 @@ def agreed_rows(table: Table) -> sql.Composed:
     """A query for the expected rows of the documents in which nothing differs."""
     return sql.SQL(
         "SELECT * FROM {} e WHERE NOT EXISTS (SELECT FROM pg_temp.mongo2pg_differences d WHERE d.root_id = e.{})"
-    ).format(incoming(table.name), owner(table))
+    ).format(incoming(table.name), sql.Identifier(table.owner))
 
 
 def compare_table(conn: Connection, table: Table, expects_else: Callable[[Table], bool]) -> tuple[Sum, Sum]:
@@ -38,7 +38,7 @@ def compare_table(conn: Connection, table: Table, expects_else: Callable[[Table]
     Before that, it asks whether something else must be there than is expected (`expects_else`, which puts it right).
     """
     theirs = sql.SQL("SELECT t.* FROM {target} t WHERE t.{owner} IN (SELECT id FROM {ids})").format(
-        target=target(table.name), owner=owner(table), ids=IDS
+        target=target(table.name), owner=sql.Identifier(table.owner), ids=IDS
     )
     source = checksum(conn, table, sql.SQL("SELECT * FROM {}").format(incoming(table.name)))
     found = checksum(conn, table, theirs)
@@ -54,7 +54,7 @@ def compare_table(conn: Connection, table: Table, expects_else: Callable[[Table]
             UNION ALL SELECT t.* FROM {target} t JOIN {expected} e ON e.id = t.id
             WHERE t.{owner} NOT IN (SELECT id FROM {ids})
             """
-        ).format(target=target(table.name), expected=incoming(table.name), owner=owner(table), ids=IDS)
+        ).format(target=target(table.name), expected=incoming(table.name), owner=sql.Identifier(table.owner), ids=IDS)
         found = checksum(conn, table, theirs)
     _find_differences(conn, table, theirs)
     return source, found
@@ -99,7 +99,7 @@ def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) ->
             """
         ).format(
             table=sql.Literal(table.name),
-            owner=owner(table),
+            owner=sql.Identifier(table.owner),
             expected=incoming(table.name),
             theirs=theirs,
             sensitive=sql.Literal([column.name for column in columns if column.sensitive]),

@@ -277,7 +277,7 @@ def _count(conn: Connection, table: Table, aside: sql.Composable) -> Found:
         ).format(
             target=target(table.name),
             aside=aside,
-            owner=sql.Identifier(table.parent_key or "id"),
+            owner=sql.Identifier(table.owner),
             ids=sql.SQL("0" if table.child else "coalesce(sum(uuid_hash_extended(t.id, 0)), 0)"),
         )
     ).fetchone()

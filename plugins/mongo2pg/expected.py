@@ -19,7 +19,7 @@ from psycopg import sql
 
 from mongo2pg.books import Connection
 from mongo2pg.collector import collector_paused
-from mongo2pg.model import Collection, Table
+from mongo2pg.model import Collection
 from mongo2pg.queries import incoming, names, target
 from mongo2pg.reference.projector import Projector, Reject
 
@@ -88,7 +88,7 @@ def expect(
     def close_portion() -> None:
         _leave_out_repeated(conn, collection)
         for table in collection.tables:
-            columns = sql.SQL(", ").join([sql.Identifier(table.parent_key or "id"), DOCUMENT])
+            columns = sql.SQL(", ").join([sql.Identifier(table.owner), DOCUMENT])
             conn.execute(sql.SQL("ANALYZE {} ({})").format(incoming(table.name), columns))
         judge()
         everything = sql.SQL(", ").join([REJECTS, VERSIONS, *(incoming(table.name) for table in collection.tables)])
@@ -268,8 +268,3 @@ def rows_of(collection: Collection, documents: sql.Composable) -> sql.Composed:
             WHERE document_id #>> '{{$binary,subType}}' IN ('03', '04'))
         """
     ).format(documents=documents, document=DOCUMENT, root=incoming(collection.table))
-
-
-def owner(table: Table) -> sql.Identifier:
-    """The column that names the document's root row."""
-    return sql.Identifier(table.parent_key or "id")

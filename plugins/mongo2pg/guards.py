@@ -91,7 +91,7 @@ def rows_to_check(table: Table, *, whole: bool) -> sql.Composed:
     """A condition on `x`: all rows of the table, or those of the documents that the run read (`name_read`)."""
     if whole:
         return sql.Composed([sql.SQL("true")])
-    return sql.SQL("x.{} IN (SELECT id FROM pg_temp.mongo2pg_read)").format(sql.Identifier(table.parent_key or "id"))
+    return sql.SQL("x.{} IN (SELECT id FROM pg_temp.mongo2pg_read)").format(sql.Identifier(table.owner))
 
 
 def judge_tables(

@@ -35,7 +35,7 @@ def hold(conn: Connection, run: RunKey, collection: Collection) -> int:
     root, *children = collection.tables
     count = 0
     for table in collection.tables:
-        owner = sql.Identifier(table.parent_key or "id")
+        owner = sql.Identifier(table.owner)
         moved = conn.execute(
             sql.SQL(
                 """
@@ -53,6 +53,6 @@ def hold(conn: Connection, run: RunKey, collection: Collection) -> int:
             count = moved
     if count:
         for table in (*children, root):
-            owner = sql.Identifier(table.parent_key or "id")
+            owner = sql.Identifier(table.owner)
             conn.execute(sql.SQL("DELETE FROM {} i WHERE i.{} IN ({})").format(incoming(table.name), owner, _HOLD))
     return count

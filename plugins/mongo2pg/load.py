@@ -186,7 +186,7 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
                 WHERE i.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = i.{column})
                 """
             ).format(
-                owner=sql.Identifier(table.parent_key or "id"),
+                owner=sql.Identifier(table.owner),
                 incoming=incoming(table.name),
                 column=sql.Identifier(column.name),
                 parent=target(column.references),

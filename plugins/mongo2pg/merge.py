@@ -147,7 +147,7 @@ def _update(conn: Connection, table: Table, which: str) -> None:
             incoming=incoming(table.name),
             which=sql.SQL(which),
             same=same_image(table, "i", "t"),
-            owner=sql.Identifier(table.parent_key or "id"),
+            owner=sql.Identifier(table.owner),
         )
     )
 
@@ -170,6 +170,6 @@ def _insert(conn: Connection, table: Table, which: str) -> None:
             values=names(table.stored, "i"),
             incoming=incoming(table.name),
             which=sql.SQL(which),
-            owner=sql.Identifier(table.parent_key or "id"),
+            owner=sql.Identifier(table.owner),
         )
     )

@@ -321,6 +321,11 @@ class Table:
     parent_key: str = ""
     marks: bool = False
 
+    @property
+    def owner(self) -> str:
+        """The column that names the root row of a row's document."""
+        return self.parent_key or "id"
+
     @cached_property
     def stored(self) -> tuple[Column, ...]:
         """The columns in PostgreSQL: those of the frames, and `deleted_at` where rows of vanished documents are marked."""

@@ -216,8 +216,7 @@ class Settlement:
         """Makes optional references NULL; the original goes to `extra` and is counted as a misfit."""
         if not ids:
             return
-        owner = table.parent_key or "id"
-        books.note_cleared(self.conn, place.run, place.collection.name, side, owner, column.name, column.references, ids)
+        books.note_cleared(self.conn, place.run, place.collection.name, side, table.owner, column.name, column.references, ids)
         path = column.path.split(".") if column.path else ["value"]
         kinds = self.conn.execute(
             sql.SQL(
@@ -298,7 +297,7 @@ class Settlement:
     def delete_rows(self, place: Place, ids: list[str]) -> None:
         """Takes root rows and their child rows out of the target."""
         for table in reversed(place.collection.tables):
-            self._delete(target(table.name), table.parent_key or "id", ids)
+            self._delete(target(table.name), table.owner, ids)
 
     def _delete(self, side: sql.Identifier, column: str, ids: list[str]) -> int:
         query = sql.SQL("DELETE FROM {} WHERE {} = ANY(%s::uuid[])").format(side, sql.Identifier(column))

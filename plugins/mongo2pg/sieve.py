@@ -18,7 +18,7 @@ from psycopg import sql
 
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
-from mongo2pg.expected import PORTION_BYTES, Numbered, Queue, owner
+from mongo2pg.expected import PORTION_BYTES, Numbered, Queue
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import target
 from mongo2pg.reference import fields
@@ -131,7 +131,7 @@ class Sieve:
     def _between(self, ascending: Ids) -> Source:
         first, last = (uuid.UUID(bytes=each.tobytes()) for each in _octets_of(ascending[[0, -1]]))
         return lambda table: sql.SQL("{target} t {parents} WHERE t.{owner} BETWEEN {first} AND {last}").format(
-            target=target(table.name), parents=self._parents(table), owner=owner(table), first=first, last=last
+            target=target(table.name), parents=self._parents(table), owner=sql.Identifier(table.owner), first=first, last=last
         )
 
     def _asked(self, ids: Ids) -> Source:
@@ -141,7 +141,7 @@ class Sieve:
         with self._conn.cursor() as cursor, cursor.copy("COPY pg_temp.mongo2pg_asked FROM STDIN (FORMAT BINARY)") as copy:
             copy.write(COPY_BEGIN + copied(_octets_of(ids)) + COPY_END)
         return lambda table: sql.SQL("{asked} a JOIN {target} t ON t.{owner} = a.id {parents}").format(
-            asked=ASKED, target=target(table.name), owner=owner(table), parents=self._parents(table)
+            asked=ASKED, target=target(table.name), owner=sql.Identifier(table.owner), parents=self._parents(table)
         )
 
     def _rows_of(self, table: Table, source: Source, most: int | None = None) -> StoredRows:

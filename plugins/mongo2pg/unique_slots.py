@@ -103,7 +103,7 @@ def _bound(conn: Connection, place: Place, references: References, ids: set[str]
             continue
         rows = conn.execute(
             sql.SQL("SELECT {column}::text, {owner}::text FROM {table} WHERE {column} = ANY(%s::uuid[])").format(
-                column=sql.Identifier(column.name), owner=sql.Identifier(table.parent_key or "id"), table=target(table.name)
+                column=sql.Identifier(column.name), owner=sql.Identifier(table.owner), table=target(table.name)
             ),
             (list(ids),),
         ).fetchall()

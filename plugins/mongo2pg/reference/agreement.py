@@ -72,7 +72,7 @@ class Agreement:
         Nothing is said of documents with an `odd` row: one in which somebody else has seen something.
         """
         owners = {
-            table.name: Places(self._ids).find(_ids_in(stored[table.name].columns[table.parent_key or "id"]))
+            table.name: Places(self._ids).find(_ids_in(stored[table.name].columns[table.owner]))
             for table in self._collection.tables
         }
         root, *children = self._collection.tables
