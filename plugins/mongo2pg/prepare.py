@@ -156,7 +156,7 @@ def _try_to_stage(root: StagingPath) -> None:
 
 def target_faults(conn: Connection, domain: Domain) -> list[str]:
     """What keeps the books and the tables from being made, read from the catalog alone."""
-    row = conn.execute(
+    answer = conn.execute(
         """
         SELECT current_user, current_database(), current_setting('server_version_num')::int,
                has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
@@ -165,14 +165,8 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
                has_database_privilege(current_database(), 'TEMPORARY'), current_setting('server_encoding')
         """,
         (TARGET,),
-    ).fetchone()
-    user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary, encoding = row or (
-        "",
-        "",
-        0,
-        *[True] * 5,
-        "",
-    )
+    ).fetchall()
+    ((user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary, encoding),) = answer
     faults = []
     if version < 140000:
         faults.append(f"PostgreSQL {version // 10000} is too old: the pipeline needs 14 or newer")
