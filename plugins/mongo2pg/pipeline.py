@@ -86,7 +86,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
                     books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by(), between)
-                    removed = remove_staged(conn, domain.name, root, param("retention_days"))
+                    removed = remove_staged(conn, domain.name, root, param("retention_days"), run_is_alive)
             audit_task(log, "prepare", domain.name, mode=asked.mode, **between, staging_removed=removed)
 
         @task(task_id="plan")

@@ -307,6 +307,23 @@ def test_a_reference_that_a_window_cleared_is_there_again_after_the_next_one_onc
     assert platform.reconcile("task_orchestrator")["passed"]
 
 
+def test_a_document_whose_newer_version_is_a_reject_is_not_read_in_every_window_for_a_reference_that_was_cleared(
+    platform: Platform,
+) -> None:
+    platform.database.users.insert_one(user(1))
+    platform.database.tasks.insert_one(task(31, oid(1), challengeId=oid(41)))
+    for name in ("auth", "challenge", "task_orchestrator"):
+        platform.full(name)
+    platform.database.tasks.update_one({}, {"$set": {"userId": None, "updatedAt": now()}})
+    assert platform.window("task_orchestrator")["tasks"]["rejected"] == {"required": 1}
+    platform.database.challenges.insert_one(
+        {"_id": oid(41), "userId": oid(1), "title": "t", "participants": [], "createdAt": NOON, "updatedAt": now()}
+    )
+    platform.window("challenge")
+    platform.database.tasks.update_one({}, {"$set": {"updatedAt": now() - 5 * HOUR}})  # no window's any more
+    assert platform.window("task_orchestrator")["tasks"]["read"] == 0
+
+
 @pytest.mark.parametrize("how", ["window", "full"])
 @pytest.mark.parametrize("value", [oid(2), "ann", 5, 2.5], ids=["an ObjectId", "a text", "a number", "another"])
 def test_rows_that_a_run_of_deletes_took_before_the_checks_are_not_missed(platform: Platform, how: str, value: Any) -> None:

@@ -75,7 +75,7 @@ def test_what_old_runs_staged_goes(mover: Mover, object_store: ObjectStore, buck
     for run_id in ("one", "two"):
         mover.passed(run_id)
     mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days'")
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == ["one"]
+    assert remove_staged(mover.conn, "auth", mover.staging, 30, lambda run_id: False) == ["one"]
     left = {Path(key).name for key in keys(object_store, bucket) if key.startswith("all/staging/auth/one/")}
     assert left == {"plan.json", "report.json", "report.html"}
     assert outcome(mover.passed("three")["users"]) == (3, 0, 0, 2, {"required": 1})

@@ -30,6 +30,11 @@ def mover(mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Path)
         yield Mover(mongo_database, conn, tmp_path / "staging", Domain("auth", (AUTH.collection("users"),)))
 
 
+def removed(mover: Mover, alive: str = "") -> list[str]:
+    """The runs of which what they staged more than 30 days ago is gone now, while one is under way."""
+    return remove_staged(mover.conn, "auth", mover.staging, 30, lambda run_id: run_id == alive)
+
+
 def left_by(mover: Mover, run_id: str) -> set[str]:
     return {each.name for each in RunStaging(mover.staging, "auth", run_id).folder.iterdir()}
 
@@ -42,23 +47,34 @@ def test_what_old_runs_staged_goes_and_their_reports_and_the_last_full_reading_s
     assert window.verify()["passed"]
     mover.run("begun").prepare()
     mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '29 days'")
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == []
+    assert removed(mover) == []
     mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days' WHERE run_id <> 'begun'")
-    assert sorted(remove_staged(mover.conn, "auth", mover.staging, 30)) == ["first", "window"]
+    assert sorted(removed(mover)) == ["first", "window"]
     reports = {"plan.json", "report.json", "report.html"}
     assert left_by(mover, "first") == left_by(mover, "window") == reports
     assert left_by(mover, "second") > reports
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == []
+    assert removed(mover) == []
     assert outcome(mover.passed("third")["users"]) == (2, 0, 0, 1, {"required": 1})
     # Now another one is the last full reading.
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == ["second"]
+    assert removed(mover) == ["second"]
+
+
+def test_what_a_run_staged_that_was_given_up_long_ago_goes_and_what_one_that_is_under_way_stays(mover: Mover) -> None:
+    mover.passed("first")
+    for run_id in ("given-up", "under-way"):
+        mover.staged(run_id)
+    assert removed(mover, "under-way") == []
+    mover.conn.execute("UPDATE migration.runs SET started_at = now() - interval '31 days' WHERE run_id <> 'first'")
+    assert removed(mover, "under-way") == ["given-up"]
+    assert left_by(mover, "given-up") == {"plan.json"}
+    assert left_by(mover, "under-way") > {"plan.json"}
 
 
 def test_a_run_that_is_called_as_the_folder_above_takes_no_other_along(mover: Mover) -> None:
     mover.passed("..")  # Airflow takes it
     mover.passed("second")
     mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days'")
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == [".."]
+    assert removed(mover) == [".."]
     assert left_by(mover, "second") > {"plan.json", "report.json", "report.html"}
 
 
@@ -66,10 +82,10 @@ def test_a_run_that_is_cleared_and_begins_again_stages_anew_what_may_go_later(mo
     for run_id in ("first", "second"):
         mover.passed(run_id)
     mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days'")
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == ["first"]
+    assert removed(mover) == ["first"]
     mover.passed("first")
     mover.conn.execute("UPDATE migration.runs SET finished_at = now() - interval '31 days'")
-    assert remove_staged(mover.conn, "auth", mover.staging, 30) == ["second"]
+    assert removed(mover) == ["second"]
 
 
 def test_a_run_that_is_judged_again_blames_no_row_on_a_window_whose_files_are_gone(mover: Mover) -> None:

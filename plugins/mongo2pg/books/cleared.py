@@ -35,7 +35,8 @@ def cleared_in_vain(
 ) -> dict[str, str | None]:
     """Documents, up to so many, whose reference to the `parent` table was cleared although its row is there now.
 
-    By their names, with what their rows keep of their `_id`s.
+    By their names, with what their rows keep of their `_id`s. A stale row's newer version is a reject: it was read, and would be in
+    vain once more.
     """
     rows = conn.execute(
         sql.SQL(
@@ -44,6 +45,8 @@ def cleared_in_vain(
             FROM migration.cleared c JOIN {table} t ON t.id = c.root_id
             WHERE (c.domain, c.collection, c.parent_table) = (%s, %s, %s)
               AND EXISTS (SELECT FROM {parents} p WHERE p.id = c.parent_id)
+              AND NOT EXISTS (
+                SELECT FROM migration.stale s WHERE (s.domain, s.collection, s.root_id) = (c.domain, c.collection, c.root_id))
             LIMIT %s
             """
         ).format(table=table, parents=parents),

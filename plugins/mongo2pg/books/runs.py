@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from psycopg import sql
@@ -84,18 +84,21 @@ def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str,
     )
 
 
-def forgettable_runs(conn: Connection, domain: str, days: int, most: int) -> list[str]:
-    """Runs that ended that many days ago, whose staged files are not removed yet, and which are no collection's last full run."""
+def forgettable_runs(conn: Connection, domain: str, days: int, most: int, alive: Callable[[str], bool]) -> list[str]:
+    """Runs that ended that many days ago, whose staged files are not removed yet, and which are no collection's last full run.
+
+    One that began so long ago, never ended and is not `alive` has been given up.
+    """
     rows = conn.execute(
         """
-        SELECT run_id FROM migration.runs r
-        WHERE domain = %s AND finished_at < now() - make_interval(days => %s) AND state <> 'running' AND staging_removed_at IS NULL
+        SELECT run_id, state = 'running' FROM migration.runs r
+        WHERE domain = %s AND coalesce(finished_at, started_at) < now() - make_interval(days => %s) AND staging_removed_at IS NULL
           AND NOT EXISTS (SELECT FROM migration.collections c WHERE (c.domain, c.full_run) = (r.domain, r.run_id))
-        ORDER BY finished_at LIMIT %s
+        ORDER BY coalesce(finished_at, started_at) LIMIT %s
         """,
         (domain, days, most),
     )
-    return [run_id for (run_id,) in rows]
+    return [run_id for run_id, unfinished in rows if not (unfinished and alive(run_id))]
 
 
 def note_removal(conn: Connection, run: RunKey) -> None:
