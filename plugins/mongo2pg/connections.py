@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,6 +54,12 @@ class _Address(NamedTuple):
     secrets: frozenset[str]
 
 
+LENT = (
+    "a pooler before PostgreSQL lends the session to others after each transaction (PgBouncer: pool_mode = transaction), and what "
+    "this pipeline sets in it would reach the services: connect to the server itself, or by a pool with pool_mode = session"
+)
+
+
 @contextmanager
 def source() -> Iterator[Database[Any]]:
     """The database to read. Raises PrepareError."""
@@ -76,7 +83,8 @@ def source() -> Iterator[Database[Any]]:
 def target() -> Iterator[Connection]:
     """A session on the database to write, with the settings that every stage relies on.
 
-    Raises PrepareError, and for what PostgreSQL refuses, while it lasts too, PermanentError or TransientError.
+    Raises PrepareError, also for a pooler that would mix sessions; and for what PostgreSQL refuses, while it lasts too,
+    PermanentError or TransientError.
     """
     import psycopg
 
@@ -90,8 +98,10 @@ def target() -> Iterator[Connection]:
     except psycopg.Error as error:
         raise TransientError(_without(secrets, target_fault(error))) from None
     with session:
-        books.open_session(session)
         try:
+            if _lends_sessions(session, connect):
+                raise PrepareError([LENT])
+            books.open_session(session)
             yield session
         except psycopg.Error as error:
             raise _without_rows(error).with_traceback(error.__traceback__) from None
@@ -237,6 +247,24 @@ def _unreadable(variable: str, reason: str = "") -> PrepareError:
     why = f" ({reason})" if reason else ""
     form = f"write it as {FORMS[variable]}, with / ? # @ : % and spaces in user and password percent-encoded"
     return PrepareError([f"{variable} cannot be read{why}: {form}"])
+
+
+def _lends_sessions(session: Connection, connect: Callable[[], Connection]) -> bool:
+    """Whether what is set in this session is seen in another one, or not in this one any more."""
+    row = session.execute("SELECT pg_backend_pid()").fetchone()
+    session.commit()
+    if row == (session.info.backend_pid,):
+        return False  # the process that the server named when it let us in: nobody stands between
+    # A setting of no meaning to anybody, for others may get to see it.
+    mark = uuid.uuid4().hex
+    session.execute("SELECT set_config('mongo2pg.mark', %s, false)", (mark,))
+    session.commit()
+    found: list[Any] = []
+    with connect() as other:
+        for each in (other, session):
+            found += each.execute("SELECT current_setting('mongo2pg.mark', true)").fetchone() or ()
+            each.commit()  # one who waits for the other one's turn would wait for ever
+    return found != [None, mark]
 
 
 def _without_rows(error: psycopg.Error) -> PermanentError | TransientError:

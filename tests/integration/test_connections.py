@@ -18,6 +18,7 @@ from pymongo.errors import PyMongoError
 from demo.processes import free_port
 from mongo2pg import connections
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
+from tests.pooler import pooler
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -111,6 +112,27 @@ def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_tra
         found = {name: connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in theirs}
     ours = {"TimeZone": "UTC", "default_transaction_isolation": "read committed", **dict.fromkeys(limits, "0")}
     assert found == {name: (value,) for name, value in ours.items()}
+
+
+def test_a_pooler_that_lends_sessions_by_transaction_is_refused_before_the_services_feel_it(
+    monkeypatch: pytest.MonkeyPatch, target: PostgresLogin
+) -> None:
+    with pooler(target, by_transaction=True) as pooled:
+        monkeypatch.setenv("DATABASE_URL", pooled.dsn)
+        with pooled.connect(autocommit=True) as service:
+            with pytest.raises(PrepareError, match="pool_mode = transaction"), connections.target():
+                pytest.fail("the session is another one's, too")
+            assert service.execute("SHOW search_path").fetchone() == ('"$user", public',)
+
+
+def test_a_pooler_that_lends_sessions_as_long_as_they_are_open_is_none(
+    monkeypatch: pytest.MonkeyPatch, target: PostgresLogin
+) -> None:
+    with pooler(target, by_transaction=False) as pooled:
+        monkeypatch.setenv("DATABASE_URL", pooled.dsn)
+        with pooled.connect(autocommit=True) as service, connections.target() as connection:
+            assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog",)
+            assert service.execute("SHOW search_path").fetchone() == ('"$user", public',)
 
 
 def test_airflow_s_connection_wins_over_the_platform_s_variables(
