@@ -57,11 +57,26 @@ def create_tables(conn: Connection, domain: Domain) -> list[str]:
         conn.execute(script.read_text())
     except ProgrammingError as error:
         return [f"{_shown(script)} fails: {error.diag.message_primary}"]
+    _let_publish(conn, domain)
     return [
         f"the table {TARGET}.{table.name} is declared, and {_shown(script)} does not make it"
         for table in domain.tables
         if not exists(conn, table.name)
     ]
+
+
+def _let_publish(conn: Connection, domain: Domain) -> None:
+    """In a table without a key, and with a publication (FOR ALL TABLES, say), no row could be changed or deleted otherwise."""
+    bare = conn.execute(
+        """
+        SELECT c.relname FROM pg_class c
+        WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s) AND c.relkind = 'r' AND c.relreplident = 'd'
+          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+        """,
+        (TARGET, [table.name for table in domain.tables]),
+    )
+    for (name,) in bare.fetchall():
+        conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(sql.Identifier(TARGET, name)))
 
 
 def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str]) -> list[str]:
@@ -91,6 +106,7 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
         present.add((table, name))  # a domain may be among these twice, in parts
         built.append(name)
         if made.kind == "p":
+            conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(sql.Identifier(TARGET, table)))
             complete.add(table)
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))

@@ -163,3 +163,8 @@ CREATE TABLE IF NOT EXISTS migration.differences (
     found_at      timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX IF NOT EXISTS differences_run_idx ON migration.differences (domain, run_id, check_name, table_name);
+
+-- These have no key: where a publication holds all tables, as Debezium makes one, none of their rows could be deleted otherwise.
+ALTER TABLE migration.held REPLICA IDENTITY FULL;
+ALTER TABLE migration.cleared REPLICA IDENTITY FULL;
+ALTER TABLE migration.differences REPLICA IDENTITY FULL;
