@@ -85,9 +85,10 @@ def source_faults(database: Database[Any], domain: Domain) -> list[str]:
     """What keeps the collections from being read. A connection that is lost meanwhile is no such thing: TransientError."""
     try:
         with pymongo.timeout(SERVER_SECONDS):
-            present = set(database.list_collection_names(authorizedCollections=True, nameOnly=True))
+            listed = database.list_collections(authorizedCollections=True, nameOnly=True)
+            present = {each["name"]: each.get("type", "collection") for each in listed}
             missing = [c for c in domain.collections if c.name not in present]
-            faults = [_unreadable(database, c.name) for c in domain.collections if c.name in present]
+            faults = [_unreadable(database, c.name, present[c.name]) for c in domain.collections if c.name in present]
     except PyMongoError as error:
         if isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError):
             raise TransientError(source_fault(error)) from None  # it was there a moment ago: a fail-over, a restart
@@ -104,7 +105,9 @@ def source_faults(database: Database[Any], domain: Domain) -> list[str]:
     ]
 
 
-def _unreadable(database: Database[Any], name: str) -> str | None:
+def _unreadable(database: Database[Any], name: str, kind: str) -> str | None:
+    if kind != "collection":  # a view or a time series has no index on `_id`, by which chunks are cut and deletes are found
+        return f"{database.name}.{name} is a {kind}, and only collections are moved: declare what holds its documents, or copy them"
     try:
         # Raw: whether the document can be decoded is no matter of access.
         list(database[name].find_raw_batches({}, {"_id": 1}).limit(-1))

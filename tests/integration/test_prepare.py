@@ -189,6 +189,12 @@ def test_a_missing_collection_is_named(outside: Outside, mongo_database, missing
         assert (line in said) == (name in missing)
 
 
+def test_a_view_in_the_place_of_a_collection_is_named(outside: Outside, mongo_database) -> None:
+    mongo_database.users.rename("people")
+    mongo_database.create_collection("users", viewOn="people", pipeline=[])
+    assert f"{mongo_database.name}.users is a view, and only collections are moved" in outside.fault()
+
+
 def test_an_optional_collection_may_be_missing(outside: Outside, mongo_database) -> None:
     mongo_database.drop_collection("skilltrees")
     outside.passes(OPTIONAL)
