@@ -275,8 +275,9 @@ def _without_rows(error: psycopg.Error) -> PermanentError | TransientError:
     places = [facts.table_name, facts.column_name, facts.constraint_name]
     where = ", ".join(f"{kind} {name}" for kind, name in zip(("table", "column", "constraint"), places, strict=True) if name)
     said = f"PostgreSQL: {facts.message_primary or error}" + (f" ({where})" if where else "")
-    # What a retry may cure (a lost connection, a deadlock, a full disk) is an OperationalError to psycopg.
-    again = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    # What a retry may cure (a lost connection, a deadlock, a full disk) is an OperationalError to psycopg; but for a primary that
+    # became a standby: the next connection finds its successor.
+    again = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction)
     return TransientError(said) if again else PermanentError(said)
 
 

@@ -165,12 +165,20 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
                has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
                to_regnamespace('migration') IS NOT NULL,
                to_regnamespace('migration') IS NULL OR has_schema_privilege('migration', 'CREATE'),
-               has_database_privilege(current_database(), 'TEMPORARY'), current_setting('server_encoding')
+               has_database_privilege(current_database(), 'TEMPORARY'), current_setting('server_encoding'),
+               current_setting('transaction_read_only')::boolean, pg_is_in_recovery()
         """,
         (TARGET,),
     ).fetchall()
-    ((user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary, encoding),) = answer
+    ((user, database, version, may_create_schema, may_create_table, has_books, may_book, may_use_temporary, *of_server),) = answer
+    encoding, reads_only, is_standby = of_server
     faults = []
+    if is_standby:
+        faults.append(
+            "this PostgreSQL is a standby, which nobody can write: connect to the primary (target_session_attrs=read-write)"
+        )
+    elif reads_only:
+        faults.append(f"{user} may only read: take default_transaction_read_only off this role, this database or the server")
     if version < 140000:
         faults.append(f"PostgreSQL {version // 10000} is too old: the pipeline needs 14 or newer")
     if encoding != "UTF8":

@@ -294,6 +294,16 @@ def test_a_role_that_may_make_no_temporary_table(outside: Outside, target, clerk
     assert f"GRANT TEMPORARY ON DATABASE {target.dbname} TO {clerk}" in outside.fault()
 
 
+def test_a_role_that_may_only_read(outside: Outside, target, clerk: str) -> None:
+    execute(target, f"GRANT CREATE ON DATABASE {target.dbname} TO {clerk}", f"GRANT CREATE ON SCHEMA public TO {clerk}")
+    execute(target, f"ALTER DATABASE {target.dbname} SET default_transaction_read_only = on")
+    said = outside.fault()
+    execute(
+        target, "SET default_transaction_read_only = off", f"ALTER DATABASE {target.dbname} RESET default_transaction_read_only"
+    )
+    assert f"{clerk} may only read: take default_transaction_read_only off this role" in said
+
+
 def test_a_database_that_lacks_characters(outside: Outside, target, postgres) -> None:
     narrow = f"{target.dbname}_latin1"
     with postgres.server.superuser.connect(autocommit=True) as conn:
@@ -671,6 +681,13 @@ def test_a_connection_that_is_lost_during_a_run_may_be_tried_again(outside: Outs
 
     with pytest.raises(TransientError, match="PostgreSQL: "):
         lose_it()
+
+
+def test_a_primary_that_became_a_standby_during_a_run_may_be_tried_again(outside: Outside) -> None:
+    """So it refuses every write from then on, although the connection is still good; who connects anew finds the new primary."""
+    refused = "cannot execute CREATE TABLE in a read-only transaction"
+    with pytest.raises(TransientError, match=refused), connections.target() as conn:
+        conn.execute("SET transaction_read_only = on; CREATE TABLE public.things (id int)")
 
 
 def test_it_waits_for_no_load_that_is_under_way(outside: Outside) -> None:
