@@ -329,16 +329,19 @@ def _find_altered(conn: Connection, collection: Collection, booked: Booked) -> N
         sql.SQL(
             """
             INSERT INTO pg_temp.mongo2pg_differences (root_id, document, document_id, table_name, kind, source)
-            SELECT DISTINCT r.root_id, r.document, r.document_id, %s, 'reject', format(
-                '%%s %%s (%%s) is rejected, but other bytes than its own are kept',
-                r.document_id, coalesce(nullif(r.path, ''), 'document'), r.reason)
-            FROM (
+            WITH r AS (
                 SELECT root_id, document, document_id, path, reason, kept FROM pg_temp.mongo2pg_settled
                 UNION ALL
                 SELECT o.root_id, o.document, o.document_id, o.path, o.reason, b.kept FROM {rejects} o
                 JOIN pg_temp.mongo2pg_booked b USING (document_id, path, reason, element)
-            ) AS r JOIN {versions} v ON v.document = r.document JOIN migration.reject_documents d ON d.sha256 = r.kept
-            WHERE sha256(d.bson) <> {should}
+            ), d AS MATERIALIZED (  -- each document is hashed once, however many of its elements are rejects
+                SELECT sha256, sha256(bson) AS found FROM migration.reject_documents WHERE sha256 IN (SELECT kept FROM r)
+            )
+            SELECT DISTINCT r.root_id, r.document, r.document_id, %s, 'reject', format(
+                '%%s %%s (%%s) is rejected, but other bytes than its own are kept',
+                r.document_id, coalesce(nullif(r.path, ''), 'document'), r.reason)
+            FROM r JOIN {versions} v ON v.document = r.document JOIN d ON d.sha256 = r.kept
+            WHERE d.found <> {should}
             """
         ).format(rejects=REJECTS, versions=VERSIONS, should=sql.Identifier("d" if booked.run else "v", "sha256")),
         (collection.table,),
