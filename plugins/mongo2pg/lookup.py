@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import bson
 from bson.binary import Binary
 from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
@@ -20,8 +21,8 @@ from mongo2pg.document_ids import MALFORMED, compact, document_id
 from mongo2pg.identity import id_from_value
 from mongo2pg.source import exists
 
-# `_id`s in one query: far below the 16 MB of a command, enough to hide the way to the server.
-AT_ONCE = 1_000
+# `_id`s in one query: enough to hide the way to the server, and of large ones no more bytes than half of what a command may have.
+AT_ONCE, AT_ONCE_BYTES = 1_000, 8 << 20
 
 _READ_IDS: JSONOptions = RELAXED_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
 
@@ -109,6 +110,16 @@ def _documents(batches: Iterable[Any]) -> Iterator[bytes]:
         yield from split(batch)
 
 
-def slices(values: Sequence[Any]) -> Iterator[list[Any]]:
+def slices(values: Iterable[Any]) -> Iterator[list[Any]]:
     """The `_id`s in lists that are asked for at once."""
-    return (list(values[first : first + AT_ONCE]) for first in range(0, len(values), AT_ONCE))
+    some: list[Any] = []
+    size = 0
+    for value in values:
+        own = len(bson.encode({"": value}, codec_options=OPTIONS))
+        if some and (len(some) == AT_ONCE or size + own > AT_ONCE_BYTES):
+            yield some
+            some, size = [], 0
+        some.append(value)
+        size += own
+    if some:
+        yield some
