@@ -5,6 +5,8 @@ from __future__ import annotations
 import psycopg
 from pymongo.errors import OperationFailure, PyMongoError
 
+from mongo2pg.errors import PermanentError, TransientError
+
 # Error codes of mongod: src/mongo/base/error_codes.yml.
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 
@@ -17,8 +19,21 @@ def source_fault(error: PyMongoError) -> str:
         )
     if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
         return "MongoDB lets this user in but not read: grant the role read on the database"
-    said = first_line(error).split(", Timeout:")[0]
-    return f"MongoDB cannot be reached ({type(error).__name__}: {said}): check host and port of the connection, and the server"
+    return (
+        f"MongoDB cannot be reached ({type(error).__name__}: {_said(error)}): check host and port of the connection, and the server"
+    )
+
+
+def refusal(error: PyMongoError) -> PermanentError | TransientError:
+    """A driver's error of a source that was reached: a retry may cure most of them (a fail-over, a cursor that was killed)."""
+    if isinstance(error, OperationFailure) and error.code in (UNAUTHORIZED, AUTHENTICATION_FAILED):
+        return PermanentError(source_fault(error))
+    return TransientError(f"MongoDB: {_said(error)} ({type(error).__name__})")
+
+
+def _said(error: PyMongoError) -> str:
+    """The driver's words without what it knows of all servers."""
+    return first_line(error).split(", Timeout:")[0]
 
 
 def target_fault(error: psycopg.Error) -> str:

@@ -62,10 +62,13 @@ LENT = (
 
 @contextmanager
 def source() -> Iterator[Database[Any]]:
-    """The database to read. Raises PrepareError."""
+    """The database to read.
+
+    Raises PrepareError, and for what MongoDB refuses meanwhile PermanentError or TransientError.
+    """
     from pymongo.errors import PyMongoError
 
-    from mongo2pg.connection_faults import source_fault
+    from mongo2pg.connection_faults import refusal, source_fault
 
     # At the level DEBUG the driver writes whole documents to the log.
     logging.getLogger("pymongo").setLevel(logging.INFO)
@@ -76,7 +79,10 @@ def source() -> Iterator[Database[Any]]:
     except PyMongoError as error:
         raise PrepareError([_without(secrets, source_fault(error))]) from None
     with database.client:
-        yield database
+        try:
+            yield database
+        except PyMongoError as error:
+            raise refusal(error).with_traceback(error.__traceback__) from None
 
 
 @contextmanager

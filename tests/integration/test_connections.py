@@ -225,6 +225,14 @@ def test_a_server_that_dns_does_not_know_is_said_as_such(monkeypatch: pytest.Mon
     assert secret not in everything_said(raised.value)
 
 
+def test_what_mongodb_refuses_to_a_task_is_a_sentence_and_not_the_driver_s_error(
+    monkeypatch: pytest.MonkeyPatch, source: MongoLogin, mongo_database
+) -> None:
+    monkeypatch.setenv("MONGO_URI", source.uri)
+    with pytest.raises(TransientError, match=r"^MongoDB: .*nonsense.* \(OperationFailure\)$"), connections.source() as database:
+        database.command("nonsense")
+
+
 # ---------------------------------------------------------------------------------------------------- passwords
 
 

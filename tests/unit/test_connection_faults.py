@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from pymongo.errors import AutoReconnect
+from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure, PyMongoError
 
-from mongo2pg.connection_faults import first_line, source_fault, target_fault
+from mongo2pg.connection_faults import first_line, refusal, source_fault, target_fault
+from mongo2pg.errors import PermanentError, TransientError
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,20 @@ def test_the_first_line_of_an_error_is_all_that_is_shown_of_it(said: str, want: 
 def test_a_driver_that_says_nothing_leaves_a_sentence() -> None:
     assert source_fault(AutoReconnect("")).startswith("MongoDB cannot be reached (AutoReconnect: AutoReconnect): ")
     assert target_fault(psycopg.OperationalError("")).startswith("PostgreSQL cannot be reached (OperationalError): ")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (CursorNotFound("cursor id 7 not found", 43), TransientError, "MongoDB: cursor id 7 not found (CursorNotFound)"),
+        (AutoReconnect("connection closed"), TransientError, "MongoDB: connection closed (AutoReconnect)"),
+        (OperationFailure("not authorized on deiri", 13), PermanentError, "grant the role read on the database"),
+        (OperationFailure("Authentication failed.", 18), PermanentError, "MongoDB refuses the user or the password"),
+    ],
+)
+def test_what_mongodb_refuses_is_tried_again_unless_it_is_a_matter_of_rights(
+    error: PyMongoError, kind: type[Exception], said: str
+) -> None:
+    found = refusal(error)
+    assert isinstance(found, kind)
+    assert said in str(found)
