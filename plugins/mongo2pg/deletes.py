@@ -109,7 +109,6 @@ def take_out(
         for place in reversed(own):  # rows before those that they refer to
             _take_out(deleter, place, gone[place.collection.table], read_time)
             place.deletion.gone_ids += _close_books(database, conn, run, place.collection)
-        deleter.write_rejects()
         deleter.record([place for place in deleter.places.values() if place.outcome != Outcome()], started)
         told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
         deleter.record_deletions(told, read_time, started)

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
@@ -16,6 +16,9 @@ from mongo2pg.staging import CollectionStaging, RunStaging
 
 if TYPE_CHECKING:
     from mongo2pg.staged_documents import StagedDocument
+
+# A document by the name of its collection and its own.
+Named: TypeAlias = tuple[str, str]
 
 
 @dataclass
@@ -79,7 +82,7 @@ class Place:
 
     `own` tells the collections of the domain whose run judges from those of its neighbours, whose rows may have to go with
     rows of this domain. `bulk`: its first load settles now, so that no constraint exists yet. `held`: documents of it wait in
-    `migration.held` for the run's settle.
+    `migration.held` for the run's settle. `fallen` are documents that had an id which others claim, too, and are rejects now.
     """
 
     collection: Collection
@@ -90,7 +93,7 @@ class Place:
     held: bool
     outcome: Outcome = field(default_factory=Outcome)
     deletion: Deletion = field(default_factory=Deletion)
-    losers: list[Loser] = field(default_factory=list)
+    fallen: list[Loser] = field(default_factory=list)
 
     def documents(self, root_ids: Sequence[str]) -> dict[bytes, list[StagedDocument]]:
         """The documents that this run read for these rows; those of other runs are not among them."""

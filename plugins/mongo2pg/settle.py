@@ -21,11 +21,11 @@ from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.model import Domain, Table
-from mongo2pg.places import Deletion, Loser, Outcome, beside, lock_places
+from mongo2pg.places import Deletion, Loser, Named, Outcome, beside, lock_places
 from mongo2pg.planned import FULL, WINDOW
 from mongo2pg.queries import comma, target
 from mongo2pg.settle_rounds import Settler
-from mongo2pg.shared_ids import Named, judge_shared_ids
+from mongo2pg.shared_ids import judge_shared_ids
 from mongo2pg.source import server_time
 from mongo2pg.staging import RunStaging, read_json
 
@@ -56,7 +56,6 @@ def settle_domain(
         settler = _judged(lambda: Settler(conn, run, domain, staging, everyone, database))
         settler.clear_dangling_options()
         settler.apply()
-        settler.write_rejects()
         loaded = {table.name for table in domain.tables}
         schema.build_post_data(conn, [each for each in everyone if each is domain or settler.knows(each)], loaded)
         settler.resolve_rejects()
@@ -71,7 +70,7 @@ def settle_domain(
     return {
         place.collection.name: place.outcome
         for place in settler.places.values()
-        if place.own or place.losers or place.deletion != Deletion()
+        if place.own or place.outcome != Outcome() or place.deletion != Deletion()
     }
 
 
@@ -82,16 +81,15 @@ def _judged(begin: Callable[[], Settler]) -> Settler:
     while True:
         settler = begin()
         with settler.conn.transaction() as attempt:
-            staying = judge_shared_ids(settler, settler.holding, unfit)
+            settler.staying = judge_shared_ids(settler, settler.holding, unfit)
             settler.open_held(settler.holding)
             settler.judge()
-            lost = {
-                (place.collection.name, loser.document_id): loser
+            fallen = {
+                named: loser
                 for place in settler.own
-                for loser in place.losers
-                if not loser.element
+                for loser in place.fallen
+                if (named := (place.collection.name, loser.document_id)) not in unfit
             }
-            fallen = {named: lost[named] for named in (staying & lost.keys()) - unfit.keys()}
             if not fallen:
                 return settler
             raise Rollback(attempt)

@@ -19,11 +19,14 @@ from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError
 from mongo2pg.model import Column, Table
 from mongo2pg.outline import count_elements, own_id
-from mongo2pg.places import Loser, Place
+from mongo2pg.places import Loser, Named, Place
 from mongo2pg.queries import incoming, target
 
 if TYPE_CHECKING:
     from mongo2pg.staged_documents import StagedDocument
+
+# Documents that are taken to the rejects at once, each with 1.3 kB of names and places in memory: their bytes are read as they go.
+AT_ONCE = 50_000
 
 
 class Settlement:
@@ -31,6 +34,7 @@ class Settlement:
 
     With a `database`, which only a replay lacks, a document that a place's run did not read, or perhaps not last, is read now,
     before its row goes. `leaving` names rows, by table, that go in the same transaction: nobody clears a reference of theirs.
+    `staying` are the documents that have an id which others claim, too.
     """
 
     def __init__(self, conn: Connection, run: RunKey, places: Iterable[Place], database: Database[Any] | None = None) -> None:
@@ -38,6 +42,7 @@ class Settlement:
         self.places = {place.collection.table: place for place in places}
         self.constrained = schema.foreign_keys(conn)
         self.leaving: dict[str, set[str]] = {}
+        self.staying: set[Named] = set()
 
     def sides(self, place: Place, table: Table, column: Column) -> list[sql.Identifier]:
         """Where a reference is judged: in the held rows always, in the target as long as no constraint does it."""
@@ -46,8 +51,11 @@ class Settlement:
 
     def reject_documents(self, place: Place, side: sql.Identifier, ids: list[str], path: str, reason: str) -> int:
         """Takes whole documents, held or loaded (`side`), to the rejects; whatever hangs on loaded ones goes first."""
-        if not ids:
-            return 0
+        for some in _portions(ids):
+            self._reject_documents(place, side, some, path, reason)
+        return len(ids)
+
+    def _reject_documents(self, place: Place, side: sql.Identifier, ids: list[str], path: str, reason: str) -> None:
         root, *children = place.collection.tables
         rows = self.conn.execute(
             sql.SQL(
@@ -60,7 +68,7 @@ class Settlement:
         losers = [Loser(root_id, compact(document_id), path, reason, kept=kept) for root_id, document_id, kept in rows]
         if side == target(root.name):
             self._reject_loaded(place, losers)
-            return len(ids)
+            return
         self.lose(place, losers)
         for table in children:
             gone = self._delete(incoming(table.name), table.parent_key, ids)
@@ -70,7 +78,6 @@ class Settlement:
         if not place.bulk:  # a first load has no older version of anything
             named = [(loser.root_id, loser.document_id) for loser in losers]
             books.mark_stale(self.conn, place.run, place.collection.name, target(root.name), named)
-        return len(ids)
 
     def _reject_loaded(self, place: Place, losers: list[Loser]) -> None:
         ids = [loser.root_id for loser in losers]
@@ -91,8 +98,11 @@ class Settlement:
 
     def reject_elements(self, place: Place, table: Table, column: Column, side: sql.Identifier, ids: list[str]) -> None:
         """Takes child rows whose reference leads nowhere to the rejects; their documents stay."""
-        if not ids or not table.child:
-            return
+        for some in _portions(ids):
+            self._reject_elements(place, table, column, side, some)
+
+    def _reject_elements(self, place: Place, table: Table, column: Column, side: sql.Identifier, ids: list[str]) -> None:
+        assert table.child is not None  # noqa: S101 - elements have rows in child tables
         loaded = side == target(table.name)
         root = target(place.collection.table) if loaded else incoming(place.collection.table)
         rows = self.conn.execute(
@@ -240,9 +250,29 @@ class Settlement:
             place.outcome.misfits[full, kind, "orphan"] += count
 
     def lose(self, place: Place, losers: list[Loser]) -> None:
-        """Notes losers; `write_rejects` opens their rejects."""
-        place.losers += losers
-        place.outcome.rejected.update(loser.reason for loser in losers if not loser.element)
+        """Opens a reject for each of these, with the bytes that the place's run read."""
+        if not losers:
+            return
+        documents = [loser for loser in losers if not loser.element]
+        place.outcome.rejected.update(loser.reason for loser in documents)
+        place.fallen += [loser for loser in documents if (place.collection.name, loser.document_id) in self.staying]
+        of_document: dict[StagedDocument, list[Loser]] = {}
+        for loser, document in place.read(losers):
+            if document is None:
+                raise self._unread(place, loser)
+            of_document.setdefault(document, []).append(loser)
+        rejects = (
+            _reject_row(loser, content, document.chunk)
+            for document, content in place.contents(of_document)
+            for loser in of_document[document]
+        )
+        books.add_rejects(self.conn, place.run, place.collection.name, rejects)
+
+    def _unread(self, place: Place, loser: Loser) -> PermanentError:
+        return PermanentError(
+            f"{place.collection.name}: the document {loser.document_id} must be rejected ({loser.reason} at {loser.path}), "
+            f"but run {place.run.run_id} did not read it: run {place.run.domain} again in full"
+        )
 
     def take_back(self, place: Place, ids: list[str]) -> None:
         """Documents that a chunk of the run counted as loaded no longer are."""
@@ -305,27 +335,6 @@ class Settlement:
 
     # --- the books ---
 
-    def write_rejects(self) -> None:
-        """Opens a reject for every loser, with the bytes that the run read."""
-        for place in (each for each in self.places.values() if each.losers):
-            of_document: dict[StagedDocument, list[Loser]] = {}
-            for loser, document in place.read(place.losers):
-                if document is None:
-                    raise self._unread(place, loser)
-                of_document.setdefault(document, []).append(loser)
-            rows = (
-                _reject_row(loser, content, document.chunk)
-                for document, content in place.contents(of_document)
-                for loser in of_document[document]
-            )
-            books.add_rejects(self.conn, place.run, place.collection.name, rows)
-
-    def _unread(self, place: Place, loser: Loser) -> PermanentError:
-        return PermanentError(
-            f"{place.collection.name}: the document {loser.document_id} must be rejected ({loser.reason} at {loser.path}), "
-            f"but run {place.run.run_id} did not read it: run {place.run.domain} again in full"
-        )
-
     def record_deletions(self, places: Iterable[Place], read_time: str, started: float) -> None:
         """A pass for each of these collections, with what went at that time of the source and what was read for it."""
         for place in places:
@@ -360,6 +369,10 @@ class Settlement:
                 "seconds": round(time.monotonic() - started, 3),
             }
             books.record_pass(self.conn, place.run, place.collection.name, "settle", None, facts)
+
+
+def _portions(ids: list[str]) -> Iterator[list[str]]:
+    return (ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE))
 
 
 def _reject_row(loser: Loser, content: bytes, chunk: int) -> RejectRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -12,16 +12,13 @@ from mongo2pg.books import Connection
 from mongo2pg.document_ids import compact
 from mongo2pg.errors import PermanentError
 from mongo2pg.outline import count_elements
-from mongo2pg.places import Loser, Place
+from mongo2pg.places import Loser, Named, Place
 from mongo2pg.queries import target
 from mongo2pg.settlement import Settlement
 from mongo2pg.unique_slots import bson_order_of
 
 if TYPE_CHECKING:
     from mongo2pg.staged_documents import StagedDocument
-
-# A document by the name of its collection and its own.
-Named: TypeAlias = tuple[str, str]
 
 
 def judge_shared_ids(settlement: Settlement, holding: Sequence[Place], unfit: Mapping[Named, Loser]) -> set[Named]:

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 from pymongo.database import Database
 
-from mongo2pg import staged_documents
+from mongo2pg import settlement, staged_documents
 from mongo2pg.books import rejects
 from tests.documents import fill, oid, skill_tree, user, uuid_of
 from tests.mover import Mover
@@ -121,3 +121,28 @@ def test_rejects_are_the_same_however_many_are_sent_at_once(mover: Mover, monkey
     assert {name: bson.decode(raw) for name, raw in mover.rows(query)} == {
         str(oid(number)): mover.database.users.find_one({"_id": oid(number)}) for number in range(1, 5)
     }
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 1_000])
+def test_settle_rejects_the_same_documents_however_many_it_takes_at_once(
+    mover: Mover, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(settlement, "AT_ONCE", at_once)
+    fill(
+        mover.database,
+        users=[user(1), *(user(number, email="same@x") for number in (2, 3, 4))],
+        skilltrees=[skill_tree(11, oid(1)), skill_tree(12, oid(3)), *(skill_tree(number, oid(99)) for number in (13, 14, 15))],
+    )
+    lost = {
+        *(("users", str(oid(number)), "email", "duplicate_key") for number in (3, 4)),
+        *(("skilltrees", str(oid(number)), "userId", "orphan") for number in (12, 13, 14, 15)),
+    }
+    for run_id in ("first", "again"):  # rows that were loaded, then documents that are held
+        mover.passed(run_id)
+        assert mover.rejects() == lost
+        assert mover.column("SELECT id::text FROM users ORDER BY id") == [uuid_of(1), uuid_of(2)]
+        assert mover.column("SELECT DISTINCT skill_tree_id::text FROM skills") == [uuid_of(11)]
+    kept = mover.column(
+        "SELECT bson FROM migration.rejects JOIN migration.reject_documents ON sha256 = document WHERE state = 'open'"
+    )
+    assert {bson.decode(raw)["_id"] for raw in kept} == {oid(number) for number in (3, 4, 12, 13, 14, 15)}
