@@ -66,17 +66,25 @@ def create_tables(conn: Connection, domain: Domain) -> list[str]:
 
 
 def _let_publish(conn: Connection, domain: Domain) -> None:
-    """In a table without a key, and with a publication (FOR ALL TABLES, say), no row could be changed or deleted otherwise."""
+    """Of a published table without a key (FOR ALL TABLES, say) no row could be changed or deleted otherwise."""
     bare = conn.execute(
         """
-        SELECT c.relname FROM pg_class c
-        WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s) AND c.relkind = 'r' AND c.relreplident = 'd'
+        SELECT c.relname FROM pg_class c JOIN pg_publication_tables p
+            ON to_regnamespace(p.schemaname) = c.relnamespace AND p.tablename = c.relname
+        WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s) AND c.relreplident = 'd'
           AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
         """,
         (TARGET, [table.name for table in domain.tables]),
     )
-    for (name,) in bare.fetchall():
+    for name in {name for (name,) in bare}:
         conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(sql.Identifier(TARGET, name)))
+
+
+def _publish_by_key(conn: Connection, table: str) -> None:
+    """Now that there is one: whole rows need not be written any more."""
+    whole = "SELECT relreplident = 'f' FROM pg_class WHERE oid = to_regclass(%s)"
+    if conn.execute(whole, (f"{TARGET}.{table}",)).fetchone() == (True,):
+        conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(sql.Identifier(TARGET, table)))
 
 
 def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str]) -> list[str]:
@@ -106,7 +114,7 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
         present.add((table, name))  # a domain may be among these twice, in parts
         built.append(name)
         if made.kind == "p":
-            conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(sql.Identifier(TARGET, table)))
+            _publish_by_key(conn, table)
             complete.add(table)
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))
