@@ -2,7 +2,7 @@
 
 Where things are, in the order in which data goes through them:
 
-    declared      model conversions lineage schema
+    declared      model conversions lineage scripts schema catalog
     in Airflow    pipeline reconcile_pipeline platform_pipeline params modes
                   tasks task_run audit connections
     without it    run

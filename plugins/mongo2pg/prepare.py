@@ -13,12 +13,13 @@ from psycopg import sql
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-from mongo2pg import books, lineage, schema
+from mongo2pg import books, catalog, lineage, schema
 from mongo2pg.books import Connection
 from mongo2pg.connection_faults import UNAUTHORIZED, first_line, source_fault
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, comma, target
+from mongo2pg.scripts import script_faults
 from mongo2pg.staging import written
 from mongo2pg.window import index_faults
 
@@ -47,7 +48,7 @@ def check(
     A run that does not read the source has no `database`. Where windows are to be read, `scan_limit` says up to how many bytes a
     collection may be scanned for one. A run that is not about `whole` collections fills no table that is gone.
     """
-    if faults := schema.script_faults(domain):
+    if faults := script_faults(domain):
         raise PrepareError(faults)
     faults = source_faults(database, domain) if database is not None else []
     faults += staging_faults(staging_root) + target_faults(conn, domain)
@@ -76,7 +77,7 @@ def prepare(
             raise PrepareError(faults)
         phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
         untouched = [table.name for each in domain.collections if phases[each.name][0] == "empty" for table in each.tables]
-        if faults := schema.differences(conn, domain) + _unexplained_rows(conn, untouched):
+        if faults := catalog.differences(conn, domain) + _unexplained_rows(conn, untouched):
             raise PrepareError(faults)
         lineage.write_comments(conn, domain)
 
@@ -207,7 +208,7 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
         (TARGET, [table.name for table in domain.tables]),
     )
     faults += [f"{user} may not change {name}: make {user} its owner" for (name,) in foreign]
-    return faults + schema.differences(conn, domain)
+    return faults + catalog.differences(conn, domain)
 
 
 def _moved_in_full(conn: Connection, domain: Domain) -> list[str]:

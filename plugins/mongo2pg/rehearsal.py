@@ -9,7 +9,7 @@ from typing import Any
 
 from pymongo.database import Database
 
-from mongo2pg import schema
+from mongo2pg import catalog, schema
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection
 from mongo2pg.decode import split
@@ -41,7 +41,7 @@ def rehearse(
     """
     window = Window(request.start, request.end, request.lookback) if request.start and request.end else None
     missing = [table.name for table in domain.tables if not schema.exists(conn, table.name)]
-    found: dict[str, Any] = {"tables_to_create": missing, "differences": schema.differences(conn, domain), "collections": {}}
+    found: dict[str, Any] = {"tables_to_create": missing, "differences": catalog.differences(conn, domain), "collections": {}}
     for fault in found["differences"]:
         log.warning("%s", fault)
     if missing:

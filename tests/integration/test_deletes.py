@@ -17,7 +17,7 @@ from pymongo.database import Database
 from deepiri.auth import AUTH
 from deepiri.registry import DOMAINS
 from demo.postgres import PostgresLogin
-from mongo2pg import books, deletes, schema
+from mongo2pg import books, deletes, scripts
 from mongo2pg.errors import DeleteError
 from mongo2pg.run import Run
 from tests.documents import connection, fill, oid, point, skill_tree, user, uuid_of
@@ -204,7 +204,7 @@ def test_a_reject_whose_id_looks_like_that_of_a_malformed_document_is_closed(mov
 def test_rejects_of_vanished_documents_are_closed_whatever_their_ids_are(
     mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql"))
     ids = [value for value in IDS if value != "text"]
     mongo_database.create_collection("things")
     with target.connect() as conn:
@@ -471,7 +471,7 @@ def test_a_row_that_no_document_explains_is_found_although_the_collection_expire
 def test_a_marked_row_stays_with_the_time_and_is_unmarked_when_its_document_is_back(
     mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "INCLUDE", marking(write_sql(tmp_path / "sql")))
+    monkeypatch.setattr(scripts, "INCLUDE", marking(write_sql(tmp_path / "sql")))
     domain = replace(HOSTILE, collections=(replace(THINGS, deletes="mark"), *HOSTILE.collections[1:]))
     for collection in domain.collections:
         mongo_database.create_collection(collection.name)
@@ -525,7 +525,7 @@ def test_ids_of_every_type_are_found_gone_and_no_other(
     page: int,
     half: int,
 ) -> None:
-    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql"))
     monkeypatch.setattr(deletes, "PAGE", page)
     for collection in HOSTILE.collections:
         mongo_database.create_collection(collection.name)

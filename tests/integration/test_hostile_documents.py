@@ -23,7 +23,7 @@ from bson.errors import InvalidBSON
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import schema
+from mongo2pg import scripts
 from mongo2pg.decode import DBPointer, Symbol, Undefined
 from mongo2pg.model import LONGEST_KEY
 from tests.documents import oid, uuid_of
@@ -36,7 +36,7 @@ EACH = 1
 
 @pytest.fixture
 def hostile(target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile]:
-    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql"))
     with (
         ReplayServer({}) as server,
         MongoClient[dict[str, Any]](server.uri) as client,
@@ -1026,7 +1026,7 @@ import re, sys
 from pathlib import Path
 import psycopg
 from pymongo import MongoClient
-from mongo2pg import schema
+from mongo2pg import scripts
 from tests.hostile import HOSTILE
 from tests.mover import Mover
 import mongo2pg.run, pandas
@@ -1036,7 +1036,7 @@ def peak():
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) >> 10
 
 uri, conninfo, include, staging = sys.argv[1:]
-schema.INCLUDE = Path(include)
+scripts.INCLUDE = Path(include)
 with MongoClient(uri) as client, psycopg.connect(conninfo) as conn:
     client.admin.command("ping")
     idle = peak()

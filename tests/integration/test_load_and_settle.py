@@ -15,7 +15,7 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 
 from deepiri.auth import AUTH
-from mongo2pg import schema
+from mongo2pg import scripts
 from mongo2pg.errors import StagingError
 from mongo2pg.load import load_chunk
 from mongo2pg.parquet import frame
@@ -643,7 +643,7 @@ def test_who_loses_one_key_leaves_his_value_of_another_to_the_next(
     include = write_sql(tmp_path / "sql")
     with (include / "hostile" / "post_data.sql").open("a") as post_data:
         post_data.write("ALTER TABLE public.codes ADD CONSTRAINT codes_at_key UNIQUE (at);\n")
-    monkeypatch.setattr(schema, "INCLUDE", include)
+    monkeypatch.setattr(scripts, "INCLUDE", include)
     things, codes = HOSTILE.collections
     mover.domain = replace(HOSTILE, collections=(things, replace(codes, unique=(("code",), ("at",)))))
     hours = [NOON + timedelta(hours=hour) for hour in range(3)]

@@ -19,7 +19,7 @@ from bson import Decimal128
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
-from mongo2pg import schema
+from mongo2pg import scripts
 from mongo2pg.model import Domain
 from mongo2pg.modes import DRY_RUN, WINDOW, Request
 from mongo2pg.rehearsal import rehearse
@@ -77,7 +77,7 @@ def mover(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Mover]:
-    monkeypatch.setattr(schema, "INCLUDE", checkout / "include" / "sql")
+    monkeypatch.setattr(scripts, "INCLUDE", checkout / "include" / "sql")
     with target.connect() as conn:
         yield Mover(mongo_database, conn, tmp_path / "staging", zoo)
 

@@ -15,7 +15,7 @@ import pytest
 from bson import Binary, DatetimeMS, Decimal128, Int64
 from pymongo.database import Database
 
-from mongo2pg import schema
+from mongo2pg import scripts
 from mongo2pg.model import Column, Domain
 from mongo2pg.staging import read_json
 from tests.documents import oid, uuid_of
@@ -27,7 +27,7 @@ from tests.mover import EACH, Mover
 def mover(
     mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Mover]:
-    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql"))
     for collection in HOSTILE.collections:
         mongo_database.create_collection(collection.name)
     with target.connect() as conn:

@@ -17,7 +17,7 @@ import pytest
 
 from deepiri.auth import AUTH
 from demo.processes import free_port
-from mongo2pg import books, connections, schema
+from mongo2pg import books, connections, scripts
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.prepare import prepare
@@ -599,8 +599,8 @@ def test_the_staging_folder_is_private_and_empty(outside: Outside) -> None:
 @pytest.fixture
 def files(outside: Outside, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The folder of the domain's two files, copies that a test may spoil."""
-    folder: Path = shutil.copytree(schema.INCLUDE, tmp_path / "sql") / "auth"
-    monkeypatch.setattr(schema, "INCLUDE", folder.parent)
+    folder: Path = shutil.copytree(scripts.INCLUDE, tmp_path / "sql") / "auth"
+    monkeypatch.setattr(scripts, "INCLUDE", folder.parent)
     return folder
 
 

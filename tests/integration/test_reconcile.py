@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from benchmarks.replay_server import ReplayServer
 from demo.postgres import PostgresLogin
-from mongo2pg import lookup, schema
+from mongo2pg import lookup, schema, scripts
 from mongo2pg.errors import PermanentError, RepairError
 from mongo2pg.window import Window
 from tests.documents import NOON, fill, oid, point, skill_tree, user, uuid_of
@@ -43,7 +43,7 @@ def mover(mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_p
 
 @pytest.fixture
 def hostile(mover: Mover, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Mover:
-    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql"))
     mover.domain = HOSTILE
     return mover
 
@@ -389,7 +389,7 @@ def test_of_two_documents_that_share_an_id_the_smaller_one_gets_the_row_though_o
 def test_a_document_that_breaks_the_specification_is_moved_by_its_id_and_without_one_by_a_full_run(
     target: PostgresLogin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(schema, "INCLUDE", write_sql(tmp_path / "sql"))
+    monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql"))
     sound = {"_id": oid(1), "name": "sound"}
     broken = framed(b"\x07_id\0" + oid(2).binary + b"\x02name\0\x03\0\0\0\xff\xfe\0")
     nameless = framed(b"\x02name\0\x02\0\0\0x\0")

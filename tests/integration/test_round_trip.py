@@ -13,7 +13,7 @@ from bson import Binary, DatetimeMS, Decimal128, Int64, Regex, Timestamp
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import round_trip, schema
+from mongo2pg import round_trip, scripts
 from mongo2pg.books import Check
 from mongo2pg.run import Run
 from tests.conftest import PostgresWithMover
@@ -94,7 +94,7 @@ def loaded(postgres: PostgresWithMover, tmp_path_factory: pytest.TempPathFactory
         login.connect() as conn,
     ):
         run = Run(client["hostile"], conn, HOSTILE, folder / "staging", "run")
-        with replaced(schema, "INCLUDE", write_sql(folder / "sql")):
+        with replaced(scripts, "INCLUDE", write_sql(folder / "sql")):
             run.move()
         assert run.verify()["failures"] == []
         yield run

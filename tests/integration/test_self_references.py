@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from mongo2pg import schema
+from mongo2pg import scripts
 from mongo2pg.model import Collection, Column, Domain
 from mongo2pg.modes import WINDOW, Request
 from tests.documents import NOON, oid, uuid_of
@@ -44,7 +44,7 @@ def mover(
     folder.mkdir(parents=True)
     (folder / "pre_data.sql").write_text(PRE)
     (folder / "post_data.sql").write_text(POST)
-    monkeypatch.setattr(schema, "INCLUDE", tmp_path / "sql")
+    monkeypatch.setattr(scripts, "INCLUDE", tmp_path / "sql")
     with target.connect() as conn:
         yield Mover(mongo_database, conn, tmp_path / "staging", FORUM)
 

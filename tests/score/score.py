@@ -13,7 +13,7 @@ import psycopg
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import schema
+from mongo2pg import scripts
 from mongo2pg.decode import OPTIONS
 from mongo2pg.errors import PermanentError
 from mongo2pg.round_trip import SAMPLE
@@ -68,7 +68,7 @@ class Bench:
         """`rounds` times each corruption, and each mutant once."""
         score = Score()
         with (
-            replaced(schema, "INCLUDE", write_sql(self.folder / "sql")),
+            replaced(scripts, "INCLUDE", write_sql(self.folder / "sql")),
             ReplayServer({"hostile": {"things": self.things, "codes": self.codes}}) as server,
             MongoClient[dict[str, Any]](server.uri) as client,
         ):

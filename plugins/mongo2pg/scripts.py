@@ -1,0 +1,86 @@
+"""The two files of a domain in `include/sql`: its bare tables, and what is built when they are full."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mongo2pg.model import Domain
+from mongo2pg.queries import INCLUDE, statements
+
+_CONSTRAINT = re.compile(
+    r"ALTER TABLE (?:ONLY )?(?:\w+\.)?(\w+)\s+ADD CONSTRAINT (\w+)\s+(PRIMARY|UNIQUE|FOREIGN)[^(]*\(([^)]*)\)", re.IGNORECASE
+)
+_INDEX = re.compile(
+    r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+)\s+ON (?:\w+\.)?(\w+)[^(]*\((.*)\)", re.IGNORECASE | re.DOTALL
+)
+_NAMED = re.compile(r"(?:CONSTRAINT|INDEX)(?: IF NOT EXISTS)? (\w+)", re.IGNORECASE)
+_REFERENCED = re.compile(r"REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
+
+
+def script(domain: Domain, part: Literal["pre", "post"]) -> Path:
+    """The file of pre-data or of post-data."""
+    return INCLUDE / domain.name / f"{part}_data.sql"
+
+
+def shown(path: Path) -> str:
+    """The file as messages name it."""
+    return f"include/sql/{path.parent.name}/{path.name}"
+
+
+def script_faults(domain: Domain) -> list[str]:
+    """What is wrong with the domain's two files as they stand, a sentence each."""
+    files = [script(domain, "pre"), script(domain, "post")]
+    if missing := [path for path in files if not path.is_file()]:
+        return [f"{shown(path)} is missing: write it (docs/new_domain.md)" for path in missing]
+    return [
+        f"{shown(files[1])} may hold ALTER TABLE … ADD CONSTRAINT … PRIMARY KEY, UNIQUE or FOREIGN KEY, and CREATE INDEX, not: "
+        f"{' '.join(statement.split())[:100]}"
+        for statement in statements(files[1])
+        if not _built_by(statement)
+    ]
+
+
+def post_data(domain: Domain) -> Iterator[tuple[Made, str]]:
+    """What the domain's post-data builds, with the statements, in the file's order; `script_faults` lets no others pass."""
+    for statement in statements(script(domain, "post")):
+        if made := _built_by(statement):
+            yield made, statement
+
+
+def known_names(domain: Domain) -> list[str]:
+    """The constraints and indexes that the files name."""
+    return [name for part in ("pre", "post") for name in _NAMED.findall(script(domain, part).read_text())]
+
+
+class Made(NamedTuple):
+    """What a statement of post-data builds: a constraint by its kind in the catalog (p, u or f), or an index (i).
+
+    `columns` is None of an index of expressions.
+    """
+
+    table: str
+    name: str
+    kind: str
+    columns: frozenset[str] | None
+    references: str | None = None
+
+
+def _built_by(statement: str) -> Made | None:
+    """What a statement of post-data builds; None of any other statement."""
+    if constraint := _CONSTRAINT.match(statement):
+        table, name, kind, columns = (part.lower() for part in constraint.groups())
+        referenced = _REFERENCED.search(statement)
+        return Made(table, name, kind[0], _names(columns), referenced[1].lower() if referenced else None)
+    if index := _INDEX.match(statement):
+        name, table, columns = (part.lower() for part in index.groups())
+        return Made(table, name, "i", _names(columns))
+    return None
+
+
+def _names(columns: str) -> frozenset[str] | None:
+    """The columns of a list of nothing but names."""
+    names = [name.strip() for name in columns.split(",")]
+    return frozenset(names) if all(name.isidentifier() for name in names) else None
