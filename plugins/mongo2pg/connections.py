@@ -67,8 +67,10 @@ def source() -> Iterator[Database[Any]]:
     Raises PrepareError, and for what MongoDB refuses meanwhile PermanentError or TransientError.
     """
     from pymongo.errors import PyMongoError
+    from pymongo.read_concern import ReadConcern
 
     from mongo2pg.connection_faults import refusal, source_fault
+    from mongo2pg.snapshot import LOCAL
 
     # At the level DEBUG the driver writes whole documents to the log.
     logging.getLogger("pymongo").setLevel(logging.INFO)
@@ -78,6 +80,10 @@ def source() -> Iterator[Database[Any]]:
         database = connect()
     except PyMongoError as error:
         raise PrepareError([_without(secrets, source_fault(error))]) from None
+    if not database.read_concern.level:
+        # Before MongoDB 5.0 the secondaries of a sharded cluster, if nobody says otherwise, also give documents that have moved to
+        # another shard (manual, "Read Concern available").
+        database = database.with_options(read_concern=ReadConcern(LOCAL))
     with database.client:
         try:
             yield database

@@ -14,6 +14,7 @@ import pytest
 from airflow.sdk._shared.secrets_masker import redact
 from psycopg import sql
 from pymongo.errors import PyMongoError
+from pymongo.read_preferences import SecondaryPreferred
 
 from demo.processes import free_port
 from mongo2pg import connections
@@ -223,6 +224,17 @@ def test_a_server_that_dns_does_not_know_is_said_as_such(monkeypatch: pytest.Mon
     with pytest.raises(PrepareError, match="MongoDB cannot be reached") as raised, connections.source():
         pass
     assert secret not in everything_said(raised.value)
+
+
+@pytest.mark.parametrize(("option", "level"), [("", "local"), ("&readConcernLevel=majority", "majority")])
+def test_no_secondary_of_a_cluster_gives_what_has_moved_to_another_shard_and_who_asks_for_more_gets_it(
+    monkeypatch: pytest.MonkeyPatch, source: MongoLogin, mongo_database, option: str, level: str
+) -> None:
+    mongo_database.things.insert_one({"_id": 1})
+    monkeypatch.setenv("MONGO_URI", f"{source.uri}{option}")
+    with connections.source() as database:
+        assert database.things.with_options(read_preference=SecondaryPreferred()).read_concern.level == level
+        assert [document["_id"] for document in database.things.find()] == [1]
 
 
 def test_what_mongodb_refuses_to_a_task_is_a_sentence_and_not_the_driver_s_error(
