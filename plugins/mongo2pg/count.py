@@ -174,7 +174,8 @@ def check_limits(collection: Collection, booked: dict[str, Any], limits: Limits)
         found.append((f"rejected elements of {path}", counts.get("rejected", 0), elements[path], limits.max_misfit_ratio))
     for path, count in booked["misfits"].items():
         holder = next((array for array in elements if f"{path}.".startswith(f"{array}.")), None)
-        whole = elements[holder] if holder else booked["read"]
+        # Something else in the place of a whole array bears the array's path, as its values do.
+        whole = (elements[holder] if holder else 0) + (booked["read"] if holder in (None, path) else 0)
         found.append((f"misfits of {path}", count, whole, limits.max_misfit_ratio))
     broken = [
         f"{count:,} {what} are {count / max(whole, 1):.1%} of {whole:,}, more than {ratio:.1%}: "

@@ -9,7 +9,7 @@ import pytest
 from deepiri.engagement import ENGAGEMENT
 from mongo2pg.count import Limits, check_limits
 
-ARRAYS = {"objectives": {"elements": 10_000, "rows": 10_000}}
+ARRAYS = {"objectives": {"elements": 10_000, "rows": 10_000}, "milestones": {}}
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,22 @@ ARRAYS = {"objectives": {"elements": 10_000, "rows": 10_000}}
     [
         ({"objectives": 900}, "passed"),
         ({"objectives.title": 900}, "passed"),
-        ({"objectives": 1_100}, "failed"),
-        ({"objectivesOfOthers": 90}, "failed"),
-        ({"title": 90}, "failed"),
+        ({"objectives": 1_200}, "failed"),
+        ({"objectivesOfOthers": 190}, "failed"),
+        ({"milestones": 90}, "passed"),
+        ({"milestones": 190}, "failed"),
+        ({"title": 190}, "failed"),
     ],
-    ids=["values of an array", "fields in an array", "more than a tenth", "a field that begins alike", "a field of documents"],
+    ids=[
+        "values of an array",
+        "fields in an array",
+        "more than a tenth",
+        "a field that begins alike",
+        "something else than an array",
+        "in too many documents",
+        "a field of documents",
+    ],
 )
 def test_misfits_in_an_array_are_a_share_of_its_elements_others_of_the_documents(misfits: dict[str, int], want: str) -> None:
-    booked: dict[str, Any] = {"read": 100, "rejected": {}, "arrays": ARRAYS, "misfits": misfits}
+    booked: dict[str, Any] = {"read": 1_000, "rejected": {}, "arrays": ARRAYS, "misfits": misfits}
     assert check_limits(ENGAGEMENT.collection("odysseys"), booked, Limits()).verdict == want
