@@ -50,11 +50,14 @@ def _let_publish(conn: Connection, domain: Domain) -> None:
         conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY FULL").format(sql.Identifier(TARGET, name)))
 
 
-def _publish_by_key(conn: Connection, table: str) -> None:
-    """Now that there is one: whole rows need not be written any more."""
-    whole = "SELECT relreplident = 'f' FROM pg_class WHERE oid = to_regclass(%s)"
-    if conn.execute(whole, (f"{TARGET}.{table}",)).fetchone() == (True,):
-        conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(sql.Identifier(TARGET, table)))
+def _publish_by_key(conn: Connection, tables: list[str]) -> None:
+    """Now that these have one: whole rows need not be written any more."""
+    whole = conn.execute(
+        "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(%s) AND relname = ANY(%s) AND relreplident = 'f'",
+        (TARGET, tables),
+    )
+    for (name,) in whole.fetchall():
+        conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(sql.Identifier(TARGET, name)))
 
 
 def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str]) -> list[str]:
@@ -66,7 +69,8 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
     """
     present, complete = _present(conn), complete_tables(conn)
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
-    built = []
+    built: list[str] = []
+    keyed: list[str] = []
     for made, statement in itertools.chain.from_iterable(map(post_data, domains)):
         table, name = made.table, made.name
         waits = table not in loaded and table not in complete
@@ -82,8 +86,10 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
         present.add((table, name))  # a domain may be among these twice, in parts
         built.append(name)
         if made.kind == "p":
-            _publish_by_key(conn, table)
+            keyed.append(table)
             complete.add(table)
+    if keyed:
+        _publish_by_key(conn, keyed)
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))
     return built
