@@ -19,6 +19,7 @@ from typing import Any
 
 from bson.binary import Binary
 from bson.code import Code
+from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.json_util import CANONICAL_JSON_OPTIONS
@@ -165,6 +166,8 @@ def bson_order(value: Any) -> tuple[Any, ...]:
             return (3, value.name.encode())
         case dict():
             return (4, *((bson_order(item)[0], key.encode(), bson_order(item)) for key, item in value.items()))
+        case DBRef():
+            return bson_order(value.as_doc())
         case list():
             return (5, *((bson_order(item)[0], b"", bson_order(item)) for item in value))
         case bytes():

@@ -11,6 +11,7 @@ from typing import Any
 import bson
 from bson.binary import Binary
 from bson.codec_options import DatetimeConversion
+from bson.dbref import DBRef
 from bson.errors import BSONError
 from bson.json_util import RELAXED_JSON_OPTIONS, JSONOptions
 from bson.json_util import loads as from_extended_json
@@ -35,7 +36,7 @@ def read_id(extended_json: str) -> Any:
         value = json.loads(extended_json)  # an embedded document that only looks like Extended JSON
     if isinstance(value, dict) and list(value) == ["$utf8"]:
         value = base64.b64decode(value["$utf8"]).decode()  # a string with U+0000, as `extended_json` writes it
-    return value
+    return value.as_doc() if isinstance(value, DBRef) else value  # to the server a DBRef is a document
 
 
 def root_id_of(name: str) -> str | None:

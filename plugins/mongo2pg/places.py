@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
@@ -47,6 +47,22 @@ class Outcome:
         if count:
             self.arrays.setdefault(path, Counter()).update({"rows": -count, kind: count})
 
+    def facts(self) -> dict[str, Any]:
+        """The same as `migration.passes` keeps it."""
+        return {
+            "inserted": self.inserted,
+            "updated": self.updated,
+            "unchanged": self.unchanged,
+            "rejected": dict(self.rejected),
+            "misfits": [
+                {"path": path, "bson_type": kind, "reason": reason, "count": count}
+                for (path, kind, reason), count in sorted(self.misfits.items())
+            ],
+            "arrays": _plain(self.arrays),
+            "inserted_ids": self.inserted_ids,
+            "updated_ids": self.updated_ids,
+        }
+
 
 @dataclass
 class Deletion:
@@ -58,6 +74,16 @@ class Deletion:
     arrays: dict[str, Counter[str]] = field(default_factory=dict)
     deleted_ids: list[str] = field(default_factory=list)
     gone_ids: list[str] = field(default_factory=list)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as `migration.passes` keeps it."""
+        return {
+            "read": self.read,
+            "rejected": dict(self.rejected),
+            "arrays": _plain(self.arrays),
+            "deleted_ids": self.deleted_ids,
+            "gone_ids": self.gone_ids,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +172,7 @@ def beside(domain: Domain, domains: Sequence[Domain]) -> list[Domain]:
         for other in domains
     ]
     return [rest for rest in rests if rest.collections]
+
+
+def _plain(arrays: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    return {path: dict(counts) for path, counts in arrays.items()}

@@ -8,18 +8,11 @@ judged in the temporary tables of `expected`. And what is kept of it must be the
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from bson import json_util
-from bson.codec_options import DatetimeConversion
-from bson.datetime_ms import DatetimeMS
-from bson.decimal128 import Decimal128
-from bson.objectid import ObjectId
 from psycopg import sql
 
 from mongo2pg import books
@@ -28,6 +21,7 @@ from mongo2pg.expected import DOCUMENT, REJECTS, VERSIONS, rows_of
 from mongo2pg.model import Child, Collection, Column, Domain, Table
 from mongo2pg.queries import incoming, target
 from mongo2pg.reference.agreement import Ids
+from mongo2pg.reference.id_order import id_order
 
 # Reasons that settle gives: their cause lies in other rows, not in the document.
 SETTLED = ("orphan", "duplicate_key")
@@ -258,7 +252,7 @@ def _confirm_duplicates(conn: Connection, domain: str, collection: Collection, *
     confirmed = [
         number
         for number, loser, holder, read in _claims(conn, domain, collection)
-        if _sorted(holder) < _sorted(loser) or (partial and not read and holder != loser)
+        if id_order(holder) < id_order(loser) or (partial and not read and holder != loser)
     ]
     conn.execute("UPDATE pg_temp.mongo2pg_settled SET confirmed = true WHERE document = ANY(%s)", (confirmed,))
 
@@ -346,32 +340,3 @@ def _find_altered(conn: Connection, collection: Collection, booked: Booked) -> N
         ).format(rejects=REJECTS, versions=VERSIONS, should=sql.Identifier("d" if booked.run else "v", "sha256")),
         (collection.table,),
     )
-
-
-# --- MongoDB's order of ids ------------------------------------------------------------------------------------------
-
-_IDS = json_util.RELAXED_JSON_OPTIONS.with_options(datetime_conversion=DatetimeConversion.DATETIME_MS)
-
-
-def _sorted(document_id: str) -> tuple[Any, ...]:
-    """Where MongoDB sorts an `_id`: the rank of its type, then its value (MongoDB manual, "Comparison/Sort Order")."""
-    return _order(json_util.loads(document_id, json_options=_IDS))
-
-
-def _order(value: Any) -> tuple[Any, ...]:
-    if value is None or isinstance(value, bool):
-        return (1,) if value is None else (8, value)
-    if isinstance(value, int | float | Decimal128):
-        number = value.to_decimal() if isinstance(value, Decimal128) else Decimal(value)
-        return (2, not number.is_nan(), Decimal(0) if number.is_nan() else number)
-    if isinstance(value, dict) and list(value) == ["$utf8"]:
-        return (3, base64.b64decode(value["$utf8"]))  # a string with U+0000, as `extended_json.to_json` writes it
-    if isinstance(value, str):
-        return (3, value.encode())
-    if isinstance(value, dict):
-        return (4, *((_order(item)[0], key.encode(), _order(item)) for key, item in value.items()))
-    if isinstance(value, bytes):
-        return (6, len(value), getattr(value, "subtype", 0), bytes(value))
-    if isinstance(value, ObjectId):
-        return (7, value.binary)
-    return (9, int(value)) if isinstance(value, DatetimeMS) else (10, type(value).__name__, repr(value))

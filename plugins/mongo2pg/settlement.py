@@ -338,37 +338,17 @@ class Settlement:
     def record_deletions(self, places: Iterable[Place], read_time: str, started: float) -> None:
         """A pass for each of these collections, with what went at that time of the source and what was read for it."""
         for place in places:
-            facts = {
-                "read_time": read_time,
-                "read": place.deletion.read,
-                "rejected": dict(place.deletion.rejected),
-                "arrays": {path: dict(counts) for path, counts in place.deletion.arrays.items()},
-                "deleted_ids": place.deletion.deleted_ids,
-                "gone_ids": place.deletion.gone_ids,
-                "seconds": round(time.monotonic() - started, 3),
-            }
             run = self.run._replace(domain=place.run.domain)
-            books.record_pass(self.conn, run, place.collection.name, "delete", None, facts)
+            self._record(run, place, "delete", {"read_time": read_time, **place.deletion.facts()}, started)
 
     def record(self, places: Iterable[Place], started: float) -> None:
         """A pass for each of these collections, with the signed changes of what the chunks of their run counted."""
         for place in places:
-            outcome = place.outcome
-            facts = {
-                "inserted": outcome.inserted,
-                "updated": outcome.updated,
-                "unchanged": outcome.unchanged,
-                "rejected": dict(outcome.rejected),
-                "misfits": [
-                    {"path": path, "bson_type": kind, "reason": reason, "count": count}
-                    for (path, kind, reason), count in sorted(outcome.misfits.items())
-                ],
-                "arrays": {path: dict(counts) for path, counts in outcome.arrays.items()},
-                "inserted_ids": outcome.inserted_ids,
-                "updated_ids": outcome.updated_ids,
-                "seconds": round(time.monotonic() - started, 3),
-            }
-            books.record_pass(self.conn, place.run, place.collection.name, "settle", None, facts)
+            self._record(place.run, place, "settle", place.outcome.facts(), started)
+
+    def _record(self, run: RunKey, place: Place, stage: str, facts: dict[str, Any], started: float) -> None:
+        seconds = round(time.monotonic() - started, 3)
+        books.record_pass(self.conn, run, place.collection.name, stage, None, {**facts, "seconds": seconds})
 
 
 def _portions(ids: list[str]) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import Binary, Decimal128, Int64, ObjectId
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from deepiri.auth import AUTH
 from mongo2pg import scripts
@@ -538,6 +538,13 @@ def test_ids_of_other_types_are_ordered_as_mongodb_orders_them(mover: Mover, chu
         (oid(2), False),
         (False, True),
         (True, NOON),
+        (MinKey(), 1),
+        ({"a": [1]}, {"a": oid(1)}),
+        ({"a": [2]}, {"a": [10]}),
+        (NOON, Timestamp(1, 1)),
+        (Timestamp(9, 2), Timestamp(10, 1)),
+        (Timestamp(10, 1), Code("a")),
+        (Code("b", {}), MaxKey()),
     ],
 )
 def test_of_two_ids_the_one_that_mongodb_sorts_first_wins(mover: Mover, winner: Any, loser: Any) -> None:

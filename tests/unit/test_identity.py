@@ -13,6 +13,7 @@ import pytest
 from bson.binary import Binary
 from bson.code import Code
 from bson.datetime_ms import DatetimeMS
+from bson.dbref import DBRef
 from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.max_key import MaxKey
@@ -247,6 +248,8 @@ IN_BSON_ORDER: list[Any] = [
     {"a": 1, "b": 0},
     {"a": 2},
     {"b": 1},
+    DBRef("a", 1),  # a document with a string in its first field
+    DBRef("b", 0),
     {"a": "1"},
     [],
     [1],

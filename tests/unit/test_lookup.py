@@ -1,4 +1,4 @@
-"""How many `_id`s are asked for at once."""
+"""What the source is asked for: `_id`s as rows keep them, and how many at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
-from mongo2pg.lookup import slices
+from mongo2pg.lookup import read_id, slices
 
 MEGABYTE = 1 << 20
 
@@ -26,3 +26,7 @@ def test_ids_are_asked_for_as_many_at_once_as_a_command_of_mongodb_holds(values:
     found = list(slices(values))
     assert [len(some) for some in found] == lengths
     assert [value for some in found for value in some] == values
+
+
+def test_an_id_that_looks_like_a_dbref_is_asked_for_as_the_document_that_it_is() -> None:
+    assert read_id('{"$id": 1, "$ref": "users"}') == {"$ref": "users", "$id": 1}

@@ -8,6 +8,7 @@ their rows are what they must be.
     documents      BSON as Python values, proven to be the very bytes
     extended_json  values as JSON, for jsonb columns and `extra`
     ids            the UUID of an `_id` or of a reference
+    id_order       which of two `_id`s MongoDB sorts first
     conversions    what a declaration says of values before they are judged
     texts          a value, or a column of them, as PostgreSQL reads it
     projector      documents in, rows and rejects out
