@@ -17,7 +17,8 @@ Where things are, in the order in which data goes through them:
     delete        deletes
     settle        settle settle_rounds shared_ids unique_slots settlement places
     row_counts    count source_count suspicion root_ids
-    checksums     verify compare compare_tables expected sieve stored reject_causes differences reference
+    checksums     verify compare compare_tables expected sieve stored reject_causes cleared_references
+                  differences reference
       live        live unlike
     references    references
     uniqueness    uniqueness guards
