@@ -277,7 +277,10 @@ def _claims(conn: Connection, domain: str, collection: Collection) -> Iterator[t
             yield from cursor.stream(
                 sql.SQL(
                     """
-                    SELECT s.document, {ids}, EXISTS (SELECT FROM {expected} y WHERE y.id = t.id) AND NOT EXISTS (
+                    SELECT s.document, {ids}, EXISTS (
+                        SELECT FROM {expected} y
+                        WHERE y.id = t.id AND migration.document_id(y.id, y.extra) = migration.document_id(t.id, t.extra)
+                    ) AND NOT EXISTS (
                         SELECT FROM migration.stale o WHERE (o.domain, o.collection, o.root_id) = ({domain}, {collection}, t.id))
                     FROM pg_temp.mongo2pg_settled s JOIN {expected} x ON x.{document} = s.document JOIN {target} t ON {same}
                     WHERE s.reason = 'duplicate_key' AND NOT s.element AND s.path = %s

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from mongo2pg.books import Connection
 from mongo2pg.document_ids import compact
-from mongo2pg.errors import PermanentError
 from mongo2pg.outline import count_elements
 from mongo2pg.places import Loser, Named, Place
 from mongo2pg.queries import target
 from mongo2pg.settlement import Settlement
 from mongo2pg.unique_slots import bson_order_of
 
-if TYPE_CHECKING:
-    from mongo2pg.staged_documents import StagedDocument
-
 
 def judge_shared_ids(settlement: Settlement, holding: Sequence[Place], unfit: Mapping[Named, Loser]) -> set[Named]:
     """Of documents whose `_id`s reach one UUID the smallest stays; it takes the row of one already loaded.
 
-    `unfit` are those that had stayed before, and were then rejected for something else: they leave the row to the others. Returns
-    the documents that stay.
+    The row of a document that this run did not read stays with that one: the next full run judges both. `unfit` are those that
+    had stayed before, and were then rejected for something else: they leave the row to the others. Returns the documents that stay.
     """
     staying: set[Named] = set()
     for place in holding:
         collection = place.collection.name
         losers: list[Loser] = []
         loaded: list[str] = []
-        for root_id, documents in _claims(settlement.conn, place).items():
+        claims = _claims(settlement.conn, place)
+        unread = _unread(place, claims)
+        for root_id, documents in claims.items():
             fit = [name for name in documents if (collection, name) not in unfit]
-            winner = min(fit or documents, key=bson_order_of)
+            winner = unread.get(root_id) or min(fit or documents, key=bson_order_of)
             staying.add((collection, winner))
             gone = [name for name in documents if name != winner]
             losers += (unfit.get((collection, name), Loser(root_id, name, "_id", "duplicate_key")) for name in gone)
@@ -65,6 +63,17 @@ def _claims(conn: Connection, place: Place) -> dict[str, dict[str, bool]]:
     return {root_id: documents for root_id, documents in claims.items() if len(documents) > 1}
 
 
+def _unread(place: Place, claims: Mapping[str, Mapping[str, bool]]) -> dict[str, str]:
+    """By the ids, those of the loaded documents that this run did not read."""
+    loaded = [(root_id, name) for root_id, documents in claims.items() for name, held in documents.items() if not held]
+    read = place.documents([root_id for root_id, _ in loaded])
+    return {
+        root_id: name
+        for root_id, name in loaded
+        if all(document.document_id != name for document in read.get(uuid.UUID(root_id).bytes, []))
+    }
+
+
 def _lose(settlement: Settlement, place: Place, losers: list[Loser], loaded: list[str]) -> None:
     """All at once, as each look into the files and each search of a table without a key costs what one of them does."""
     names = [loser.document_id for loser in losers]
@@ -89,14 +98,7 @@ def _lose(settlement: Settlement, place: Place, losers: list[Loser], loaded: lis
 
 
 def _contents(place: Place, losers: list[Loser]) -> Iterator[bytes]:
-    documents: list[StagedDocument] = []
-    for loser, document in place.read(losers):
-        if document is None:
-            raise PermanentError(
-                f"{place.collection.name}: the row {loser.root_id} came from the document {loser.document_id}, which this run "
-                "did not read, and another document claims its id; remove that row"
-            )
-        documents.append(document)
+    documents = [document for _, document in place.read(losers) if document]  # whoever loses was read
     return (content for _, content in place.contents(documents))
 
 

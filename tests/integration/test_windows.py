@@ -169,6 +169,26 @@ def test_of_two_windows_that_claim_one_slot_the_first_one_keeps_it_until_a_full_
     assert (names(mover), mover.rejects()) == (["User 1"], {("users", str(oid(2)), "email", "duplicate_key")})
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["there still", "gone"])
+def test_of_two_documents_that_share_an_id_the_one_that_has_the_row_keeps_it_until_a_full_run(mover: Mover, gone: bool) -> None:
+    fill(mover.database, users=[user(1), user(2)])
+    mover.passed("first")
+    if gone:
+        mover.database.users.delete_one({"_id": oid(1)})
+    text = user(9, _id=str(oid(1)), updatedAt=NOON + 24 * HOUR)  # a string sorts before an ObjectId
+    mover.database.users.insert_one(text)
+    report = window(mover, NOON + 23 * HOUR, NOON + 25 * HOUR)
+    assert outcome(report) == (1, 0, 0, 0, {"duplicate_key": 1})
+    assert (names(mover), mover.rejects()) == (["User 1", "User 2"], {("users", f'"{oid(1)}"', "_id", "duplicate_key")})
+    replay = mover.run("replay")
+    replay.replay()
+    counts(replay)
+    assert names(mover) == ["User 1", "User 2"]
+    mover.passed("full")
+    left = set() if gone else {("users", str(oid(1)), "_id", "duplicate_key")}
+    assert (names(mover), mover.rejects()) == (["User 9", "User 2"], left)
+
+
 def test_of_two_documents_of_a_window_that_claim_one_slot_the_larger_must_not_have_it(
     mover: Mover,
 ) -> None:
