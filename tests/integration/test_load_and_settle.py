@@ -20,6 +20,7 @@ from mongo2pg.errors import StagingError
 from mongo2pg.load import load_chunk
 from mongo2pg.parquet import frame
 from mongo2pg.run import MOVE_LOT, Run
+from mongo2pg.window import Window
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, write_sql
 from tests.mover import EACH, Mover, counts, outcome
@@ -640,6 +641,31 @@ def test_of_twins_that_both_are_rejected_each_has_its_own_reason_and_the_good_ro
     assert mover.rejects() == {("skilltrees", name, "userId", "orphan") for name in (json.dumps(a_tree), str(oid(11)))}
     assert mover.column("SELECT extra ->> '_id' FROM skill_trees") == [a_tree]
     assert mover.column("SELECT root_id::text FROM migration.stale") == [uuid_of(11)]
+    assert mover.run("look").reconcile()["passed"]
+
+
+@SIZES
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+def test_a_stale_row_goes_to_the_twin_of_its_document(mover: Mover, chunk_bytes: int, backwards: bool, later: bool) -> None:
+    fill(mover.database, users=[user(1), user(2)], skilltrees=[skill_tree(11, BOB)])
+    mover.passed("first", chunk_bytes, backwards=backwards)
+    spoilt = user(2, email=None)
+    if later:
+        fill(mover.database, users=[user(1), spoilt], skilltrees=[skill_tree(11, BOB)])
+        mover.passed("second", chunk_bytes, backwards=backwards)
+        assert mover.column("SELECT root_id::text FROM migration.stale") == [uuid_of(2)]
+    twin = user(9, _id=TWIN)
+    fill(mover.database, users=[user(1), spoilt, twin], skilltrees=[skill_tree(11, BOB)])
+    if later:
+        run = mover.run("window")
+        run.move(window=Window(NOON + timedelta(hours=9), NOON + timedelta(hours=10)))
+        counts(run)
+    else:
+        mover.passed("second", chunk_bytes, backwards=backwards)
+    assert mover.rows("SELECT email, extra FROM users WHERE id = %s", uuid_of(2)) == [("user9@example.com", {"_id": TWIN})]
+    assert mover.rejects() == {("users", str(BOB), "email", "required")}
+    assert mover.column("SELECT count(*) FROM migration.stale") == [0]
+    mover.passed("third", chunk_bytes, backwards=not backwards)
     assert mover.run("look").reconcile()["passed"]
 
 
