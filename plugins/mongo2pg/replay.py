@@ -11,6 +11,8 @@ import time
 import uuid
 from typing import Any
 
+from psycopg import sql
+
 from mongo2pg import books
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, RunKey
@@ -24,6 +26,17 @@ from mongo2pg.planned import REJECTS, Lot
 from mongo2pg.staging import CollectionStaging, RunStaging, read_json, write_json
 
 log = logging.getLogger(__name__)
+
+# The digests of a collection's rejected documents. Where two versions of one have open rejects (its elements were rejected when it
+# was loaded, and a newer one when what it refers to went), that which was read last.
+_DIGESTS = sql.SQL(
+    """
+    SELECT document FROM (
+        SELECT DISTINCT ON (document_id) document FROM migration.rejects
+        WHERE state = 'open' AND domain = %s AND collection = %s ORDER BY document_id, rejected_at DESC
+    ) AS last
+    """
+)
 
 
 def plan_replay(conn: Connection, domain: Domain, staging: RunStaging) -> list[Lot]:
@@ -71,11 +84,12 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
         books_time = books.now(conn)
         damaged = 0
         cursor.execute(
-            """
-            SELECT d.bson, sha256(d.bson) <> d.sha256 FROM migration.reject_documents d WHERE d.sha256 IN (
-                SELECT document FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)
-            ORDER BY d.sha256
-            """,
+            sql.SQL(
+                """
+                SELECT d.bson, sha256(d.bson) <> d.sha256 FROM migration.reject_documents d WHERE d.sha256 IN ({})
+                ORDER BY d.sha256
+                """
+            ).format(_DIGESTS),
             (run.domain, staging.collection),
         )
         for bson, differs in cursor:
@@ -116,10 +130,9 @@ def _raw_table(documents: list[bytes]) -> pa.Table:
 
 def _extent(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
     row = conn.execute(
-        """
-        SELECT count(*), coalesce(sum(length(bson)), 0)::bigint FROM migration.reject_documents WHERE sha256 IN (
-            SELECT document FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)
-        """,
+        sql.SQL(
+            "SELECT count(*), coalesce(sum(length(bson)), 0)::bigint FROM migration.reject_documents WHERE sha256 IN ({})"
+        ).format(_DIGESTS),
         (run.domain, collection),
     ).fetchone()
     return row or (0, 0)

@@ -177,6 +177,23 @@ def test_a_replay_that_would_set_a_neighbours_document_back_says_so_and_changes_
 # ------------------------------------------------------------------------------------------------ run beside run
 
 
+def test_a_replay_reads_a_document_of_which_two_versions_are_rejected_once_as_it_was_read_last(platform: Platform) -> None:
+    platform.database.users.insert_one(user(4))
+    platform.full("auth")
+    platform.database.odysseys.insert_one({"_id": oid(21), "userId": oid(4), "title": "old", "objectives": [None]})
+    platform.full("engagement")
+    platform.database.odysseys.update_one({"_id": oid(21)}, {"$set": {"title": "new"}})
+    platform.database.users.delete_one({"_id": oid(4)})
+    platform.full("auth")
+    assert len(platform.rows("SELECT DISTINCT document FROM migration.rejects WHERE state = 'open'")) == 2
+    report = platform.replay("engagement")["odysseys"]
+    assert (report["read"], report["rejected"]) == (1, {"orphan": 1})
+    platform.database.users.insert_one(user(4))
+    platform.full("auth")
+    assert platform.replay("engagement")["odysseys"]["inserted"] == 1
+    assert platform.rows("SELECT title FROM odysseys") == [("new",)]
+
+
 def test_a_full_run_that_settles_late_leaves_the_rejects_of_later_readings_open(platform: Platform) -> None:
     users = platform.database.users
     users.insert_many([user(1), user(2)])
