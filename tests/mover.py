@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
@@ -76,7 +77,9 @@ class Mover:
     def image(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table with the transactions that made and marked it: equal images mean that nothing was written."""
         return {
-            table.name: self.rows(f"SELECT xmin::text, xmax::text, t::text FROM {table.name} t ORDER BY id")
+            table.name: self.conn.execute(
+                sql.SQL("SELECT xmin::text, xmax::text, t::text FROM {} t ORDER BY id").format(sql.Identifier("public", table.name))
+            ).fetchall()
             for table in self.domain.tables
         }
 

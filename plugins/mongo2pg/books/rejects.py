@@ -64,8 +64,9 @@ def _write_rejects(conn: Connection, run: RunKey, collection: str, documents: di
             (domain, collection, run_id, plan_id, document_id, path, element, bson_type, reason, document, chunk, rejected_at)
         -- Not now(): a transaction may have begun long before it had the collection's lock. And the last one of a path counts:
         -- one statement may not replace what it has written itself.
-        SELECT DISTINCT ON (document_id, path) %s, %s, %s, %s, document_id, path, element, bson_type, reason, document, chunk,
-            clock_timestamp()
+        -- json_to_recordset makes NULL of the _id null.
+        SELECT DISTINCT ON (document_id, path) %s, %s, %s, %s, coalesce(document_id, 'null'), path, element, bson_type, reason,
+            document, chunk, clock_timestamp()
         FROM ROWS FROM (json_to_recordset(%s) AS (
             document_id jsonb, path text, element boolean, bson_type text, reason text, document bytea, chunk integer
         )) WITH ORDINALITY

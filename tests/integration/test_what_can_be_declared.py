@@ -1,0 +1,55 @@
+"""What a declaration may say and those of the seven services do not: it works end to end, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from demo.postgres import PostgresLogin
+from mongo2pg import scripts
+from mongo2pg.model import Collection, Column, Domain
+from tests.mover import Mover, counts, outcome
+from tests.small_domains import write_sql
+
+Declare = Callable[..., Mover]
+
+
+@pytest.fixture
+def declare(
+    mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Declare]:
+    """A domain of these collections, with its tables' SQL."""
+    with target.connect() as conn:
+
+        def declared(*collections: Collection) -> Mover:
+            domain = Domain("small", collections)
+            monkeypatch.setattr(scripts, "INCLUDE", write_sql(tmp_path / "sql", domain))
+            return Mover(mongo_database, conn, tmp_path / "staging", domain)
+
+        yield declared
+
+
+def passed_twice(mover: Mover) -> dict[str, Any]:
+    """The counts of a first run; a second one writes nothing, every document comes back, and reconcile is green."""
+    first = mover.passed("first")
+    before = mover.image()
+    again = mover.move("second")
+    assert {check.verdict for check in again.round_trip(1)} == {"passed"}
+    counts(again)
+    assert mover.image() == before
+    assert mover.run("third").reconcile()["passed"] is True
+    return first
+
+
+def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
+    mover = declare(Collection("marks", "marks", "at", (Column("size", "integer", required=True),)))
+    mover.database.marks.insert_many([{"_id": None}, {"_id": 1, "size": 1}])
+    assert outcome(passed_twice(mover)["marks"]) == (2, 1, 0, 0, {"required": 1})
+    assert mover.rejects() == {("marks", "null", "size", "required")}
+    mover.database.marks.update_one({"_id": None}, {"$set": {"size": 2}})
+    mover.passed("fourth")
+    assert (mover.rejects(), mover.column("SELECT size FROM marks ORDER BY size")) == (set(), [1, 2])
