@@ -86,7 +86,9 @@ def _claims(conn: Connection, place: Place, key: tuple[str, ...]) -> Iterator[Cl
         sql.SQL(
             """
             SELECT slot, id::text, coalesce(extra -> '_id', migration.document_id(id, extra))::text, held FROM (
-                SELECT id, extra, held, ROW({columns})::text AS slot, count(*) OVER (PARTITION BY {columns}) AS claims
+                -- One text for values that are equal, as 0.0 and -0.0 are.
+                SELECT id, extra, held, min(ROW({columns})::text) OVER (PARTITION BY {columns}) AS slot,
+                    count(*) OVER (PARTITION BY {columns}) AS claims
                 FROM ({everyone}) AS e JOIN ({wanted}) AS w USING ({columns})
             ) AS claimed WHERE claims > 1
             """

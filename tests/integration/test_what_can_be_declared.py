@@ -12,6 +12,7 @@ from pymongo.database import Database
 from demo.postgres import PostgresLogin
 from mongo2pg import scripts
 from mongo2pg.model import Collection, Column, Domain
+from tests.documents import oid
 from tests.mover import Mover, counts, outcome
 from tests.small_domains import write_sql
 
@@ -43,6 +44,13 @@ def passed_twice(mover: Mover) -> dict[str, Any]:
     assert mover.image() == before
     assert mover.run("third").reconcile()["passed"] is True
     return first
+
+
+def test_the_two_zeros_are_one_key(declare: Declare) -> None:
+    mover = declare(Collection("marks", "marks", "at", (Column("size", "double precision", required=True),), unique=(("size",),)))
+    mover.database.marks.insert_many([{"_id": oid(at), "size": size} for at, size in enumerate([-0.0, 0.0, float("nan"), 1.0])])
+    assert outcome(passed_twice(mover)["marks"]) == (4, 3, 0, 0, {"duplicate_key": 1})
+    assert mover.rejects() == {("marks", str(oid(1)), "size", "duplicate_key")}
 
 
 def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
