@@ -25,7 +25,7 @@ INCOMING = "pg_temp"
 # wait for their reader.
 SESSION = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = 1;
-    SET bytea_output = 'hex'; SET client_encoding = 'UTF8'; SET xmloption = 'content'; SET search_path = pg_catalog;
+    SET bytea_output = 'hex'; SET client_encoding = 'UTF8'; SET xmloption = 'content'; SET search_path = pg_catalog, pg_temp;
     SET client_min_messages = 'warning'; SET default_transaction_isolation = 'read committed';
     SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0;
     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'  -- PostgreSQL 17

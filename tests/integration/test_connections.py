@@ -132,7 +132,7 @@ def test_a_pooler_that_lends_sessions_as_long_as_they_are_open_is_none(
     with pooler(target, by_transaction=False) as pooled:
         monkeypatch.setenv("DATABASE_URL", pooled.dsn)
         with pooled.connect(autocommit=True) as service, connections.target() as connection:
-            assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog",)
+            assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog, pg_temp",)
             assert service.execute("SHOW search_path").fetchone() == ('"$user", public',)
 
 

@@ -11,7 +11,7 @@ from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
 from mongo2pg import scripts
-from mongo2pg.model import Collection, Column, Domain
+from mongo2pg.model import Child, Collection, Column, Domain
 from tests.documents import oid
 from tests.mover import Mover, counts, outcome
 from tests.small_domains import write_sql
@@ -61,3 +61,12 @@ def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
     mover.database.marks.update_one({"_id": None}, {"$set": {"size": 2}})
     mover.passed("fourth")
     assert (mover.rejects(), mover.column("SELECT size FROM marks ORDER BY size")) == (set(), [1, 2])
+
+
+@pytest.mark.parametrize("table", ["uuid", "text", "jsonb", "timestamptz", "pg_class", "pg_constraint", "path"])
+def test_a_table_may_be_called_as_a_type_or_a_catalog_of_postgresql_is(declare: Declare, table: str) -> None:
+    columns = (Column("at", "timestamptz", required=True), Column("names", "text[]"), Column("more", "jsonb"))
+    child = Child("points", "points", "documents", (Column("name", "text"),))
+    mover = declare(Collection("marks", table, "at", columns, (child,)))
+    mover.database.marks.insert_many([{"_id": oid(1)}, {"_id": oid(2), "at": oid(3).generation_time, "points": [{"name": "a"}]}])
+    assert outcome(passed_twice(mover)["marks"]) == (2, 1, 0, 0, {"required": 1})
