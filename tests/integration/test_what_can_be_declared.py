@@ -70,3 +70,28 @@ def test_a_table_may_be_called_as_a_type_or_a_catalog_of_postgresql_is(declare: 
     mover = declare(Collection("marks", table, "at", columns, (child,)))
     mover.database.marks.insert_many([{"_id": oid(1)}, {"_id": oid(2), "at": oid(3).generation_time, "points": [{"name": "a"}]}])
     assert outcome(passed_twice(mover)["marks"]) == (2, 1, 0, 0, {"required": 1})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"meta": {"level": 3}},
+        {"meta": {}},
+        {"meta": None},
+        {"meta": {"cache": 1}},
+        {"meta": "flat"},
+        {"other": {"cache": {"a": 1}}},
+        {"other": {"cache": 1, "kept": 2}},
+        {"other": {}},
+        {"other": None},
+        {"other": "flat"},
+        {},
+    ],
+)
+def test_defaults_and_ignored_fields_in_sub_documents_that_hold_nothing_else(declare: Declare, document: dict[str, Any]) -> None:
+    columns = (Column("meta.level", "integer", default=1), Column("meta.name", "text"))
+    mover = declare(Collection("marks", "marks", "at", columns, ignored=("other.cache", "meta.cache")))
+    mover.database.marks.insert_one({"_id": oid(1), **document})
+    assert outcome(passed_twice(mover)["marks"]) == (1, 1, 0, 0, {})
+    level = 3 if document.get("meta") == {"level": 3} else 1
+    assert mover.column("SELECT meta_level FROM marks") == [level]

@@ -63,16 +63,19 @@ class Likeness:
                 self.compare(original, with_kept(node.over, node.json), f"{path}.")
             elif original is MISSING or not self._same_json(original, node.json):
                 self.found.append(Unlike(path, None, shown(original), dump(node.json)))
+            elif isinstance(node.over, dict):
+                self.compare({}, node.over, f"{path}.")
             elif node.over is not None and not _gives_way(node.over):
                 self.found.append(Unlike(path, None, shown(original), "a value in the column, too"))
         elif isinstance(original, dict):
             if not original and _is_void(node):
                 self.used["empty_document"] += 1
             self.compare(original, node, f"{path}.")
-        elif (original is not MISSING and original is not None) or not _is_void(node):
+        elif original is not MISSING and original is not None:
             self.found.append(Unlike(path, None, shown(original), "a document"))
-        elif original is None:
-            self.used["null_as_missing"] += 1
+        else:
+            self.used["null_as_missing"] += original is None
+            self.compare({}, node, f"{path}.")  # in which defaults may stand for nothing
 
     def _compare_holder(self, original: Any, node: Elements) -> None:
         # Its elements are compared by whoever reads their rows; a value of another type would stand in `extra`.

@@ -49,6 +49,8 @@ def rebuild_document(collection: Collection, row: Mapping[str, str | None], extr
         _put(node, column.path, Cell(column, row[column.name]))
     for child in collection.children:
         _put(node, child.path, Elements(child))
+    for path in collection.ignored:  # a sub-document of nothing else is one all the same
+        _holder(node, path)
     kept = extra or {}
     return with_kept(node, kept | {"_id": unkept(kept["_id"])} if "_id" in kept else kept)
 
@@ -79,11 +81,15 @@ def with_kept(node: Mapping[str, Node], extra: Mapping[str, Any]) -> dict[str, N
 
 
 def _put(node: dict[str, Node], path: str, value: Node) -> None:
-    while "." in path:
-        key, path = path.split(".", 1)
+    _holder(node, path)[path.rpartition(".")[2]] = value
+
+
+def _holder(node: dict[str, Node], path: str) -> dict[str, Node]:
+    """The sub-document that a path's last key belongs in."""
+    for key in path.split(".")[:-1]:
         inner = node.setdefault(key, {})
         node = inner if isinstance(inner, dict) else {}  # a declaration gives no path below another
-    node[path] = value
+    return node
 
 
 def is_wrapper(value: Mapping[str, Any]) -> bool:
