@@ -8,7 +8,7 @@ from mongo2pg.books import Connection
 from mongo2pg.guards import ENFORCED, guards
 from mongo2pg.model import Domain, Table
 from mongo2pg.queries import TARGET
-from mongo2pg.scripts import known_names, post_data, script, shown
+from mongo2pg.scripts import known_names, post_data, script, shown, stored_name
 
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 
@@ -81,7 +81,7 @@ def _altered_enums(domain: Domain, table: Table, checks: dict[tuple[str, str], s
     """The CHECKs of the table's enums that are gone, or that let other values pass than the declaration."""
     faults = []
     for column in table.columns:
-        name = f"{table.name}_{column.name}_check"
+        name = stored_name(f"{table.name}_{column.name}_check")
         # As PostgreSQL writes a literal: apostrophes and backslashes stand twice.
         values = _LITERAL.findall(checks.get((table.name, name), ""))
         if column.enum and {text.replace("''", "'").replace("\\\\", "\\") for text in values} != set(column.enum):

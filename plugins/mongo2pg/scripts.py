@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from mongo2pg.model import Domain
+from mongo2pg.model import MAX_NAME_BYTES, Domain
 from mongo2pg.queries import INCLUDE, statements
 
 _CONSTRAINT = re.compile(
@@ -17,6 +17,8 @@ _INDEX = re.compile(
     r"CREATE (?:UNIQUE )?INDEX (?:IF NOT EXISTS )?(\w+)\s+ON (?:\w+\.)?(\w+)[^(]*\((.*)\)", re.IGNORECASE | re.DOTALL
 )
 _NAMED = re.compile(r"(?:CONSTRAINT|INDEX)(?: IF NOT EXISTS)? (\w+)", re.IGNORECASE)
+# Names that are words of SQL (user, order) must stand in quotation marks, and are the same names.
+_QUOTED = re.compile(r'"([a-z_][a-z0-9_]*)"')
 _REFERENCED = re.compile(r"REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
 
 
@@ -52,7 +54,12 @@ def post_data(domain: Domain) -> Iterator[tuple[Made, str]]:
 
 def known_names(domain: Domain) -> list[str]:
     """The constraints and indexes that the files name."""
-    return [name for part in ("pre", "post") for name in _NAMED.findall(script(domain, part).read_text())]
+    return [stored_name(name) for part in ("pre", "post") for name in _NAMED.findall(_unquoted(script(domain, part).read_text()))]
+
+
+def stored_name(name: str) -> str:
+    """What the catalog has of a name: PostgreSQL cuts longer ones without a word."""
+    return name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 class Made(NamedTuple):
@@ -70,14 +77,19 @@ class Made(NamedTuple):
 
 def _built_by(statement: str) -> Made | None:
     """What a statement of post-data builds; None of any other statement."""
+    statement = _unquoted(statement)
     if constraint := _CONSTRAINT.match(statement):
         table, name, kind, columns = (part.lower() for part in constraint.groups())
         referenced = _REFERENCED.search(statement)
-        return Made(table, name, kind[0], _names(columns), referenced[1].lower() if referenced else None)
+        return Made(table, stored_name(name), kind[0], _names(columns), referenced[1].lower() if referenced else None)
     if index := _INDEX.match(statement):
         name, table, columns = (part.lower() for part in index.groups())
-        return Made(table, name, "i", _names(columns))
+        return Made(table, stored_name(name), "i", _names(columns))
     return None
+
+
+def _unquoted(text: str) -> str:
+    return _QUOTED.sub(r"\1", text)
 
 
 def _names(columns: str) -> frozenset[str] | None:

@@ -12,7 +12,7 @@ from pymongo.database import Database
 from demo.postgres import PostgresLogin
 from mongo2pg import scripts
 from mongo2pg.model import Child, Collection, Column, Domain
-from tests.documents import oid
+from tests.documents import oid, uuid_of
 from tests.mover import Mover, counts, outcome
 from tests.small_domains import write_sql
 
@@ -70,6 +70,28 @@ def test_a_table_may_be_called_as_a_type_or_a_catalog_of_postgresql_is(declare: 
     mover = declare(Collection("marks", table, "at", columns, (child,)))
     mover.database.marks.insert_many([{"_id": oid(1)}, {"_id": oid(2), "at": oid(3).generation_time, "points": [{"name": "a"}]}])
     assert outcome(passed_twice(mover)["marks"]) == (2, 1, 0, 0, {"required": 1})
+
+
+def test_tables_and_columns_may_have_names_that_are_words_of_sql(declare: Declare) -> None:
+    users = Collection("users", "user", "at", (Column("order", "integer", required=True),), unique=(("order",),))
+    child = Child("from", "from", "documents", (Column("user", "uuid", references="user"),), parent_key="table")
+    groups = Collection("groups", "group", "at", (Column("user", "uuid", required=True, references="user"),), (child,))
+    mover = declare(users, groups)
+    mover.database.users.insert_many([{"_id": oid(1), "order": 1}, {"_id": oid(2), "order": 1}])
+    mover.database.groups.insert_many(
+        [{"_id": oid(3), "user": oid(1), "from": [{"user": oid(1)}]}, {"_id": oid(4), "user": oid(2)}]
+    )
+    first = passed_twice(mover)
+    assert (outcome(first["users"])[4], outcome(first["groups"])[4]) == ({"duplicate_key": 1}, {"orphan": 1})
+    assert mover.column('SELECT "user"::text FROM "from"') == [uuid_of(1)]
+
+
+def test_names_may_be_so_long_that_postgresql_cuts_those_of_constraints(declare: Declare) -> None:
+    status = Column("status", "text", "status_of_" + "x" * 53, enum=("new", "it's"))
+    tag = Column("tag", "integer", "tag_of_" + "x" * 56, required=True)
+    mover = declare(Collection("marks", "marks_of_somebody", "at", (status, tag), unique=((tag.name,),)))
+    mover.database.marks.insert_many([{"_id": oid(at), "status": "new", "tag": 1} for at in (1, 2)])
+    assert outcome(passed_twice(mover)["marks"]) == (2, 1, 0, 0, {"duplicate_key": 1})
 
 
 @pytest.mark.parametrize(
