@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import MaxKey, MinKey, Timestamp
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
@@ -51,6 +52,25 @@ def test_the_two_zeros_are_one_key(declare: Declare) -> None:
     mover.database.marks.insert_many([{"_id": oid(at), "size": size} for at, size in enumerate([-0.0, 0.0, float("nan"), 1.0])])
     assert outcome(passed_twice(mover)["marks"]) == (4, 3, 0, 0, {"duplicate_key": 1})
     assert mover.rejects() == {("marks", str(oid(1)), "size", "duplicate_key")}
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [MinKey(), 5],
+        [5, MaxKey()],
+        [Timestamp(9, 1), Timestamp(10, 1)],
+        [{"a": {"$oid": "none"}}, oid(1)],
+        [{"a": [2, "x"]}, {"a": [10]}],
+    ],
+    ids=str,
+)
+def test_of_two_documents_with_one_key_that_with_the_smaller_id_stays_whatever_it_is(declare: Declare, ids: list[Any]) -> None:
+    columns = (Column("tag", "boolean", required=True), Column("place", "integer"))
+    mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))
+    mover.database.marks.insert_many([{"_id": _id, "tag": True, "place": place} for place, _id in enumerate(ids)])
+    assert outcome(passed_twice(mover)["marks"]) == (2, 1, 0, 0, {"duplicate_key": 1})
+    assert mover.column("SELECT place FROM marks") == [0]
 
 
 def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
