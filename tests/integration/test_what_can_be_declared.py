@@ -73,6 +73,28 @@ def test_of_two_documents_with_one_key_that_with_the_smaller_id_stays_whatever_i
     assert mover.column("SELECT place FROM marks") == [0]
 
 
+@pytest.mark.parametrize("chunk_bytes", [64 << 20, 1], ids=["one chunk", "a chunk each"])
+def test_a_document_gets_the_row_of_another_with_its_id_that_is_rejected_meanwhile(declare: Declare, chunk_bytes: int) -> None:
+    columns = (Column("tag", "integer", required=True), Column("at", "timestamptz"))
+    children = (Child("parts", "parts", "scalars", (Column("", "text", "part"),)),)
+    mover = declare(Collection("marks", "marks", "at", columns, children, unique=(("tag",),)))
+    marks = mover.database.marks
+    marks.insert_many([{"_id": str(oid(1)), "tag": 1, "parts": ["a", "b"]}, {"_id": oid(1), "tag": 2, "parts": ["c"]}])
+    mover.passed("first", chunk_bytes)
+    assert mover.rejects() == {("marks", str(oid(1)), "_id", "duplicate_key")}
+    marks.update_one({"_id": str(oid(1))}, {"$set": {"tag": "none"}})
+    marks.insert_one({"_id": oid(2), "tag": 1})  # what the row had
+    mover.passed("second", chunk_bytes)
+    assert mover.rejects() == {("marks", f'"{oid(1)}"', "tag", "type_mismatch")}
+    assert mover.rows("SELECT id::text, tag, extra FROM marks ORDER BY id") == [(uuid_of(1), 2, None), (uuid_of(2), 1, None)]
+    assert mover.column("SELECT part FROM parts") == ["c"]
+    assert mover.column("SELECT count(*) FROM migration.stale") == [0]
+    before = mover.image()
+    mover.passed("third", chunk_bytes)
+    assert mover.image() == before
+    assert mover.run("fourth").reconcile()["passed"] is True
+
+
 def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
     mover = declare(Collection("marks", "marks", "at", (Column("size", "integer", required=True),)))
     mover.database.marks.insert_many([{"_id": None}, {"_id": 1, "size": 1}])
