@@ -16,7 +16,7 @@ from typing import Any
 import bson
 from bson.binary import Binary, UuidRepresentation
 from bson.code import Code
-from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.codec_options import CodecOptions, DatetimeConversion, TypeRegistry
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 from bson.errors import InvalidBSON
@@ -27,11 +27,6 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-# Dates as milliseconds: Python's calendar ends in the year 9999, BSON's does not.
-OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
-    datetime_conversion=DatetimeConversion.DATETIME_MS, uuid_representation=UuidRepresentation.UNSPECIFIED
-)
-
 # mongod refuses documents nested deeper (manual, "MongoDB Limits and Thresholds"); the bound protects Python's stack.
 MAX_DEPTH = 200
 
@@ -41,6 +36,19 @@ class Symbol:
     """BSON type 0x0E, deprecated; pymongo would read it as a string."""
 
     name: str
+
+
+def as_asked(value: Any) -> Any:
+    """An `_id` as a query names it: a symbol is equal to its string to MongoDB, and pymongo writes none."""
+    return value.name if isinstance(value, Symbol) else value
+
+
+# Dates as milliseconds: Python's calendar ends in the year 9999, BSON's does not.
+OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
+    datetime_conversion=DatetimeConversion.DATETIME_MS,
+    uuid_representation=UuidRepresentation.UNSPECIFIED,
+    type_registry=TypeRegistry(fallback_encoder=as_asked),
+)
 
 
 @dataclass(frozen=True)

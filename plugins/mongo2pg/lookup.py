@@ -68,9 +68,9 @@ def find_ids(
         value = read_id((kept or {}).get(given, given) if is_row else given)
         if not is_row or (not isinstance(value, dict) and document_id(value) == text):
             direct.append(value)
-        elif given in (kept or {}):
+        elif isinstance(value, dict) and given in (kept or {}):
             embedded = True
-        else:
+        else:  # or what is read is not what it was: a symbol comes back as a string
             hidden = True
     values = [_ids(database, name, {"_id": {"$in": some}}) for some in slices(direct)]
     if hidden:

@@ -13,7 +13,7 @@ from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
-from mongo2pg.decode import OPTIONS
+from mongo2pg.decode import OPTIONS, as_asked
 from mongo2pg.model import Collection
 from mongo2pg.source import exists
 from mongo2pg.staging import CollectionStaging, read_json
@@ -51,7 +51,7 @@ def as_written(part: Part) -> dict[str, Any]:
 
 def by_ids(ids: list[Any]) -> dict[str, Any]:
     """The bounds of a chunk that is just the documents of these `_id`s."""
-    return as_written(Part({"_id": {"$in": ids}}, None))
+    return as_written(Part({"_id": {"$in": list(map(as_asked, ids))}}, None))
 
 
 def is_plannable(document_id: Any) -> bool:

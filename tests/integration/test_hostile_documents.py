@@ -301,6 +301,18 @@ def test_one_id_in_two_documents_stops_no_collection(hostile: Hostile, chunk_byt
         assert hostile.mover.column("SELECT reason FROM migration.rejects WHERE state = 'open'") == ["malformed"]
 
 
+def test_a_document_whose_id_is_a_symbol_is_found_where_it_is_asked_for(hostile: Hostile) -> None:
+    symbol = {"_id": Symbol("s"), "code": "a", "at": DatetimeMS(0)}
+    hostile.move([SOUND], [symbol])
+    assert hostile.mover.run("untouched").reconcile()["passed"] is True
+    hostile.mover.conn.execute("UPDATE public.codes SET code = 'b'")
+    assert hostile.mover.run("changed").reconcile()["passed"] is False
+    assert hostile.mover.run("repaired").reconcile(repair=True)["passed"] is True
+    assert hostile.mover.column("SELECT code FROM codes") == ["a"]
+    hostile.mover.run("deletes").delete_alone()
+    assert hostile.mover.column("SELECT code FROM codes") == ["a"]
+
+
 def test_the_first_field_need_not_be_the_id(hostile: Hostile) -> None:
     raws = [document({"name": f"thing {number}", "_id": oid(number), "count": number}) for number in range(5)]
     moved = hostile.move([*raws, document({"name": "text", "count": 7, "_id": "a text"})], chunk_bytes=EACH)
