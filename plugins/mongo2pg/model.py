@@ -35,6 +35,8 @@ _NUMBERS = ("bigint", "double precision", "integer", "numeric")
 # Values of these may be longer than an entry of an index.
 _UNBOUNDED = ("bytea", "jsonb", "numeric", "text[]")
 _BITS = {"integer": 32, "bigint": 64}
+# Up to here every whole number is a double.
+_EXACT = 1 << 53
 _DEFAULTS: dict[str, tuple[type, ...]] = {
     "text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float)), **dict.fromkeys(_BITS, (int,))
 }  # fmt: skip
@@ -91,6 +93,8 @@ class Column:
             )
         if self.enum and self.type not in ("text", "text[]"):
             raise DeclarationError(place, f"an enum on a column of type {self.type}", "Only text and text[] take an enum.")
+        if any("\0" in value for value in self.enum):
+            raise DeclarationError(place, "U+0000 in a value of the enum", "PostgreSQL stores no such text: map it by an alias.")
         if self.references and self.type != "uuid":
             raise DeclarationError(place, f"a reference of type {self.type}", "Ids are uuid: declare the type as uuid.")
         self._check_conversions(place)
@@ -119,10 +123,12 @@ class Column:
 
     def _holds_default(self) -> bool:
         value, bits = self.default, _BITS.get(self.type)
-        if type(value) not in _DEFAULTS.get(self.type, ()):
+        if type(value) not in _DEFAULTS.get(self.type, ()) or (isinstance(value, str) and "\0" in value):
             return False
         if bits and isinstance(value, int):
             return -(1 << bits - 1) <= value < 1 << bits - 1
+        if self.type == "double precision" and isinstance(value, int) and abs(value) > _EXACT:
+            return False
         return not self.enum or value in self.enum
 
 
@@ -150,6 +156,10 @@ class Child:
             raise DeclarationError(place, f"unknown kind {self.kind!r}", f"Use one of {', '.join(get_args(ChildKind))}.")
         if not self.path or not all(self.path.split(".")):
             raise DeclarationError(place, f"no usable path ({self.path!r})", "Name the array or map that the rows come from.")
+        if any(key.startswith("$") for key in self.path.split(".")):
+            raise DeclarationError(
+                place, f"a key that begins with $ in the path {self.path!r}", "No query can count what is there: map it as jsonb."
+            )
         if self.kind == "map" and not self.key:
             raise DeclarationError(place, "a map without a key column", 'Name the column of the map\'s key: key="…".')
         if self.kind != "map" and self.key:
@@ -214,9 +224,15 @@ class Collection:
         place = f"collection {self.name}"
         _check_name(place, self.table)
         self._check_deletes(place)
+        if not isinstance(self.ignored, tuple) or not all(isinstance(key, tuple) for key in (self.unique, *self.unique)):
+            raise DeclarationError(
+                place,
+                f"ignored={self.ignored!r}, unique={self.unique!r}",
+                'Write ("one", "two") and (("one",), ("two", "three")), commas included.',
+            )
         paths = [c.path for c in self.columns] + [c.path for c in self.children] + list(self.ignored)
         _check_paths(place, ["_id", *paths])
-        if not self.change_key or "." in self.change_key:
+        if not self.change_key or "." in self.change_key or self.change_key.startswith("$"):
             raise DeclarationError(
                 place, f"{self.change_key!r} is no field of the root document", "Name one as the change key, or _id."
             )
@@ -235,6 +251,8 @@ class Collection:
 
     def _check_unique(self, place: str) -> None:
         names = {column.name: column for column in self.columns}
+        if twice := [key for key in self.unique if not key or len(set(key)) < len(key)]:
+            raise DeclarationError(place, f"the unique key {twice[0]!r}", "Name one column or several, each once.")
         for name in (name for key in self.unique for name in key):
             if name not in names:
                 raise DeclarationError(place, f"unique key on the unknown column {name!r}", "Name a declared column.")
@@ -413,7 +431,9 @@ def _check_name(place: str, name: str) -> None:
 
 
 def _check_paths(place: str, paths: list[str]) -> None:
-    """Each field has one destination: no path twice, none below another."""
+    """Each column has a field, and each field one destination: no path twice, none below another."""
+    if "" in paths:
+        raise DeclarationError(place, "a column without a path", "Name its field: only the value of an array of scalars has none.")
     ordered = sorted(paths, key=lambda path: path.split("."))
     for path, following in itertools.pairwise(ordered):
         if path == following:

@@ -208,6 +208,15 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: documents(TITLE, path="progress."),
         "child table post_logs: no usable path ('progress.'). Name the array or map that the rows come from.",
     ),
+    "a child's path that no query can name": (
+        lambda: documents(TITLE, path="meta.$logs"),
+        "child table post_logs: a key that begins with $ in the path 'meta.$logs'. "
+        "No query can count what is there: map it as jsonb.",
+    ),
+    "a child's column without a path": (
+        lambda: documents(Column("", "text", "label")),
+        "child table post_logs: a column without a path. Name its field: only the value of an array of scalars has none.",
+    ),
     "a map without a key": (
         lambda: Child("skills", "skills", "map", (Column("xp", "bigint"),)),
         'child table skills: a map without a key column. Name the column of the map\'s key: key="…".',
@@ -283,6 +292,31 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: collection(Column("cache.size", "integer"), ignored=("cache",)),
         "collection posts: the path 'cache.size' lies below 'cache', which is mapped whole. Map either the whole or its parts.",
     ),
+    "a column of a collection without a path": (
+        lambda: collection(Column("", "text", "label")),
+        "collection posts: a column without a path. Name its field: only the value of an array of scalars has none.",
+    ),
+    "a change key that no query can name": (
+        lambda: Collection("posts", "posts", "$at", (TITLE,)),
+        "collection posts: '$at' is no field of the root document. Name one as the change key, or _id.",
+    ),
+    "ignored fields that are one text": (
+        lambda: collection(TITLE, ignored=cast(Any, "abc")),
+        'collection posts: ignored=\'abc\', unique=(). Write ("one", "two") and (("one",), ("two", "three")), commas included.',
+    ),
+    "a unique key that is one text": (
+        lambda: collection(EMAIL, unique=cast(Any, ("email",))),
+        "collection posts: ignored=(), unique=('email',). "
+        'Write ("one", "two") and (("one",), ("two", "three")), commas included.',
+    ),
+    "a unique key that names a column twice": (
+        lambda: collection(EMAIL, unique=(("email", "email"),)),
+        "collection posts: the unique key ('email', 'email'). Name one column or several, each once.",
+    ),
+    "a unique key of no column": (
+        lambda: collection(EMAIL, unique=((),)),
+        "collection posts: the unique key (). Name one column or several, each once.",
+    ),
     "a unique key on an unknown column": (
         lambda: collection(TITLE, unique=(("email",),)),
         "collection posts: unique key on the unknown column 'email'. Name a declared column.",
@@ -357,9 +391,21 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Column("size", "integer", default=2**31),
         "column 'size': the default 2147483648 on a column of type integer. Give a value that the column holds.",
     ),
+    "a default that no double holds exactly": (
+        lambda: Column("ratio", "double precision", default=2**53 + 1),
+        "column 'ratio': the default 9007199254740993 on a column of type double precision. Give a value that the column holds.",
+    ),
     "a default that the enum lacks": (
         lambda: Column("status", "text", enum=("open",), default="new"),
         "column 'status': the default 'new' on a column of type text. Give a value that the column holds.",
+    ),
+    "a default that no text of PostgreSQL holds": (
+        lambda: Column("status", "text", default="a\0b"),
+        "column 'status': the default 'a\\x00b' on a column of type text. Give a value that the column holds.",
+    ),
+    "an enum that no text of PostgreSQL holds": (
+        lambda: Column("status", "text", enum=("a\0b",)),
+        "column 'status': U+0000 in a value of the enum. PostgreSQL stores no such text: map it by an alias.",
     ),
     # --- a domain
     "a domain whose name is no plain one": (
