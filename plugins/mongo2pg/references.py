@@ -137,7 +137,9 @@ def _cleared(conn: Connection, run: RunKey, table: Table, column: Column, *, who
         SELECT x.id, CASE jsonb_typeof(o.original)
                 WHEN 'string' THEN migration.uuid_from_objectid(o.original #>> '{{}}')
                 WHEN 'object' THEN coalesce(migration.uuid_from_objectid(o.original ->> '$oid'),
+                    -- Binary data of another length is no UUID, whatever its subtype says.
                     CASE WHEN o.original #>> '{{$binary,subType}}' = '04'
+                            AND o.original #>> '{{$binary,base64}}' ~ '^[A-Za-z0-9+/]{{22}}==$'
                          THEN encode(decode(o.original #>> '{{$binary,base64}}', 'base64'), 'hex')::uuid END)
             END AS parent_id
         FROM {table} x CROSS JOIN LATERAL (SELECT x.extra #> {path} AS original) AS o

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bson import MaxKey, MinKey, Timestamp
+from bson import Binary, MaxKey, MinKey, Timestamp
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
@@ -103,6 +103,30 @@ def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
     mover.database.marks.update_one({"_id": None}, {"$set": {"size": 2}})
     mover.passed("fourth")
     assert (mover.rejects(), mover.column("SELECT size FROM marks ORDER BY size")) == (set(), [1, 2])
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        Binary(b"short", 4),
+        Binary(b"sixteen bytes ..", 4),
+        {"$binary": {"base64": "?", "subType": "04"}},
+        {"$oid": "none"},
+        "text",
+        5,
+        None,
+    ],
+    ids=str,
+)
+def test_an_optional_reference_to_nobody_may_be_anything(declare: Declare, reference: Any) -> None:
+    columns = (Column("after", "uuid", references="marks"),)
+    children = (Child("friends", "friends", "scalars", (Column("", "uuid", "friend", references="marks"),)),)
+    mover = declare(Collection("marks", "marks", "at", columns, children))
+    friends = [oid(1)] if reference is None else [reference, oid(1)]
+    mover.database.marks.insert_one({"_id": oid(1), "after": reference, "friends": friends})
+    assert outcome(passed_twice(mover)["marks"]) == (1, 1, 0, 0, {})
+    assert mover.column("SELECT after FROM marks") == [None]
+    assert mover.column("SELECT friend::text FROM friends WHERE friend IS NOT NULL") == [uuid_of(1)]
 
 
 @pytest.mark.parametrize("table", ["uuid", "text", "jsonb", "timestamptz", "pg_class", "pg_constraint", "path"])
