@@ -19,7 +19,7 @@ _INDEX = re.compile(
 _NAMED = re.compile(r"(?:CONSTRAINT|INDEX)(?: IF NOT EXISTS)? (\w+)", re.IGNORECASE)
 # Names that are words of SQL (user, order) must stand in quotation marks, and are the same names.
 _QUOTED = re.compile(r'"([a-z_][a-z0-9_]*)"')
-_REFERENCED = re.compile(r"REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
+_REFERENCED = re.compile(r"\)\s*REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
 
 
 def script(domain: Domain, part: Literal["pre", "post"]) -> Path:

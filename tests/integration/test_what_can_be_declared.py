@@ -141,7 +141,7 @@ def test_a_table_may_be_called_as_a_type_or_a_catalog_of_postgresql_is(declare: 
 def test_tables_and_columns_may_have_names_that_are_words_of_sql(declare: Declare) -> None:
     users = Collection("users", "user", "at", (Column("order", "integer", required=True),), unique=(("order",),))
     child = Child("from", "from", "documents", (Column("user", "uuid", references="user"),), parent_key="table")
-    groups = Collection("groups", "group", "at", (Column("user", "uuid", required=True, references="user"),), (child,))
+    groups = Collection("groups", "references", "at", (Column("user", "uuid", required=True, references="user"),), (child,))
     mover = declare(users, groups)
     mover.database.users.insert_many([{"_id": oid(1), "order": 1}, {"_id": oid(2), "order": 1}])
     mover.database.groups.insert_many(
