@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pymongo.database import Database
 from demo.postgres import PostgresLogin
 from mongo2pg import scripts
 from mongo2pg.model import Child, Collection, Column, Domain
-from tests.documents import oid, uuid_of
+from mongo2pg.modes import WINDOW, Request
+from tests.documents import NOON, oid, uuid_of
 from tests.mover import Mover, counts, outcome
 from tests.small_domains import write_sql
 
@@ -93,6 +95,20 @@ def test_a_document_gets_the_row_of_another_with_its_id_that_is_rejected_meanwhi
     mover.passed("third", chunk_bytes)
     assert mover.image() == before
     assert mover.run("fourth").reconcile()["passed"] is True
+
+
+def test_a_window_leaves_a_row_to_a_document_that_it_did_not_read_until_the_next_full_run(declare: Declare) -> None:
+    mover = declare(Collection("marks", "marks", "at", (Column("tag", "integer"), Column("at", "timestamptz"))))
+    mover.database.marks.insert_one({"_id": oid(1), "tag": 1, "at": NOON})
+    mover.passed("first")
+    mover.database.marks.insert_one({"_id": str(oid(1)), "tag": 2, "at": NOON + timedelta(days=1)})
+    window = mover.run("window")
+    window.follow(Request(WINDOW, NOON + timedelta(hours=1), NOON + timedelta(days=2), lookback=timedelta(0)))
+    assert outcome(counts(window)["marks"]) == (1, 0, 0, 0, {"duplicate_key": 1})
+    assert mover.column("SELECT tag FROM marks") == [1]
+    mover.passed("second")
+    assert mover.column("SELECT tag FROM marks") == [2]
+    assert mover.rejects() == {("marks", str(oid(1)), "_id", "duplicate_key")}
 
 
 def test_a_document_whose_id_is_null_may_be_rejected(declare: Declare) -> None:
