@@ -49,6 +49,16 @@ def passed_twice(mover: Mover) -> dict[str, Any]:
     return first
 
 
+def test_nobody_loses_a_key_to_a_row_that_hangs_on_an_orphan_of_its_own_table(declare: Declare) -> None:
+    columns = (Column("after", "uuid", required=True, references="marks"), Column("tag", "text", required=True))
+    mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))
+    after = {1: 3, 2: 2, 3: 4, 4: 99}
+    tags = {1: "a", 2: "a", 3: "c", 4: "d"}
+    mover.database.marks.insert_many([{"_id": oid(at), "after": oid(after[at]), "tag": tags[at]} for at in after])
+    assert outcome(passed_twice(mover)["marks"]) == (4, 1, 0, 0, {"orphan": 3})
+    assert mover.column("SELECT id::text FROM marks") == [uuid_of(2)]
+
+
 def test_the_two_zeros_are_one_key(declare: Declare) -> None:
     mover = declare(Collection("marks", "marks", "at", (Column("size", "double precision", required=True),), unique=(("size",),)))
     mover.database.marks.insert_many([{"_id": oid(at), "size": size} for at, size in enumerate([-0.0, 0.0, float("nan"), 1.0])])
