@@ -45,8 +45,9 @@ def judge_shared_ids(settlement: Settlement, holding: Sequence[Place], unfit: Ma
 def _claims(conn: Connection, place: Place) -> dict[str, dict[str, bool]]:
     """By the ids that several documents claim: the documents, and whether this plan holds them.
 
-    The document of a stale row claims nothing, or what is held of it does.
+    The document of a stale row claims nothing, or what is held of it does; that of a row that is marked as deleted is gone.
     """
+    marked = sql.SQL("t.deleted_at IS NOT NULL" if place.collection.deletes == "mark" else "false")
     claims: dict[str, dict[str, bool]] = {}
     for root_id, document, held in conn.execute(
         sql.SQL(
@@ -56,11 +57,11 @@ def _claims(conn: Connection, place: Place) -> dict[str, dict[str, bool]]:
             UNION ALL
             SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
             WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
-              AND NOT EXISTS (
+              AND NOT ({marked}) AND NOT EXISTS (
                 SELECT FROM migration.stale s
                 WHERE (s.domain, s.collection, s.root_id) = (%(domain)s, %(collection)s, t.id))
             """
-        ).format(target=target(place.collection.table)),
+        ).format(target=target(place.collection.table), marked=marked),
         {
             "plan": place.run.plan_id,
             "table": place.collection.table,

@@ -468,8 +468,9 @@ def test_a_row_that_no_document_explains_is_found_although_the_collection_expire
     assert failures == {("row_counts", "progress_points")}
 
 
+@pytest.mark.parametrize("back", [oid(2), str(oid(2))], ids=["under its id", "under an id that reaches its row"])
 def test_a_marked_row_stays_with_the_time_and_is_unmarked_when_its_document_is_back(
-    mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mongo_database: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, back: Any
 ) -> None:
     monkeypatch.setattr(scripts, "INCLUDE", marking(write_sql(tmp_path / "sql")))
     domain = replace(HOSTILE, collections=(replace(THINGS, deletes="mark"), *HOSTILE.collections[1:]))
@@ -490,7 +491,7 @@ def test_a_marked_row_stays_with_the_time_and_is_unmarked_when_its_document_is_b
         image = mover.image()
         mover.passed("third")
         assert mover.image() == image, "a row is marked once"
-        mongo_database.things.insert_one({"_id": oid(2), "name": "n2", "parts": [{"label": "a"}]})
+        mongo_database.things.insert_one({"_id": back, "name": "n2", "parts": [{"label": "a"}]})
         mover.passed("fourth")
         assert mover.column("SELECT deleted_at FROM things") == [None] * 3
 
