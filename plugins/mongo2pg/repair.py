@@ -1,15 +1,15 @@
 """Moves just the documents again that a comparison found different, and takes out the rows whose document is gone.
 
 Nothing is copied from the comparison: each document goes through all stages, as its source has it now, under a plan of its
-own, so that the later reading wins as ever. What other documents kept out, orphans and duplicates, is judged again with them,
-as it may fit now. Rows of other documents are not written.
+own, so that the later reading wins as ever. What other documents kept out, orphans, duplicates and references to those that
+differ, is judged again with them, as it may fit now. Rows of other documents are not written.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -74,6 +74,9 @@ def repair_domain(
         books.forget_differences(conn, run, REPAIRED, -1, [table.name for table in collection.tables])
     differs = any(each.differing or each.gone for each in found.values())
     waiting = {name: _kept_out(conn, run, name) if differs else {} for name in found}
+    coming = {each.table: _row_ids([*found[each.name].differing, *waiting[each.name]]) for each in domain.collections}
+    for collection in domain.collections:
+        waiting[collection.name] |= _cleared(database, conn, run, collection, coming)
     touched = domain.only(name for name, each in found.items() if each.differing or each.gone or waiting[name])
     # What hangs on a row that goes may be a matter of this domain's other collections.
     everyone = neighbours if any(each.name == domain.name for each in neighbours) else [*neighbours, domain]
@@ -199,6 +202,22 @@ def _kept_out(conn: Connection, run: RunKey, collection: str) -> dict[str, Any]:
             if value is not UNREADABLE and is_plannable(value):
                 found[document_id(value)] = value
     return found
+
+
+def _row_ids(documents: Iterable[str]) -> list[str]:
+    return [row_id for row_id in map(lookup.root_id_of, documents) if row_id]
+
+
+def _cleared(
+    database: Database[Any], conn: Connection, run: RunKey, collection: Collection, coming: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The documents of which a reference to one of these rows, by their tables, was cleared: their `_id`s by their names."""
+    named: dict[str, str | None] = {}
+    for parent, row_ids in coming.items():
+        if row_ids:
+            named |= books.cleared_of(conn, run, collection.name, target(collection.table), parent, row_ids)
+    kept = {name: text for name, text in named.items() if text is not None}
+    return {document_id(value): value for value in _ids(database, collection.name, list(named), kept)}
 
 
 def _moved_besides(staging: CollectionStaging, found: Found) -> dict[str, Any]:

@@ -108,3 +108,15 @@ def test_a_required_reference_to_a_row_that_comes_with_it(mover: Mover, tmp_path
     write(mover, comment(1, answers=3, hour=1), comment(3, answers=3, hour=1))
     follow(mover, 1)
     assert answers(mover) == {1: 3, 2: 2, 3: 3}
+
+
+def test_a_repair_that_brings_a_comment_fills_in_the_reference_of_its_answer(mover: Mover) -> None:
+    write(mover, comment(1, answers=2))
+    mover.passed("first")
+    write(mover, comment(2))
+    report = mover.run("repair").reconcile(repair=True)
+    assert (report["passed"], report["failures"]) == (True, [])
+    assert answers(mover) == {1: 2, 2: None}
+    image = mover.image()
+    assert mover.run("again").reconcile(repair=True)["passed"] is True
+    assert mover.image() == image

@@ -1,7 +1,7 @@
 """The books: what ran, what was committed, what was rejected, what was checked. Schema `migration` of the target."""
 
 from mongo2pg.books.checks import forget_checks, forget_differences, forget_verdicts, last_progress, read_checks, write_checks
-from mongo2pg.books.cleared import cleared_in_vain, forget_cleared, note_cleared
+from mongo2pg.books.cleared import cleared_in_vain, cleared_of, forget_cleared, note_cleared
 from mongo2pg.books.entries import Check, Connection, Load, RejectRow, RunKey, Verdict
 from mongo2pg.books.passes import (
     came_after,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from mongo2pg.books.entries import Connection, RunKey
@@ -51,5 +53,22 @@ def cleared_in_vain(
             """
         ).format(table=table, parents=parents),
         (run.domain, collection, parent, most),
+    )
+    return dict(rows.fetchall())
+
+
+def cleared_of(
+    conn: Connection, run: RunKey, collection: str, table: sql.Identifier, parent: str, parent_ids: Sequence[str]
+) -> dict[str, str | None]:
+    """Documents of which a reference to one of these rows of the `parent` table was cleared, named as by `cleared_in_vain`."""
+    rows = conn.execute(
+        sql.SQL(
+            """
+            SELECT DISTINCT migration.document_id(t.id, t.extra)::text, (t.extra -> '_id')::text
+            FROM migration.cleared c JOIN {table} t ON t.id = c.root_id
+            WHERE (c.domain, c.collection, c.parent_table) = (%s, %s, %s) AND c.parent_id IN (SELECT unnest(%s::uuid[]))
+            """
+        ).format(table=table),
+        (run.domain, collection, parent, list(parent_ids)),
     )
     return dict(rows.fetchall())
