@@ -83,8 +83,8 @@ def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) ->
     conn.execute(
         sql.SQL(
             """
-            INSERT INTO pg_temp.mongo2pg_differences (root_id, table_name, id, column_name, kind, source, target)
-            SELECT coalesce(e.{owner}, t.{owner}), {table}, coalesce(e.id, t.id), d.column_name,
+            INSERT INTO pg_temp.mongo2pg_differences (root_id, document, table_name, id, column_name, kind, source, target)
+            SELECT coalesce(e.{owner}, t.{owner}), e.{document}, {table}, coalesce(e.id, t.id), d.column_name,
                    CASE WHEN t.id IS NULL THEN 'missing' WHEN e.id IS NULL THEN 'extra' ELSE 'different' END, d.source, d.target
             FROM {expected} e FULL JOIN ({theirs}) AS t ON t.id = e.id
             CROSS JOIN LATERAL (
@@ -100,6 +100,7 @@ def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) ->
         ).format(
             table=sql.Literal(table.name),
             owner=sql.Identifier(table.owner),
+            document=DOCUMENT,
             expected=incoming(table.name),
             theirs=theirs,
             sensitive=sql.Literal([column.name for column in columns if column.sensitive]),
@@ -113,7 +114,17 @@ def _find_differences(conn: Connection, table: Table, theirs: sql.Composable) ->
 
 
 def name_documents(conn: Connection, collection: Collection) -> None:
-    """Tells with each difference whose it is; where two documents share an id, it is that of the one whose row it must be."""
+    """Tells with each difference whose it is: of the document whose row it must be, or, of an extra row, of one that has its id."""
+    root = incoming(collection.table)
+    conn.execute(
+        sql.SQL(
+            """
+            UPDATE pg_temp.mongo2pg_differences d
+            SET document_id = migration.document_id(e.id, e.extra), kept = e.extra -> '_id'
+            FROM {root} e WHERE d.document_id IS NULL AND d.document = e.{document}
+            """
+        ).format(document=DOCUMENT, root=root)
+    )
     conn.execute(
         sql.SQL(
             """
@@ -127,11 +138,11 @@ def name_documents(conn: Connection, collection: Collection) -> None:
                     SELECT 2, root_id, document, document_id, NULL FROM pg_temp.mongo2pg_settled WHERE document IS NOT NULL
                     UNION ALL
                     SELECT 3, root_id, document, document_id, NULL FROM {rejects}
-                ) AS known ORDER BY root_id, rank
+                ) AS known ORDER BY root_id, rank, document
             ) AS n
             WHERE d.document IS NULL AND d.root_id = n.root_id
             """
-        ).format(document=DOCUMENT, root=incoming(collection.table), rejects=REJECTS)
+        ).format(document=DOCUMENT, root=root, rejects=REJECTS)
     )
 
 

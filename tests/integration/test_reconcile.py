@@ -375,6 +375,14 @@ def test_a_row_that_lost_the_id_of_its_document_is_given_back_to_it(mover: Mover
     assert mover.rejects() == set()
 
 
+@pytest.mark.parametrize("loaded", [ANN, str(ANN)], ids=["the larger", "the smaller"])
+def test_of_two_documents_that_share_an_id_the_one_that_was_not_loaded_is_found(mover: Mover, loaded: Any) -> None:
+    fill(mover.database, users=[user(1, _id=loaded), user(2)])
+    mover.passed("first")
+    mover.database.users.insert_one(user(9, _id=str(ANN) if loaded is ANN else ANN))
+    assert ("reconcile", "users") in failed(mover.run("look").reconcile())
+
+
 def test_of_two_documents_that_share_an_id_the_smaller_one_gets_the_row_though_only_the_other_was_loaded(mover: Mover) -> None:
     fill(mover.database, users=[user(1), user(2)])
     mover.passed("first")
