@@ -80,14 +80,12 @@ class _Rows:
 
     def read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions) -> None:
         """Takes the elements of these documents, each of which belongs to a row, where the declared tree leads them."""
-        elements, bad = walk(self._content, starts, stops, Keys.NAMES)
+        elements, bad = walk(self._content, starts, stops, Keys.NAMES, {key.encode() for key in tree})
         self.left.add(rows[bad])
         below: dict[str, list[Field]] = {}
         for element in elements:
             key, field = element.key.decode(), element._replace(owner=rows[element.owner])
-            match tree.get(key):
-                case None:
-                    self.left.add(field.owner)  # nobody declared it
+            match tree[key]:
                 case Column(name=name):
                     self._fields.setdefault(name, []).append(field)
                 case Child(path=path):

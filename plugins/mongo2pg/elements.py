@@ -9,7 +9,7 @@ come through is only marked: `decode` says what is the matter with it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from enum import Enum
 from typing import NamedTuple
 
@@ -158,11 +158,14 @@ def ends(content: Content, kind: int, at: Positions) -> Positions:
     return np.where((size >= least) & (content.octets(end - 1) == 0), end, _NOWHERE)
 
 
-def walk(content: Content, starts: Positions, stops: Positions, keys: Keys) -> tuple[list[Field], Mask]:
+def walk(
+    content: Content, starts: Positions, stops: Positions, keys: Keys, known: Set[bytes] | None = None
+) -> tuple[list[Field], Mask]:
     """The elements of the documents (or arrays, or maps) that lie from `starts` to `stops`, and which did not come through.
 
-    With `Keys.NAMES` a key that occurs twice in one document does not come through; with `Keys.ANY` nothing is said of
-    keys, not even that they are text. What is found of a document that did not come through may be wrong.
+    With `Keys.NAMES` a document in which a key occurs twice does not come through, nor does one with a key that is not `known`,
+    where these are given; with `Keys.ANY` nothing is said of keys, not even that they are text. What is found of a document that
+    did not come through may be wrong, and is not all of it.
     """
     last = stops - 1
     bad = (stops - starts < 5) | (content.int32s(starts) != stops - starts) | (content.octets(last) != 0)
@@ -178,7 +181,7 @@ def walk(content: Content, starts: Positions, stops: Positions, keys: Keys) -> t
             bad[front] = True
             break
         parts = (
-            _by_name(content, front, at[front], last, bad)
+            _by_name(content, front, at[front], last, bad, known)
             if keys is Keys.NAMES
             else _by_type(content, front, at[front], bad, keys, step)
         )
@@ -201,7 +204,9 @@ def walk(content: Content, starts: Positions, stops: Positions, keys: Keys) -> t
 _Part = tuple[int, bytes, Positions, Positions]
 
 
-def _by_name(content: Content, front: Positions, begin: Positions, last: Positions, bad: Mask) -> Iterator[_Part]:
+def _by_name(
+    content: Content, front: Positions, begin: Positions, last: Positions, bad: Mask, known: Set[bytes] | None
+) -> Iterator[_Part]:
     for _ in range(MOST_KEYS):
         head = _head(content, int(begin[0]), int(last[front[0]]))
         if head is None:
@@ -209,7 +214,10 @@ def _by_name(content: Content, front: Positions, begin: Positions, last: Positio
             front, begin = front[1:], begin[1:]
         else:
             same = content.holds(begin, head)
-            yield head[0], head[1:-1], front[same], begin[same] + len(head)
+            if known is None or head[1:-1] in known:
+                yield head[0], head[1:-1], front[same], begin[same] + len(head)
+            else:
+                bad[front[same]] = True
             front, begin = front[~same], begin[~same]
         if not front.size:
             return
