@@ -19,6 +19,11 @@ from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
 
 DOUBLE, STRING, DOCUMENT, ARRAY, BINARY, OBJECT_ID, BOOLEAN, DATE, NULL = 0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x08, 0x09, 0x0A
 INT32, INT64, DECIMAL = 0x10, 0x12, 0x13
+# What `$type` calls these.
+ALIASES = {
+    DOUBLE: "double", STRING: "string", DOCUMENT: "object", ARRAY: "array", BINARY: "binData", OBJECT_ID: "objectId",
+    BOOLEAN: "bool", DATE: "date", NULL: "null", INT32: "int", INT64: "long", DECIMAL: "decimal",
+}  # fmt: skip
 
 _BSON_TYPES: dict[type, str] = {
     str: "string",

@@ -1,35 +1,52 @@
 """Frames of the documents of which nothing is to be said: every value has its column and fits there as it is.
 
 Nearly all documents are so, and they go through by columns (`elements`, `columns`), without a Python object for a value.
-A document of which something is to be said (a reject, a misfit, a conversion, a field that nobody declared, a rare type)
-is left as a whole; `normalise` reads it by the rule. Whatever comes through here comes out as the rule would have it.
+A document of which something is to be said (a reject, a misfit, a conversion, a rare type) is left as a whole; `normalise` reads
+it by the rule. Whatever comes through here comes out as the rule would have it. A field that nobody declared comes through
+where it stands beside declared ones, for where there is one, all documents have it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
-from mongo2pg.bson_types import ARRAY, DOCUMENT, NULL, OBJECT_ID
+from mongo2pg.bson_types import ALIASES, ARRAY, DOCUMENT, NULL, OBJECT_ID
 from mongo2pg.columns import Left, column_of, leave_long, places, strings
 from mongo2pg.elements import PLAIN, Content, Field, Keys, Mask, Positions, together, walk
-from mongo2pg.jsontexts import object_id_texts, texts
+from mongo2pg.jsontexts import object_id_texts, octets_of, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
 from mongo2pg.rows import declared_tree
 from mongo2pg.typed_columns import uuid_array
 
+# Fields told apart in one batch that nobody declared. Where there are more, they are data, and each has its own.
+MOST_UNDECLARED = 16
+
+
+class Undeclared(NamedTuple):
+    """A field that nobody declared: its path, how many values of each type it has, and the first document with one, by number."""
+
+    path: str
+    bson_types: Counter[str]
+    document: int
+
 
 class Part(NamedTuple):
-    """The rows of one table: its columns (all but `extra`, which is empty) and the document of each row, by number."""
+    """The rows of one table: its columns (without `extra` where that is empty), the document of each row, by number, and what
+    stands in `extra`."""
 
     columns: dict[str, pa.Array]
     document: Positions
+    undeclared: list[Undeclared]
 
 
 class Clean(NamedTuple):
@@ -50,14 +67,15 @@ class CleanReader:
 
     def read(self, content: Content, bounds: Positions) -> Clean:
         """Of documents that lie one behind the other, each from one bound to the next."""
-        rows = _Rows(content, len(bounds) - 1)
-        rows.read(self._tree, bounds[:-1], bounds[1:], np.arange(len(bounds) - 1))
+        numbers = np.arange(len(bounds) - 1)
+        rows = _Rows(content, len(numbers))
+        rows.read(self._tree, bounds[:-1], bounds[1:], numbers)
         rows.read_passed_over()
         columns = rows.columns(self._root)
         children = [_Elements(content, child, table, self._child_trees[table.name], rows) for child, table in self._children]
         # Only now is it known which documents are left.
-        documents = np.flatnonzero(~rows.left.rows)
-        tables = {self._root.name: Part(_filtered(columns, ~rows.left.rows), documents)}
+        stay = ~rows.left.rows
+        tables = {self._root.name: Part(_filtered(columns, stay), np.flatnonzero(stay), rows.undeclared(stay, numbers))}
         ids = np.frombuffer(columns["id"].buffers()[1], np.uint8).reshape(-1, 16)
         texts = id_columns.texts_from_uuids(ids.tobytes()) if any(len(child.parent) for child in children) else []
         for child in children:
@@ -77,15 +95,21 @@ class _Rows:
         self._fields: dict[str, list[Field]] = {}
         self.holders: dict[str, list[Field]] = {}
         self._passed_over: list[Field] = []
+        self._others: list[Field] = []
 
     def read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions) -> None:
-        """Takes the elements of these documents, each of which belongs to a row, where the declared tree leads them."""
-        elements, bad = walk(self._content, starts, stops, Keys.NAMES, {key.encode() for key in tree})
+        """Takes the elements of these documents, each of which is a row, where the declared tree leads them."""
+        self._read(tree, starts, stops, rows, _Welcome(tree, MOST_UNDECLARED))
+
+    def _read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions, welcome: _Welcome) -> None:
+        elements, bad = walk(self._content, starts, stops, Keys.NAMES, welcome)
         self.left.add(rows[bad])
         below: dict[str, list[Field]] = {}
         for element in elements:
             key, field = element.key.decode(), element._replace(owner=rows[element.owner])
-            match tree[key]:
+            match tree.get(key):
+                case None:
+                    self._others.append(field)
                 case Column(name=name):
                     self._fields.setdefault(name, []).append(field)
                 case Child(path=path):
@@ -96,7 +120,7 @@ class _Rows:
                     self._passed_over.append(field)
         for key, fields in below.items():
             owner, _, at = together(_only(DOCUMENT, fields, self.left))
-            self.read(tree[key], at, at + self._content.int32s(at), owner)
+            self._read(tree[key], at, at + self._content.int32s(at), owner, _Welcome(tree[key], 0))
 
     def read_passed_over(self) -> None:
         """What the declaration ignores is read all the same: it may be what is malformed. Of a plain value any bytes will do."""
@@ -107,13 +131,62 @@ class _Rows:
                 self.left.add(owner[bad])
 
     def columns(self, table: Table) -> dict[str, pa.Array]:
-        """The columns that have a path."""
-        return {c.name: column_of(self._content, c, self._fields.get(c.name, []), self.left) for c in table.columns if c.path}
+        """The columns that have a path, and `extra` where there is any."""
+        columns = {c.name: column_of(self._content, c, self._fields.get(c.name, []), self.left) for c in table.columns if c.path}
+        return columns | {"extra": self._extra()} if self._others else columns
+
+    def _extra(self) -> pa.Array:
+        """What nobody declared, as an object of JSON for each row that has any."""
+        owner, begin, at = together(self._others)
+        kinds = self._content.octets(begin)
+        written, bad = texts(self._content, kinds, at)
+        self.left.add(owner[bad])
+        keys = self._content.slices(begin + 1, at - 1).dictionary_encode()
+        before = [orjson.dumps(key.decode()) + b":" for key in keys.dictionary.to_pylist()]
+        first = np.diff(owner, prepend=-1) != 0
+        pieces = pc.binary_join_element_wise(
+            pa.array([b",", b"{"]).take(pa.array(first.astype(np.int8))),
+            pa.array(before, pa.binary()).take(keys.indices),
+            pa.array([b"", b"null"]).take(pa.array((kinds == NULL).astype(np.int8))),
+            written.view(pa.binary()),
+            pa.array([b"", b"}"]).take(pa.array(np.append(first[1:], True).astype(np.int8))),
+            b"",
+        )
+        # The pieces of a row lie one behind the other.
+        bounds = octets_of(pieces)[0][np.append(np.flatnonzero(first), len(pieces))]
+        objects = pa.Array.from_buffers(pa.string(), int(first.sum()), [None, pa.py_buffer(bounds), pieces.buffers()[2]])
+        index, missing = np.zeros(len(self.left.rows), np.int64), np.ones(len(self.left.rows), np.bool_)
+        index[owner[first]], missing[owner[first]] = np.arange(len(objects)), False
+        return objects.take(pa.array(index, mask=missing))
+
+    def undeclared(self, stay: Mask, document: Positions, above: str = "") -> list[Undeclared]:
+        """What nobody declared and the rows that stay have; each row is of a document."""
+        found: dict[bytes, Undeclared] = {}
+        for field in self._others:
+            owner = field.owner[stay[field.owner]]
+            if len(owner):
+                one = found.get(field.key) or Undeclared(above + field.key.decode(), Counter(), int(document[owner[0]]))
+                one.bson_types[ALIASES[field.kind]] += len(owner)
+                found[field.key] = one._replace(document=min(one.document, int(document[owner].min())))
+        return list(found.values())
 
     def object_ids(self, column: str) -> tuple[NDArray[np.uint8], Mask]:
         """The column's ObjectIds, n × 12 bytes, and which rows have one."""
         at, missing = places(self._fields.get(column, []), OBJECT_ID, self.left)
         return self._content.object_ids(at), ~missing
+
+
+class _Welcome(Container[bytes]):
+    """The declared keys, and the first few others that come."""
+
+    def __init__(self, tree: dict[str, Any], others: int) -> None:
+        self._keys, self._room = {key.encode() for key in tree}, others
+
+    def __contains__(self, key: object) -> bool:
+        if key not in self._keys and self._room and isinstance(key, bytes):
+            self._keys.add(key)
+            self._room -= 1
+        return key in self._keys
 
 
 def _only(kind: int, fields: list[Field], left: Left) -> list[Field]:
@@ -170,9 +243,10 @@ class _Elements:
         """The columns of the rows that stay."""
         columns = _filtered(self._columns, stay)
         parent = self.parent[stay]
+        undeclared = self._rows.undeclared(stay, self.parent, f"{self._child.path}.")
         columns["id"] = uuid_array(self._ids(stay, parent_texts))
         columns[self.table.parent_key] = uuid_array(parent_ids[parent].tobytes())
-        return Part(columns, parent)
+        return Part(columns, parent, undeclared)
 
     def _ids(self, stay: Mask, parent_texts: list[bytes]) -> bytes:
         path, kind = self._child.path, self._child.kind

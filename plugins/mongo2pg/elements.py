@@ -9,7 +9,7 @@ come through is only marked: `decode` says what is the matter with it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -159,7 +159,7 @@ def ends(content: Content, kind: int, at: Positions) -> Positions:
 
 
 def walk(
-    content: Content, starts: Positions, stops: Positions, keys: Keys, known: Set[bytes] | None = None
+    content: Content, starts: Positions, stops: Positions, keys: Keys, known: Container[bytes] | None = None
 ) -> tuple[list[Field], Mask]:
     """The elements of the documents (or arrays, or maps) that lie from `starts` to `stops`, and which did not come through.
 
@@ -191,8 +191,9 @@ def walk(
             if not fits.all():
                 bad[owner[~fits]] = True
                 owner, value, end = owner[fits], value[fits], end[fits]
-            fields.append(Field(kind, key, step == 0, owner, at[owner], value))
-            at[owner] = end
+            if owner.size:
+                fields.append(Field(kind, key, step == 0, owner, at[owner], value))
+                at[owner] = end
         front = front[~bad[front] & (at[front] < last[front])]
         step += 1
     if keys is Keys.NAMES:
@@ -205,7 +206,7 @@ _Part = tuple[int, bytes, Positions, Positions]
 
 
 def _by_name(
-    content: Content, front: Positions, begin: Positions, last: Positions, bad: Mask, known: Set[bytes] | None
+    content: Content, front: Positions, begin: Positions, last: Positions, bad: Mask, known: Container[bytes] | None
 ) -> Iterator[_Part]:
     for _ in range(MOST_KEYS):
         head = _head(content, int(begin[0]), int(last[front[0]]))

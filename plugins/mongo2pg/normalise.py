@@ -64,7 +64,10 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         ],
         "conversions": {path: {rule: asdict(tally) for rule, tally in rules.items()} for path, rules in counts.conversions.items()},
         "arrays": {path: asdict(count) for path, count in counts.arrays.items()},
-        "drift": {path: vars(drift) for path, drift in sorted(counts.drift.items())},
+        "drift": {
+            path: {"first_id": drift.first_id, "count": drift.count, "bson_types": drift.bson_types}
+            for path, drift in sorted(counts.drift.items())
+        },
         "seconds": {"extract": extracted["seconds"], "normalise": round(time.monotonic() - started, 3)},
     }
     write_json(mark, manifest)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from mongo2pg.document_ids import document_id, of_bytes
 from mongo2pg.elements import Content
 from mongo2pg.extended_json import extended_json
 from mongo2pg.model import Child, Collection, Column, Table
-from mongo2pg.outline import count_elements
+from mongo2pg.outline import count_elements, own_id
 from mongo2pg.parquet import HOLD, RAW_ROW
 from mongo2pg.rows import EMPTY, ArrayCount, Counts, Rows, declared_tree
 from mongo2pg.typed_columns import ARROW_TYPES, fill, uuid_array
@@ -142,6 +143,11 @@ class Normaliser:
             count = self.counts.arrays[child.path]
             count.elements += len(clean.parts[table.name].document)
             count.rows += len(clean.parts[table.name].document)
+        for found in chain.from_iterable(part.undeclared for part in clean.parts.values()):
+            first = documents[found.document]
+            drift = self.counts.drift_at(found.path, int(rows[found.document]), partial(_shown_id, first))
+            drift.count += sum(found.bson_types.values())
+            drift.bson_types.update(found.bson_types)
         frames = {
             table.name: _in_order(self._frame(table, clean.parts[table.name], rows), batch.frames[table.name])
             for table in self.collection.tables
@@ -155,7 +161,7 @@ class Normaliser:
             RAW_ROW: pa.array(rows[part.document], pa.int64()),
             HOLD: pa.array(np.zeros(count, np.bool_)),
         }
-        return pa.RecordBatch.from_arrays([(part.columns | others)[name] for name in schema.names], schema=schema)
+        return pa.RecordBatch.from_arrays([(others | part.columns)[name] for name in schema.names], schema=schema)
 
     def by_rule(self, raws: list[bytes], places: list[int]) -> Batch:
         """The frames of documents of which something may be to be said; each has its row of the raw file."""
@@ -175,7 +181,9 @@ class Normaliser:
                 rows.append(row)
 
         ids = [document["_id"] for document in documents]
-        work = Rows(documents, self._tree, self.collection.columns, self.counts, lambda row: extended_json(ids[row], keep_nul=True))
+        work = Rows(
+            documents, self._tree, self.collection.columns, self.counts, rows, lambda row: extended_json(ids[row], keep_nul=True)
+        )
         packed_ids = self._root_ids(work, ids)
         work.read()
         for index, (path, value, reason) in sorted(work.unfit.items()):
@@ -240,6 +248,7 @@ class Normaliser:
             self._child_trees[child.path],
             child.columns,
             self.counts,
+            np.asarray(parents.rows, np.int64)[parent].tolist(),
             lambda row: extended_json(parents.ids[parent[row]], keep_nul=True),
             prefix=child.path,
         )
@@ -286,6 +295,10 @@ class Normaliser:
             [*(work.column(column) for column in table.columns), raw_rows], schema=self.schema(table)
         )
         return frame.filter(pa.array(loaded)), rejects
+
+
+def _shown_id(document: pa.BinaryScalar) -> str:
+    return extended_json(own_id(document.as_py()), keep_nul=True)
 
 
 def _in_order(clean: pa.RecordBatch, ruled: pa.RecordBatch) -> pa.RecordBatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,10 @@ class ArrayCount:
 
 @dataclass
 class Drift:
-    """A field that nobody declared: how often it occurred, with which BSON types, and the first document that had it."""
+    """A field that nobody declared: how often it occurred, with which BSON types, and the first document that had it: its row of
+    the raw file, and its `_id`."""
 
+    first_row: int
     first_id: str
     count: int = 0
     bson_types: Counter[str] = field(default_factory=Counter)
@@ -57,11 +60,23 @@ class Counts:
     arrays: dict[str, ArrayCount] = field(default_factory=dict)
     drift: dict[str, Drift] = field(default_factory=dict)
 
+    def drift_at(self, path: str, row: int, id_of: Callable[[], str]) -> Drift:
+        """What is counted of a field that nobody declared, and that the document of this row of the raw file has."""
+        if path not in self.drift and len(self.drift) >= MOST_DRIFT:  # a map that nobody declared: its keys are endless
+            path = OTHER_FIELDS
+        found = self.drift.get(path)
+        if found is None:
+            found = self.drift[path] = Drift(row, id_of())
+        elif row < found.first_row:
+            found.first_row, found.first_id = row, id_of()
+        return found
+
 
 class Rows:
     """The rows of one table while a batch becomes columns.
 
-    `unfit` holds what takes a whole row along: row → (path, value, reason), the first in the declaration's order.
+    Each has its row of the raw file. `unfit` holds what takes a whole row along: row → (path, value, reason), the first in the
+    declaration's order.
     """
 
     def __init__(
@@ -70,10 +85,12 @@ class Rows:
         tree: dict[str, Any],
         columns: Sequence[Column],
         counts: Counts,
+        raw_rows: Sequence[int],
         id_of: Callable[[int], str],
         prefix: str = "",
     ) -> None:
-        self.documents, self._tree, self._counts, self._id_of, self._prefix = documents, tree, counts, id_of, prefix
+        self.documents, self._tree, self._counts, self._prefix = documents, tree, counts, prefix
+        self._raw_rows, self._id_of = raw_rows, id_of
         self._sensitive = {column.name for column in columns if column.sensitive}
         self._order = {column.name: rank for rank, column in enumerate(columns)}
         self.arrays: dict[str, pa.Array] = {}
@@ -110,13 +127,9 @@ class Rows:
                 self._note_drift(index, self._full(f"{path}.{key}" if path else key), document[key])
 
     def _note_drift(self, index: int, path: str, value: Any) -> None:
-        drift = self._counts.drift
-        if path not in drift:
-            if len(drift) >= MOST_DRIFT:  # a map that nobody declared: its keys are endless
-                path = OTHER_FIELDS
-            drift.setdefault(path, Drift(self._id_of(index)))
-        drift[path].count += 1
-        drift[path].bson_types[bson_type(value)] += 1
+        drift = self._counts.drift_at(path, self._raw_rows[index], partial(self._id_of, index))
+        drift.count += 1
+        drift.bson_types[bson_type(value)] += 1
 
     def _subdocuments(self, values: list[Any], path: str) -> list[dict[str, Any]]:
         if set(map(type, values)) <= {dict, type(None)}:

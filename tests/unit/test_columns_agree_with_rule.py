@@ -6,25 +6,29 @@ taken within one batch.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import bson
 import numpy as np
 import pyarrow as pa
 import pytest
+from bson import Binary, Decimal128, MinKey, Regex, Timestamp
 from bson.datetime_ms import DatetimeMS
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepiri.auth import AUTH
 from deepiri.registry import DOMAINS
 from demo.sample import clean_documents, documents
-from mongo2pg.clean import CleanReader
+from mongo2pg.clean import MOST_UNDECLARED, CleanReader
 from mongo2pg.decode import OPTIONS
 from mongo2pg.elements import Content
 from mongo2pg.model import Collection, Column
 from mongo2pg.normaliser import Normaliser
+from tests.documents import NOON, oid, user
 from tests.unit.random_documents import EXAMPLES, FEW, KEYS, VALUES, collections, damaged
 from tests.unit.raw_bson import document
 
@@ -164,3 +168,40 @@ def test_clean_documents_never_reach_the_rule(collection: Collection) -> None:
     raws = [bson.encode(content, codec_options=OPTIONS) for content in contents]
     odd = [at for at, content in enumerate(contents) if type(content["_id"]) is not ObjectId]
     assert left(collection, raws) == odd
+
+
+# --- fields that nobody declared ---------------------------------------------------------------------------------------
+
+USERS = AUTH.collection("users")
+PLAIN = [
+    *("text", 'a "quoted" \\ text\n', "", "ü", 5, Int64(2**60), 1.5, True, None, NOON, oid(9)),
+    *({"a": [1, {"b": None}]}, {"$oid": "none"}, {}, [], [None, "x"]),
+]
+ODD = ["a\0b", -0.0, math.inf, MinKey(), Decimal128("1.50"), Binary(b"x", 5), Regex("a"), {"a": "\0"}, Timestamp(1, 2)]
+
+
+def encoded(contents: list[dict[str, Any]]) -> list[bytes]:
+    return [bson.encode(content, codec_options=OPTIONS) for content in contents]
+
+
+def test_fields_that_nobody_declared_go_by_columns_too() -> None:
+    contents = []
+    for at, value in enumerate(PLAIN):
+        others = {"nickname": value} | ({'another "field"': at} if at % 3 else {})
+        tokens = [{"token": "t", "createdAt": NOON, "expiresAt": NOON} | ({"device": value} if at % 2 else {})] * (at % 4)
+        contents += [user(at, refreshTokens=tokens, **others), {"first": at, **user(100 + at, **others)}, user(200 + at)]
+    assert left(USERS, encoded(contents)) == []
+    same_by_both(USERS, encoded(contents))
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_one_of_a_rare_type_comes_out_as_by_the_rule_in_whatever_document_it_stands(value: Any) -> None:
+    contents = [user(at, nickname=value if at in (1, 3) else "text") for at in range(5)]
+    same_by_both(USERS, encoded(contents))
+    same_by_both(USERS, encoded(contents[1:]))
+
+
+def test_where_each_document_has_its_own_the_rule_reads_them_and_counts_the_first_ones_apart() -> None:
+    raws = encoded([user(at, **{"common": at, f"field {at}": at}) for at in range(MOST_UNDECLARED + 20)])
+    assert len(left(USERS, raws)) == 21
+    same_by_both(USERS, raws)
