@@ -102,9 +102,9 @@ def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_tra
     login: PostgresLogin = request.getfixturevalue(version)
     theirs = {"TimeZone": "Asia/Tokyo", "default_transaction_isolation": "repeatable read"}
     limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"]
-    limits += ["transaction_timeout"] if version == "target" else []
-    theirs |= dict.fromkeys(limits, "1s")
     with login.connect(autocommit=True) as conn:
+        limits += ["transaction_timeout"] if conn.info.server_version >= 170_000 else []
+        theirs |= dict.fromkeys(limits, "1s")
         for name, value in theirs.items():
             names = (sql.Identifier(login.dbname), sql.Identifier(name), sql.Literal(value))
             conn.execute(sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} = {}").format(*names))
