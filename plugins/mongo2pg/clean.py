@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ALIASES, ARRAY, DOCUMENT, NULL, OBJECT_ID
-from mongo2pg.columns import Left, column_of, leave_long, places, strings
+from mongo2pg.columns import Left, at_rows, column_of, leave_long, places, strings
 from mongo2pg.elements import PLAIN, Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.jsontexts import object_id_texts, octets_of, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
@@ -97,12 +97,12 @@ class _Rows:
         self._passed_over: list[Field] = []
         self._others: list[Field] = []
 
-    def read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions) -> None:
-        """Takes the elements of these documents, each of which is a row, where the declared tree leads them."""
-        self._read(tree, starts, stops, rows, _Welcome(tree, MOST_UNDECLARED))
-
-    def _read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions, welcome: _Welcome) -> None:
-        elements, bad = walk(self._content, starts, stops, Keys.NAMES, welcome)
+    def read(
+        self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions, others: int = MOST_UNDECLARED
+    ) -> None:
+        """Takes the elements of these documents, each of which belongs to a row, where the declared tree leads them, and up to so
+        many other fields."""
+        elements, bad = walk(self._content, starts, stops, Keys.NAMES, _Welcome(tree, others))
         self.left.add(rows[bad])
         below: dict[str, list[Field]] = {}
         for element in elements:
@@ -120,7 +120,7 @@ class _Rows:
                     self._passed_over.append(field)
         for key, fields in below.items():
             owner, _, at = together(_only(DOCUMENT, fields, self.left))
-            self._read(tree[key], at, at + self._content.int32s(at), owner, _Welcome(tree[key], 0))
+            self.read(tree[key], at, at + self._content.int32s(at), owner, others=0)
 
     def read_passed_over(self) -> None:
         """What the declaration ignores is read all the same: it may be what is malformed. Of a plain value any bytes will do."""
@@ -155,9 +155,7 @@ class _Rows:
         # The pieces of a row lie one behind the other.
         bounds = octets_of(pieces)[0][np.append(np.flatnonzero(first), len(pieces))]
         objects = pa.Array.from_buffers(pa.string(), int(first.sum()), [None, pa.py_buffer(bounds), pieces.buffers()[2]])
-        index, missing = np.zeros(len(self.left.rows), np.int64), np.ones(len(self.left.rows), np.bool_)
-        index[owner[first]], missing[owner[first]] = np.arange(len(objects)), False
-        return objects.take(pa.array(index, mask=missing))
+        return at_rows(objects, owner[first], len(self.left.rows))
 
     def undeclared(self, stay: Mask, document: Positions, above: str = "") -> list[Undeclared]:
         """What nobody declared and the rows that stay have; each row is of a document."""

@@ -20,12 +20,9 @@ from mongo2pg.bson_types import ARRAY, BOOLEAN, DATE, DOUBLE, INT32, INT64, NULL
 from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk
 from mongo2pg.jsontexts import invalid_texts, octets_of, texts
-from mongo2pg.model import Column
+from mongo2pg.model import EXACT_DOUBLES, Column
 from mongo2pg.typed_columns import ARROW_TYPES, fill, uuid_array
 from mongo2pg.values import FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS
-
-# From here on not every integer is a double.
-EXACT_DOUBLES = 2**53
 
 
 class Left:
@@ -214,11 +211,16 @@ def _json(content: Content, column: Column, fields: list[Field], left: Left) -> 
     rows = np.flatnonzero(kinds)
     written, bad = texts(content, kinds[rows], at[rows])
     left.add(rows[bad])
-    if len(rows) == len(at):
-        return written
-    index = np.zeros(len(at), np.int64)
-    index[rows] = np.arange(len(rows))
-    return written.take(pa.array(index, mask=kinds == 0))
+    return at_rows(written, rows, len(at))
+
+
+def at_rows(values: pa.Array, rows: Positions, count: int) -> pa.Array:
+    """The values as a column of so many rows, each at its own; null at all others."""
+    if len(rows) == count:
+        return values
+    index, missing = np.zeros(count, np.int64), np.ones(count, np.bool_)
+    index[rows], missing[rows] = np.arange(len(rows)), False
+    return values.take(pa.array(index, mask=missing))
 
 
 def _by_rule(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:

@@ -36,7 +36,7 @@ _NUMBERS = ("bigint", "double precision", "integer", "numeric")
 _UNBOUNDED = ("bytea", "jsonb", "numeric", "text[]")
 _BITS = {"integer": 32, "bigint": 64}
 # Up to here every whole number is a double.
-_EXACT = 1 << 53
+EXACT_DOUBLES = 1 << 53
 _DEFAULTS: dict[str, tuple[type, ...]] = {
     "text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float)), **dict.fromkeys(_BITS, (int,))
 }  # fmt: skip
@@ -127,7 +127,7 @@ class Column:
             return False
         if bits and isinstance(value, int):
             return -(1 << bits - 1) <= value < 1 << bits - 1
-        if self.type == "double precision" and isinstance(value, int) and abs(value) > _EXACT:
+        if self.type == "double precision" and isinstance(value, int) and abs(value) > EXACT_DOUBLES:
             return False
         return not self.enum or value in self.enum
 

@@ -17,6 +17,7 @@ from mongo2pg.model import Collection
 from mongo2pg.normaliser import REJECT_SCHEMA, Normaliser, RowGroup
 from mongo2pg.parquet import open_parquet, parquet_writer
 from mongo2pg.progress import Progress
+from mongo2pg.reasons import booked_misfits
 from mongo2pg.staging import CollectionStaging, read_json, write_json
 
 log = logging.getLogger(__name__)
@@ -58,14 +59,11 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         "superseded": counts.superseded,
         "rows": counts.rows,
         "rejected": dict(counts.rejected),
-        "misfits": [
-            {"path": path, "bson_type": kind, "reason": reason, "count": count}
-            for (path, kind, reason), count in sorted(counts.misfits.items())
-        ],
+        "misfits": booked_misfits(counts.misfits),
         "conversions": {path: {rule: asdict(tally) for rule, tally in rules.items()} for path, rules in counts.conversions.items()},
         "arrays": {path: asdict(count) for path, count in counts.arrays.items()},
         "drift": {
-            path: {"first_id": drift.first_id, "count": drift.count, "bson_types": drift.bson_types}
+            path: {"first_id": drift.first_id, "count": drift.bson_types.total(), "bson_types": drift.bson_types}
             for path, drift in sorted(counts.drift.items())
         },
         "seconds": {"extract": extracted["seconds"], "normalise": round(time.monotonic() - started, 3)},

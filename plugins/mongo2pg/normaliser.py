@@ -146,7 +146,6 @@ class Normaliser:
         for found in chain.from_iterable(part.undeclared for part in clean.parts.values()):
             first = documents[found.document]
             drift = self.counts.drift_at(found.path, int(rows[found.document]), partial(_shown_id, first))
-            drift.count += sum(found.bson_types.values())
             drift.bson_types.update(found.bson_types)
         frames = {
             table.name: _in_order(self._frame(table, clean.parts[table.name], rows), batch.frames[table.name])

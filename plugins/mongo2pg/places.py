@@ -12,6 +12,7 @@ from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.merge import Merged
 from mongo2pg.model import Collection, Domain
+from mongo2pg.reasons import booked_misfits
 from mongo2pg.staging import CollectionStaging, RunStaging
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ class Outcome:
             "updated": self.updated,
             "unchanged": self.unchanged,
             "rejected": dict(self.rejected),
-            "misfits": [
-                {"path": path, "bson_type": kind, "reason": reason, "count": count}
-                for (path, kind, reason), count in sorted(self.misfits.items())
-            ],
+            "misfits": booked_misfits(self.misfits),
             "arrays": _plain(self.arrays),
             "inserted_ids": self.inserted_ids,
             "updated_ids": self.updated_ids,

@@ -106,10 +106,15 @@ def digests() -> tuple[sql.Composed, sql.Composed]:
     return half.format(HASH, 0), half.format(HASH, 1)
 
 
+def marked(collection: Collection, alias: str) -> sql.Composed:
+    """Whether a root row is marked as one whose document is gone."""
+    return sql.SQL("({}.deleted_at IS NOT NULL)" if collection.deletes == "mark" else "false").format(sql.Identifier(alias))
+
+
 def set_aside(collection: Collection, alias: str, now: str) -> sql.Composed:
     """Whether a root row may be there without its document: it was marked, or had expired at this time of the source."""
     if collection.deletes == "mark":
-        return sql.SQL("({}.deleted_at IS NOT NULL)").format(sql.Identifier(alias))
+        return marked(collection, alias)
     if collection.expires is None:
         return sql.Composed([sql.SQL("false")])
     path, seconds = collection.expires

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 # Why a document, an element or a value did not find its place; docs/types.md shows this list.
@@ -26,3 +27,11 @@ class UnfitError(Exception):
     def __init__(self, reason: str, below: str = "", value: Any = None) -> None:
         super().__init__(reason, below)
         self.reason, self.below, self.value = reason, below, value
+
+
+def booked_misfits(misfits: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
+    """Misfits by path, BSON type and reason, as manifests and `migration.passes` keep them."""
+    return [
+        {"path": path, "bson_type": kind, "reason": reason, "count": count}
+        for (path, kind, reason), count in sorted(misfits.items())
+    ]

@@ -38,12 +38,11 @@ class ArrayCount:
 
 @dataclass
 class Drift:
-    """A field that nobody declared: how often it occurred, with which BSON types, and the first document that had it: its row of
-    the raw file, and its `_id`."""
+    """A field that nobody declared: how often it occurred with which BSON type, and the first document that had it: its row of the
+    raw file, and its `_id`."""
 
     first_row: int
     first_id: str
-    count: int = 0
     bson_types: Counter[str] = field(default_factory=Counter)
 
 
@@ -128,7 +127,6 @@ class Rows:
 
     def _note_drift(self, index: int, path: str, value: Any) -> None:
         drift = self._counts.drift_at(path, self._raw_rows[index], partial(self._id_of, index))
-        drift.count += 1
         drift.bson_types[bson_type(value)] += 1
 
     def _subdocuments(self, values: list[Any], path: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from mongo2pg.books import Connection
 from mongo2pg.document_ids import compact
 from mongo2pg.outline import count_elements
 from mongo2pg.places import Loser, Named, Place
-from mongo2pg.queries import target
+from mongo2pg.queries import marked, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.unique_slots import bson_order_of
 
@@ -47,7 +47,6 @@ def _claims(conn: Connection, place: Place) -> dict[str, dict[str, bool]]:
 
     The document of a stale row claims nothing, or what is held of it does; that of a row that is marked as deleted is gone.
     """
-    marked = sql.SQL("t.deleted_at IS NOT NULL" if place.collection.deletes == "mark" else "false")
     claims: dict[str, dict[str, bool]] = {}
     for root_id, document, held in conn.execute(
         sql.SQL(
@@ -57,11 +56,11 @@ def _claims(conn: Connection, place: Place) -> dict[str, dict[str, bool]]:
             UNION ALL
             SELECT t.id::text, migration.document_id(t.id, t.extra)::text, false FROM {target} t
             WHERE t.id IN (SELECT root_id FROM migration.held WHERE plan_id = %(plan)s AND table_name = %(table)s)
-              AND NOT ({marked}) AND NOT EXISTS (
+              AND NOT {marked} AND NOT EXISTS (
                 SELECT FROM migration.stale s
                 WHERE (s.domain, s.collection, s.root_id) = (%(domain)s, %(collection)s, t.id))
             """
-        ).format(target=target(place.collection.table), marked=marked),
+        ).format(target=target(place.collection.table), marked=marked(place.collection, "t")),
         {
             "plan": place.run.plan_id,
             "table": place.collection.table,

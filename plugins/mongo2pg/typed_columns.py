@@ -17,7 +17,7 @@ from bson.objectid import ObjectId
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
 from mongo2pg.conversions import Conversion, apply
-from mongo2pg.model import Column
+from mongo2pg.model import EXACT_DOUBLES, Column
 from mongo2pg.reasons import UnfitError
 from mongo2pg.values import FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, Converted, convert
 
@@ -136,7 +136,7 @@ def _fast_double(values: Sequence[Any], types: set[type]) -> pa.Array | None:
     if not types <= {int, Int64, float}:
         return None
     # Up to 2^53 every integer is a double.
-    if any(type(value) is not float and value is not None and not -(2**53) <= value <= 2**53 for value in values):
+    if any(type(value) is not float and value is not None and not -EXACT_DOUBLES <= value <= EXACT_DOUBLES for value in values):
         return None
     return pa.array([None if value is None else float(value) for value in values], pa.float64())
 
