@@ -133,11 +133,12 @@ class _Rows:
     def columns(self, table: Table) -> dict[str, pa.Array]:
         """The columns that have a path, and `extra` where there is any."""
         columns = {c.name: column_of(self._content, c, self._fields.get(c.name, []), self.left) for c in table.columns if c.path}
-        return columns | {"extra": self._extra()} if self._others else columns
+        extra = [*self._others, *self.left.kept]
+        return columns | {"extra": self._extra(extra)} if extra else columns
 
-    def _extra(self) -> pa.Array:
-        """What nobody declared, as an object of JSON for each row that has any."""
-        owner, begin, at = together(self._others)
+    def _extra(self, fields: list[Field]) -> pa.Array:
+        """These fields, as an object of JSON for each row that has any."""
+        owner, begin, at = together(fields)
         kinds = self._content.octets(begin)
         written, bad = texts(self._content, kinds, at)
         self.left.add(owner[bad])
@@ -170,7 +171,8 @@ class _Rows:
 
     def object_ids(self, column: str) -> tuple[NDArray[np.uint8], Mask]:
         """The column's ObjectIds, n × 12 bytes, and which rows have one."""
-        at, missing = places(self._fields.get(column, []), OBJECT_ID, self.left)
+        fields = [field for field in self._fields.get(column, []) if field.kind == OBJECT_ID]
+        at, missing = places(fields, OBJECT_ID, self.left)
         return self._content.object_ids(at), ~missing
 
 

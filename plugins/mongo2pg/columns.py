@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
-from mongo2pg.bson_types import ARRAY, BOOLEAN, DATE, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
+from mongo2pg.bson_types import ARRAY, BINARY, BOOLEAN, DATE, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk
+from mongo2pg.identity import HEX_OBJECT_ID
 from mongo2pg.jsontexts import invalid_texts, octets_of, texts
 from mongo2pg.model import EXACT_DOUBLES, Column
 from mongo2pg.typed_columns import ARROW_TYPES, fill, uuid_array
@@ -26,13 +27,21 @@ from mongo2pg.values import FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS
 
 
 class Left:
-    """The rows of a table that are left to the rule."""
+    """The rows of a table that are left to the rule, and of those that are not the fields that `extra` keeps as well."""
 
     def __init__(self, count: int) -> None:
         self.rows = np.zeros(count, np.bool_)
+        self.kept: list[Field] = []
 
     def add(self, rows: Positions | Mask) -> None:
         self.rows[rows] = True
+
+    def keep(self, column: Column, field: Field) -> None:
+        """The values stay in `extra` beside what the column makes of them; only where that is no sub-document's matter."""
+        if column.path and "." not in column.path:
+            self.kept.append(field)
+        else:
+            self.add(field.owner)
 
 
 def column_of(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
@@ -147,13 +156,47 @@ def _booleans(content: Content, column: Column, fields: list[Field], left: Left)
 
 
 def _uuids(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
-    at, missing = places(fields, OBJECT_ID, left)
-    packed = content.object_ids(at)
-    ids = uuid_array(id_columns.uuids_from_objectids(packed.tobytes()).tobytes())
+    ids, missing = np.zeros((len(left.rows), 16), np.uint8), np.ones(len(left.rows), np.bool_)
+    for field in fields:
+        if field.kind == OBJECT_ID:
+            found = id_columns.uuids_from_objectids(content.object_ids(field.at).tobytes())
+        elif field.kind == BINARY:
+            found = content.blocks(field.at + 5, 16)
+            # Those of version 5 or 8 may be what another `_id` becomes.
+            fits = (content.int32s(field.at) == 16) & (content.octets(field.at + 4) == 4) & ~np.isin(found[:, 6] >> 4, (5, 8))
+            left.add(field.owner[~fits])
+        elif field.kind in _KEPT_IDS and (column.references or column.name == "id"):
+            found = _KEPT_IDS[field.kind](content, column, field, left)
+            left.keep(column, field)
+        else:
+            left.add(field.owner)
+            continue
+        ids[field.owner], missing[field.owner] = found, False
+    array = uuid_array(ids.tobytes())
     if not missing.any():
-        return ids
+        return array
     present = pa.py_buffer(np.packbits(~missing, bitorder="little"))
-    return pa.Array.from_buffers(pa.binary(16), len(ids), [present, ids.buffers()[1]])
+    return pa.Array.from_buffers(pa.binary(16), len(array), [present, array.buffers()[1]])
+
+
+def _ids_of_strings(content: Content, column: Column, field: Field, left: Left) -> NDArray[np.uint8]:
+    array = strings(content, field.at + 4, field.at + 3 + content.int32s(field.at), None, field.owner, left)
+    if not column.references:
+        # Another document may have the ObjectId of these digits.
+        left.add(field.owner[np.asarray(pc.match_substring_regex(array, f"^{HEX_OBJECT_ID.pattern}$"))])
+    texts = array.dictionary_encode()
+    ids = id_columns.uuids_from_texts([text.decode(errors="replace") for text in texts.dictionary.view(pa.binary()).to_pylist()])
+    found: NDArray[np.uint8] = ids[np.asarray(texts.indices)]
+    return found
+
+
+def _ids_of_integers(content: Content, column: Column, field: Field, left: Left) -> NDArray[np.uint8]:
+    values = content.int32s(field.at) if field.kind == INT32 else content.int64s(field.at)
+    return id_columns.uuids_from_integers(values.tolist())
+
+
+# What may be an `_id` and is not told by its UUID.
+_KEPT_IDS = {STRING: _ids_of_strings, INT32: _ids_of_integers, INT64: _ids_of_integers}
 
 
 def places(fields: list[Field], kind: int, left: Left) -> tuple[Positions, Mask]:

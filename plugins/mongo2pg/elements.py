@@ -99,10 +99,14 @@ class Content:
     def doubles(self, at: Positions) -> NDArray[np.float64]:
         return self._doubles[self._inside(at)]
 
+    def blocks(self, at: Positions, size: int) -> NDArray[np.uint8]:
+        """So many bytes at each position, at most 16: an n × size array."""
+        pairs = np.stack([self.words(at), self.words(at + 8)], axis=1)
+        return pairs.view(np.uint8)[:, :size]
+
     def object_ids(self, at: Positions) -> NDArray[np.uint8]:
         """An n × 12 array of bytes."""
-        pairs = np.stack([self.words(at), self.words(at + 8)], axis=1)
-        return pairs.view(np.uint8)[:, :12]
+        return self.blocks(at, 12)
 
     def piece(self, start: int, end: int) -> bytes:
         return self._octets[start:end].tobytes()

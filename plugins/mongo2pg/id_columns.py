@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import orjson
 from bson.objectid import ObjectId
 from numpy.typing import NDArray
 
-from mongo2pg.identity import NAMESPACE
+from mongo2pg.identity import HEX_OBJECT_ID, NAMESPACE
 from mongo2pg.model import Child
 
 
@@ -28,6 +28,38 @@ def uuids_from_objectids(packed: bytes) -> NDArray[np.uint8]:
     return out
 
 
+def uuids_from_texts(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """What `identity.id_from_value` makes of strings: an n × 16 array of UUID bytes."""
+    ids = _named(map(orjson.dumps, texts))
+    carrying = [at for at, text in enumerate(texts) if HEX_OBJECT_ID.fullmatch(text)]
+    if carrying:
+        ids[carrying] = uuids_from_objectids(bytes.fromhex("".join([texts[at] for at in carrying])))
+    return ids
+
+
+def uuids_from_integers(values: Iterable[int]) -> NDArray[np.uint8]:
+    """The same of whole numbers, each of which a 64-bit integer holds."""
+    return _named([b'{"$numberLong":"%d"}' % value for value in values])
+
+
+def _named(names: Iterable[bytes]) -> NDArray[np.uint8]:
+    """The UUIDv5 of each of these names."""
+    start = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
+    digests = []
+    for name in names:
+        digest = start.copy()
+        digest.update(name)
+        digests.append(digest.digest()[:16])
+    return _version_5(digests)
+
+
+def _version_5(digests: list[bytes]) -> NDArray[np.uint8]:
+    ids = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16).copy()
+    ids[:, 6] = ids[:, 6] & 0x0F | 0x50  # RFC 9562, 5.5: version 5 …
+    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # … and the variant
+    return ids
+
+
 def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence[bytes]) -> bytes:
     """UUIDv5 of the JSON list [parent id, path, kind, key] for each (parent, key): n × 16 packed bytes.
 
@@ -35,7 +67,7 @@ def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence
     """
     middle = b'",' + orjson.dumps(path) + b"," + orjson.dumps(kind) + b","
     start = hashlib.sha1(NAMESPACE.bytes + b'["', usedforsecurity=False)
-    parts = []
+    digests = []
     previous, prefix = None, start
     for parent, key in zip(parent_text, keys, strict=True):
         if parent is not previous:
@@ -43,11 +75,8 @@ def child_ids(parent_text: Sequence[bytes], path: str, kind: str, keys: Sequence
             prefix.update(parent + middle)
         digest = prefix.copy()
         digest.update(key + b"]")
-        parts.append(digest.digest()[:16])
-    ids = np.frombuffer(b"".join(parts), np.uint8).reshape(-1, 16).copy()
-    ids[:, 6] = ids[:, 6] & 0x0F | 0x50  # RFC 9562, 5.5: version 5 …
-    ids[:, 8] = ids[:, 8] & 0x3F | 0x80  # … and the variant
-    return ids.tobytes()
+        digests.append(digest.digest()[:16])
+    return _version_5(digests).tobytes()
 
 
 def ids_of_elements(

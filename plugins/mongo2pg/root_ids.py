@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import binascii
+import json
 from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow.compute as pc
+from bson.binary import Binary
 from numpy.typing import NDArray
 
 from mongo2pg.arrow import pa
 from mongo2pg.books import Connection, Load
 from mongo2pg.jsontexts import octets_of
 from mongo2pg.parquet import open_parquet
-from mongo2pg.reference.cells import uuid_words
 from mongo2pg.reference.documents import read_all
+from mongo2pg.reference.id_words import uuid_words
 from mongo2pg.reference.ids import packed
 from mongo2pg.reference.octets import Mask, Octets
 from mongo2pg.staging import CollectionStaging, read_json
@@ -30,13 +33,18 @@ def root_ids(staging: CollectionStaging, manifest: dict[str, Any], without: Coll
         for group in range(raw.num_row_groups):
             names = raw.read_row_group(group, columns=["_id"]).column(0).combine_chunks()
             wanted = pc.invert(pc.is_in(names, left_out)) if without else None
-            usual, object_ids = _object_ids(names if wanted is None else names.filter(wanted))
+            names = names if wanted is None else names.filter(wanted)
+            usual, object_ids = _object_ids(names)
             yield _carrying(object_ids)
             if not usual.all():
-                documents = raw.read_row_group(group, columns=["bson"]).column(0)
-                odd = (documents if wanted is None else documents.filter(wanted)).filter(pa.array(~usual))
-                values = [document["_id"] for document in read_all(odd.to_pylist()) if document and "_id" in document]
-                yield np.frombuffer(packed(values), np.uint8).reshape(-1, 16)
+                others = list(map(_named, names.filter(pa.array(~usual)).to_pylist()))
+                yield np.frombuffer(packed([value for value in others if value is not _UNTOLD]), np.uint8).reshape(-1, 16)
+                untold = np.flatnonzero(~usual)[[value is _UNTOLD for value in others]]
+                if len(untold):
+                    documents = raw.read_row_group(group, columns=["bson"]).column(0)
+                    odd = (documents if wanted is None else documents.filter(wanted)).take(pa.array(untold))
+                    values = [document["_id"] for document in read_all(odd.to_pylist()) if document and "_id" in document]
+                    yield np.frombuffer(packed(values), np.uint8).reshape(-1, 16)
 
 
 def _object_ids(names: pa.Array) -> tuple[Mask, NDArray[np.uint8]]:
@@ -50,6 +58,17 @@ def _object_ids(names: pa.Array) -> tuple[Mask, NDArray[np.uint8]]:
     return usual, np.frombuffer(binascii.unhexlify(digits.tobytes()), np.uint8).reshape(-1, 12)
 
 
+def _named(name: str) -> Any:
+    """The `_id` that a name tells as it is (`document_ids`): all but one that the name knows by its row, or not at all."""
+    value = json.loads(name)
+    if not isinstance(value, dict):
+        return value
+    if list(value) == ["$binary"]:
+        return Binary(base64.b64decode(value["$binary"]["base64"]), int(value["$binary"]["subType"], 16))
+    return _UNTOLD
+
+
+_UNTOLD = object()
 _NAME = np.frombuffer(b'{"$oid":"' + bytes(24) + b'"}', np.uint8)
 _AROUND = _NAME > 0
 

@@ -270,6 +270,59 @@ def test_documents_whose_ids_are_texts_or_whole_numbers_are_agreed_on_by_what_ex
     assert standing.agreed([thing(4, _id=5.0)]) == []
 
 
+OWNERS: list[Any] = [*NAMED, str(oid(7)).upper(), oid(8), Binary(bytes(range(16)), 4)]
+OWNER_CHANGES = ["", "owner_id = gen_random_uuid()", "owner_id = NULL", "extra = extra - 'owner'"]
+
+
+@pytest.mark.parametrize("statement", [*OWNER_CHANGES, 'extra = extra || \'{"owner": "One"}\''])
+def test_references_that_are_no_objectids_are_agreed_on_by_their_ids_and_what_extra_keeps(
+    conn: psycopg.Connection[Any], read_at_once: None, statement: str
+) -> None:
+    raws = [thing(number, owner=owner) for number, owner in enumerate(OWNERS)]
+    standing = Standing(conn, THINGS)
+    standing.put(raws)
+    if statement:
+        conn.execute(f"UPDATE public.things SET {statement} WHERE extra ->> 'owner' = 'one'".encode())
+    assert standing.check(raws) == len(OWNERS) - bool(statement)
+    assert standing.agreed([thing(3, owner=str(oid(7)).upper())]) == []
+    assert standing.agreed([thing(4, owner=Int64(5))]) == [0]
+    assert standing.agreed([thing(4, owner=5.0)]) == []
+
+
+UUIDS: dict[str, tuple[Binary, bool]] = {
+    "random": (Binary(bytes.fromhex("0b5c7a1e93f24c1d8a6b5f0e2d4c6a81"), 4), True),
+    "made of a name": (Binary(bytes.fromhex("0b5c7a1e93f25c1d8a6b5f0e2d4c6a81"), 4), True),
+    "nearly carrying an ObjectId": (Binary(bytes.fromhex("64b7f0a1c2d38e4f85a6b7c8d9000001"), 4), True),
+    "as if it carried an ObjectId": (Binary(bytes.fromhex("64b7f0a1c2d38e4f85a6b7c8d9000000"), 4), False),
+    "of the old kind": (Binary(bytes.fromhex("0b5c7a1e93f24c1d8a6b5f0e2d4c6a82"), 3), False),
+    "a byte too short": (Binary(bytes(15), 4), False),
+    "a byte too long": (Binary(bytes(17), 4), False),
+    "plain bytes": (Binary(bytes(range(16))), False),
+}
+
+
+@pytest.mark.parametrize(("value", "agreed"), UUIDS.values(), ids=UUIDS)
+def test_uuids_are_agreed_on_where_they_tell_themselves(
+    conn: psycopg.Connection[Any], read_at_once: None, value: Binary, agreed: bool
+) -> None:
+    raws = [thing(1, _id=value), thing(2, owner=value), thing(3, _id=oid(1), owner=oid(1))]
+    standing = Standing(conn, THINGS)
+    standing.put(raws)
+    assert standing.check(raws) == 1 + 2 * agreed
+    conn.execute("UPDATE public.things SET extra = extra || jsonb_build_object('_id', 1, 'owner', 1)")
+    assert standing.agreed(raws) == []
+
+
+@pytest.mark.parametrize("value", [b"", b"x", Binary(bytes(16), 4), Binary(b"abc", 128)], ids=repr)
+def test_binary_data_that_nobody_declared_is_compared(conn: psycopg.Connection[Any], read_at_once: None, value: Any) -> None:
+    raws = [thing(1, blob=value), thing(2, blob={"inside": [value]}), thing(3, steps=[value])]
+    standing = Standing(conn, THINGS)
+    standing.put(raws)
+    assert standing.check(raws) == 3
+    others = [thing(1, blob=Binary(b"y")), thing(2, blob={"inside": [Binary(value, 7)]}), thing(3, steps=[Binary(value + b"x", 4)])]
+    assert standing.agreed(others) == []
+
+
 def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(conn: psycopg.Connection[Any], read_at_once: None) -> None:
     raws = [thing(1, parts=[{"_id": oid(100 + at)} for at in range(17)])]
     standing = Standing(conn, THINGS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import bson
 import pyarrow as pa
 import pytest
-from bson import Binary, ObjectId
+from bson import Binary, Decimal128, Int64, ObjectId
 
 from mongo2pg.document_ids import document_id
 from mongo2pg.extract import RAW_SCHEMA
@@ -18,9 +19,12 @@ from mongo2pg.root_ids import root_ids
 from mongo2pg.staging import CollectionStaging
 
 ANN, BOB, CLEO = ObjectId("0123456789abcdef01234567"), ObjectId("f" * 24), ObjectId("0" * 24)
+UUID_OF_ANN = Binary(bytes.fromhex("0123456789ab8cde8f01234567000000"), 4)
 GROUPS: dict[str, list[list[Any]]] = {
     "ObjectIds": [[ANN, BOB], [CLEO]],
     "other values among them": [[ANN, "ann", 5, Binary(bytes(range(16)), 4)], [BOB, {"$oid": str(ANN)}, None]],
+    "what names tell": [['dré "\\ \n', str(BOB), -5, Int64(2**62)], [True, False, "", Binary(bytes(16), 3), UUID_OF_ANN]],
+    "what they do not": [[5.5, Decimal128("7"), "a\0b"], [{"$row": "ann"}, {"a": 1}, Binary(b"x"), datetime(2026, 1, 1)]],
     "a text as long as an ObjectId's name": [["x" * 33], [ANN]],
     "other values before them": [["ann", ANN, 5, BOB]],
     "none": [[]],

@@ -109,6 +109,10 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("a string without a zero byte at its end", framed(b"\2a\0\2\0\0\0xy")),
     ("a boolean of 2", framed(b"\x08a\0\2")),
     ("a boolean of 255", framed(b"\x08a\0\xff")),
+    ("binary data of negative length", framed(b"\5a\0\xff\xff\xff\xff\0")),
+    ("binary data that ends beyond it", framed(b"\5a\0\2\0\0\0\0x")),
+    ("binary data without a subtype", framed(b"\5a\0\0\0\0\0")),
+    ("binary data one shorter than it is", framed(b"\5a\0\1\0\0\0\0xy")),
     ("an inner document of length 4", framed(b"\3a\0\4\0\0\0\0")),
     ("an inner document one shorter than it is", framed(b"\3a\0\x0b\0\0\0\x10b\0\1\0\0\0\0")),
     ("an inner document one longer than it is", framed(b"\3a\0\x0d\0\0\0\x10b\0\1\0\0\0\0\0")),
@@ -126,7 +130,7 @@ def test_a_malformed_document_is_left_to_others(raw: bytes) -> None:
 
 
 RARE: list[Any] = [
-    *(Raw(0x05, b"\0\0\0\0\0"), Raw(0x06, b""), Raw(0x0B, b"\0\0"), Raw(0x0C, b"\1\0\0\0\0" + bytes(12))),
+    *(Raw(0x05, b"\4\0\0\0\2\0\0\0\0"), Raw(0x06, b""), Raw(0x0B, b"\0\0"), Raw(0x0C, b"\1\0\0\0\0" + bytes(12))),
     *(Raw(0x0D, b"\1\0\0\0\0"), Raw(0x0E, b"\1\0\0\0\0"), Raw(0x0F, b"\x0e\0\0\0\1\0\0\0\0\5\0\0\0\0"), Raw(0x11, bytes(8))),
     *(Raw(0x7F, b""), Raw(0xFF, b"")),
 ]
@@ -136,6 +140,14 @@ RARE: list[Any] = [
 def test_a_document_with_a_value_of_a_rare_type_is_left_to_others(value: Raw) -> None:
     assert not is_read(document({"a": value, "b": 1}))
     assert not is_read(document({"a": {"b": [value]}}))
+
+
+@pytest.mark.parametrize("subtype", [0, 4, 128])
+@pytest.mark.parametrize("content", [b"", b"x", bytes(range(16))])
+def test_binary_data_is_as_long_as_it_says(subtype: int, content: bytes) -> None:
+    value = Raw(0x05, struct.pack("<iB", len(content), subtype) + content)
+    assert is_read(document({"a": value, "b": 1}))
+    assert is_read(document({"a": {"b": [value, value]}}))
 
 
 def test_a_document_that_is_nested_deeper_than_mongodb_nests_is_left_to_others() -> None:

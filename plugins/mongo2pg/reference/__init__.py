@@ -17,6 +17,7 @@ their rows are what they must be.
     fields         and those of documents of many shapes
     arrays         where the elements of many arrays lie
     cells          rows as PostgreSQL sends them, by column
+    id_words       the ids that many values become, as numbers
     column_rules   whether a cell is what a value must become
     json_cells     whether a cell is a value's JSON
     declared       documents against their rows, column by column

@@ -14,22 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from json.encoder import encode_basestring
-from typing import Any
 
 import numpy as np
 
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Table
 from mongo2pg.reference.arrays import Elements, elements_of
-from mongo2pg.reference.cells import Cells, StoredRows, uuid_words
+from mongo2pg.reference.cells import Cells, StoredRows
 from mongo2pg.reference.declared import ID, Declared, steps
 from mongo2pg.reference.extended_json import dump
 from mongo2pg.reference.fields import Documents, documents_between
-from mongo2pg.reference.ids import NAMESPACE, packed
+from mongo2pg.reference.id_words import Ids, ids_of
+from mongo2pg.reference.ids import NAMESPACE
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
-from mongo2pg.reference.walk import ARRAY, DOCUMENT, INTEGERS, NULL, OBJECT_ID, STRING, Group, Leaf, Path
-
-# Two big-endian numbers for each id.
-Ids = Words
+from mongo2pg.reference.walk import ARRAY, DOCUMENT, NULL, OBJECT_ID, Group, Leaf, Path
 
 
 class Agreement:
@@ -47,9 +44,8 @@ class Agreement:
         self._open = np.zeros(len(starts), np.bool_)
         for documents in self._documents:
             for holders, leaf in documents.values(ID):
-                if (ids := _ids_of(self._octets, leaf)) is not None:
-                    self._ids[documents.rows[holders]] = ids
-                    self._open[documents.rows[holders]] = True
+                if (ids := ids_of(self._octets, leaf)) is not None:
+                    self._ids[documents.rows[holders]], self._open[documents.rows[holders]] = ids
         self._elements = {child.table: self._elements_of(child) for child in collection.children}
 
     @property
@@ -233,21 +229,6 @@ def _keys_agree(octets: Octets, elements: Elements, cells: Cells) -> Mask:
 # --- ids -------------------------------------------------------------------------------------------------------------
 
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
-
-
-def _ids_of(octets: Octets, leaf: Leaf) -> Ids | None:
-    """The ids of documents with these `_id`s; None where they are of another type than `_id`s mostly are."""
-    if leaf.kind == OBJECT_ID:
-        return np.stack(uuid_words(octets, leaf.at), axis=1)
-    values: list[Any]
-    if leaf.kind == STRING:
-        ends = leaf.at + 3 + octets.integers("<i4", leaf.at)
-        values = [text.decode(errors="replace") for text in octets.slices(leaf.at + 4, ends)]  # no row keeps what is no UTF-8
-    elif leaf.kind in INTEGERS:
-        values = octets.integers(INTEGERS[leaf.kind], leaf.at).tolist()
-    else:
-        return None
-    return np.frombuffer(packed(values), ">u8").astype(np.uint64).reshape(-1, 2)
 
 
 def _mixed(ids: Ids) -> Words:

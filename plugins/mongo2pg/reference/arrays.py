@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mongo2pg.reference.octets import Mask, Octets, Positions
-from mongo2pg.reference.walk import ARRAY, FIXED, STRING, Leaf, value_ends
+from mongo2pg.reference.walk import ARRAY, BINARY, FIXED, STRING, Leaf, value_ends
 
 # Fewer arrays, or maps, than this have their elements found sooner one after the other.
 FEW_GOING = 128
@@ -90,7 +90,7 @@ def _starts(content: bytes, at: int, last: int) -> list[int]:
         size = FIXED.get(kind)
         if size is None:
             stated = int.from_bytes(content[value : value + 4], "little")
-            size = stated + 4 if kind == STRING else stated
+            size = stated + {STRING: 4, BINARY: 5}.get(kind, 0)
         at = value + max(size, 0)
         found.append(at)
     return found[:-1]

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from mongo2pg.reference.octets import Mask, Octets, Positions, Words
+from mongo2pg.reference.octets import Mask, Octets, Positions
 from mongo2pg.reference.walk import Some
 
 
@@ -50,14 +50,3 @@ class StoredRows:
 
     count: int
     columns: dict[str, Cells] = field(default_factory=dict)
-
-
-def uuid_words(octets: Octets, at: Positions) -> tuple[Words, Words]:
-    """The UUIDs that carry the ObjectIds at these positions (docs/identity.md), as two big-endian numbers each.
-
-    Their digits in groups of 12, 3 and 9, each of the first two followed by the digit 8; six zeros at the end.
-    """
-    high, low = octets.words(">u8", at), octets.words(">u8", at + 4) & np.uint64(0xFFFFFFFF)
-    first, second, third = high >> np.uint64(16), high >> np.uint64(4) & np.uint64(0xFFF), high & np.uint64(0xF)
-    one = first << np.uint64(16) | np.uint64(0x8000) | second
-    return one, np.uint64(8 << 60) | third << np.uint64(56) | low << np.uint64(24)

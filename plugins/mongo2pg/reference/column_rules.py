@@ -12,10 +12,11 @@ import numpy as np
 
 from mongo2pg.model import Column
 from mongo2pg.reference.arrays import elements_of
-from mongo2pg.reference.cells import Cells, uuid_words
+from mongo2pg.reference.cells import Cells
+from mongo2pg.reference.id_words import ids_of
 from mongo2pg.reference.octets import Mask, Octets
 from mongo2pg.reference.texts import EARLIEST_MS, LATEST_MS
-from mongo2pg.reference.walk import ARRAY, BOOLEAN, DATE, DOUBLE, INTEGERS, NULL, NUMBERS, OBJECT_ID, STRING, Leaf
+from mongo2pg.reference.walk import ARRAY, BINARY, BOOLEAN, DATE, DOUBLE, INTEGERS, NULL, NUMBERS, OBJECT_ID, STRING, Leaf
 
 EPOCH_2000_MS = 946_684_800_000
 # Whole numbers up to here have a double each.
@@ -34,11 +35,19 @@ def agrees(column: Column, octets: Octets, leaf: Leaf | None, cells: Cells) -> M
     return rule(column, octets, leaf, cells) & ~cells.null if rule else None
 
 
-def _object_id(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
-    one, other = uuid_words(octets, leaf.at)
-    there, beyond = (cells.octets.words(">u8", cells.at + start) for start in (0, 8))
-    found: Mask = (cells.sizes == 16) & (there == one) & (beyond == other)
+def _id(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
+    made = ids_of(octets, leaf)
+    if made is None:
+        return np.zeros(len(leaf.at), np.bool_)
+    ids, found = made
+    found &= cells.sizes == 16
+    for place, due in enumerate(ids.T):
+        found &= cells.octets.words(">u8", cells.at + 8 * place) == due
     return found
+
+
+def _reference(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
+    return _id(column, octets, leaf, cells) if column.references else np.zeros(len(leaf.at), np.bool_)
 
 
 def _text(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
@@ -121,7 +130,10 @@ def _date(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
 
 
 _RULES: dict[tuple[str, int], Rule] = {
-    ("uuid", OBJECT_ID): _object_id,
+    ("uuid", OBJECT_ID): _id,
+    ("uuid", BINARY): _id,
+    ("uuid", STRING): _reference,
+    **{("uuid", kind): _reference for kind in INTEGERS},
     ("text", STRING): _text,
     ("text[]", ARRAY): _texts,
     ("boolean", BOOLEAN): _boolean,

@@ -8,9 +8,11 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Sequence
+from json.encoder import encode_basestring
 from typing import Any
 
 from bson.binary import Binary
+from bson.int64 import Int64
 from bson.objectid import ObjectId
 
 from mongo2pg.reference.extended_json import canonical, dump
@@ -31,8 +33,28 @@ def identify(value: Any) -> str:
 
 
 def packed(values: Iterable[Any]) -> bytes:
-    """The ids of many documents, 16 bytes each."""
-    return b"".join(uuid.UUID(identify(value)).bytes for value in values)
+    """The ids of many documents or references, 16 bytes each."""
+    return b"".join(map(_packed, values))
+
+
+def _packed(value: Any) -> bytes:
+    kind = type(value)
+    if kind is str and not re.fullmatch("[0-9a-fA-F]{24}", value):
+        return _version_5(encode_basestring(value).encode())
+    if kind in (int, Int64):
+        return _version_5(b'{"$numberLong":"%d"}' % value)
+    if kind is Binary and value.subtype == 4 and len(value) == 16:
+        return bytes(value)
+    return uuid.UUID(identify(value)).bytes
+
+
+def _version_5(name: bytes) -> bytes:
+    sha1 = _NAMED.copy()
+    sha1.update(name)
+    octets = bytearray(sha1.digest()[:16])
+    octets[6] = octets[6] & 0x0F | 0x50
+    octets[8] = octets[8] & 0x3F | 0x80
+    return bytes(octets)
 
 
 def uuids_of(values: Sequence[ObjectId]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from mongo2pg.reference.extended_json import float_text
 from mongo2pg.reference.octets import ESCAPED, Mask, Octets, Positions
 from mongo2pg.reference.walk import (
     ARRAY,
+    BINARY,
     BOOLEAN,
     DATE,
     DECIMAL,
@@ -183,6 +185,13 @@ def _json_decimal(text: _Text, leaf: Leaf) -> None:
     text.expect_texts([b'{"$numberDecimal": "%s"}' % str(value).encode() for value in values], np.arange(len(leaf.at)))
 
 
+def _json_binary(text: _Text, leaf: Leaf) -> None:
+    ends = leaf.at + 5 + text.octets.integers("<i4", leaf.at)
+    values = text.octets.slices(leaf.at + 4, ends)  # the subtype and the data
+    shown = [b'{"$binary": {"base64": "%b", "subType": "%02x"}}' % (b64encode(value[1:]), value[0]) for value in values]
+    text.expect_texts(shown, np.arange(len(leaf.at)))
+
+
 _JSON: dict[int, Callable[[_Text, Leaf], None]] = {
     STRING: _json_string,
     **dict.fromkeys(NUMBERS, _json_number),
@@ -191,4 +200,5 @@ _JSON: dict[int, Callable[[_Text, Leaf], None]] = {
     OBJECT_ID: _json_object_id,
     DATE: _json_date,
     DECIMAL: _json_decimal,
+    BINARY: _json_binary,
 }

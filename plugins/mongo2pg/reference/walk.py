@@ -18,6 +18,7 @@ DOUBLE: Final = 0x01
 STRING: Final = 0x02
 DOCUMENT: Final = 0x03
 ARRAY: Final = 0x04
+BINARY: Final = 0x05
 OBJECT_ID: Final = 0x07
 BOOLEAN: Final = 0x08
 DATE: Final = 0x09
@@ -206,4 +207,9 @@ def value_ends(octets: Octets, kind: int, at: Positions) -> Positions | None:
     if kind in (DOCUMENT, ARRAY):
         ends = at + np.maximum(octets.integers("<i4", at), 5)
         return np.where(are_documents(octets, at, ends) & (ends <= len(octets.content)), ends, 0)
+    if kind == BINARY:
+        stated = octets.integers("<i4", at)
+        ends = at + 5 + np.maximum(stated, 0)
+        # Subtype 2 has its length a second time.
+        return np.where((stated >= 0) & (octets.integers("u1", at + 4) != 2) & (ends <= len(octets.content)), ends, 0)
     return None
