@@ -2,8 +2,8 @@
 
 Nearly all documents are so, and they go through by columns (`elements`, `columns`), without a Python object for a value.
 A document of which something is to be said (a reject, a misfit, a conversion, a rare type) is left as a whole; `normalise` reads
-it by the rule. Whatever comes through here comes out as the rule would have it. A field that nobody declared comes through
-where it stands beside declared ones, for where there is one, all documents have it.
+it by the rule. Whatever comes through here comes out as the rule would have it. A field that nobody declared comes through, too,
+for where there is one, all documents have it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ALIASES, ARRAY, DOCUMENT, NULL, OBJECT_ID
-from mongo2pg.columns import Left, at_rows, column_of, leave_long, places, strings
+from mongo2pg.columns import Kept, Left, at_rows, column_of, leave_long, places, strings
 from mongo2pg.elements import PLAIN, Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.jsontexts import object_id_texts, octets_of, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
@@ -95,21 +95,19 @@ class _Rows:
         self._fields: dict[str, list[Field]] = {}
         self.holders: dict[str, list[Field]] = {}
         self._passed_over: list[Field] = []
-        self._others: list[Field] = []
+        self._others: list[Kept] = []
 
-    def read(
-        self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions, others: int = MOST_UNDECLARED
-    ) -> None:
-        """Takes the elements of these documents, each of which belongs to a row, where the declared tree leads them, and up to so
-        many other fields."""
-        elements, bad = walk(self._content, starts, stops, Keys.NAMES, _Welcome(tree, others))
+    def read(self, tree: dict[str, Any], starts: Positions, stops: Positions, rows: Positions, above: tuple[str, ...] = ()) -> None:
+        """Takes the elements of these documents, each of which belongs to a row, where the declared tree leads them, and some that
+        it does not know."""
+        elements, bad = walk(self._content, starts, stops, Keys.NAMES, _Welcome(tree))
         self.left.add(rows[bad])
         below: dict[str, list[Field]] = {}
         for element in elements:
             key, field = element.key.decode(), element._replace(owner=rows[element.owner])
             match tree.get(key):
                 case None:
-                    self._others.append(field)
+                    self._others.append(Kept((*above, key), field))
                 case Column(name=name):
                     self._fields.setdefault(name, []).append(field)
                 case Child(path=path):
@@ -120,7 +118,7 @@ class _Rows:
                     self._passed_over.append(field)
         for key, fields in below.items():
             owner, _, at = together(_only(DOCUMENT, fields, self.left))
-            self.read(tree[key], at, at + self._content.int32s(at), owner, others=0)
+            self.read(tree[key], at, at + self._content.int32s(at), owner, (*above, key))
 
     def read_passed_over(self) -> None:
         """What the declaration ignores is read all the same: it may be what is malformed. Of a plain value any bytes will do."""
@@ -136,21 +134,25 @@ class _Rows:
         extra = [*self._others, *self.left.kept]
         return columns | {"extra": self._extra(extra)} if extra else columns
 
-    def _extra(self, fields: list[Field]) -> pa.Array:
-        """These fields, as an object of JSON for each row that has any."""
-        owner, begin, at = together(fields)
-        kinds = self._content.octets(begin)
-        written, bad = texts(self._content, kinds, at)
+    def _extra(self, kept: list[Kept]) -> pa.Array:
+        """These fields, nested as they were, as an object of JSON for each row that has any."""
+        owner, at = (np.concatenate([getattr(field, name) for _, field in kept]) for name in ("owner", "at"))
+        which = np.repeat(np.arange(len(kept)), [len(field.at) for _, field in kept])
+        order = np.argsort(at, kind="stable")  # runs in order: merged, not sorted
+        owner, at, which = owner[order], at[order], which[order]
+        written, bad = texts(self._content, np.array([field.kind for _, field in kept], np.uint8)[which], at)
         self.left.add(owner[bad])
-        keys = self._content.slices(begin + 1, at - 1).dictionary_encode()
-        before = [orjson.dumps(key.decode()) + b":" for key in keys.dictionary.to_pylist()]
         first = np.diff(owner, prepend=-1) != 0
+        # What stands before a value depends on the one before it in its row, and on where it stands itself.
+        steps, index = np.unique(np.where(first, 0, np.roll(which, 1) + 1) * len(kept) + which, return_inverse=True)
+        pairs = (divmod(step, len(kept)) for step in steps.tolist())
+        before = [_step(kept[place - 1].path if place else (), *kept[own]) for place, own in pairs]
         pieces = pc.binary_join_element_wise(
-            pa.array([b",", b"{"]).take(pa.array(first.astype(np.int8))),
-            pa.array(before, pa.binary()).take(keys.indices),
-            pa.array([b"", b"null"]).take(pa.array((kinds == NULL).astype(np.int8))),
+            pa.array(before, pa.binary()).take(pa.array(index)),
             written.view(pa.binary()),
-            pa.array([b"", b"}"]).take(pa.array(np.append(first[1:], True).astype(np.int8))),
+            pa.array([b"", *(b"}" * len(path) for path, _ in kept)]).take(
+                pa.array(np.where(np.append(first[1:], True), which + 1, 0))
+            ),
             b"",
         )
         # The pieces of a row lie one behind the other.
@@ -160,13 +162,13 @@ class _Rows:
 
     def undeclared(self, stay: Mask, document: Positions, above: str = "") -> list[Undeclared]:
         """What nobody declared and the rows that stay have; each row is of a document."""
-        found: dict[bytes, Undeclared] = {}
-        for field in self._others:
+        found: dict[tuple[str, ...], Undeclared] = {}
+        for path, field in self._others:
             owner = field.owner[stay[field.owner]]
             if len(owner):
-                one = found.get(field.key) or Undeclared(above + field.key.decode(), Counter(), int(document[owner[0]]))
+                one = found.get(path) or Undeclared(above + ".".join(path), Counter(), int(document[owner[0]]))
                 one.bson_types[ALIASES[field.kind]] += len(owner)
-                found[field.key] = one._replace(document=min(one.document, int(document[owner].min())))
+                found[path] = one._replace(document=min(one.document, int(document[owner].min())))
         return list(found.values())
 
     def object_ids(self, column: str) -> tuple[NDArray[np.uint8], Mask]:
@@ -176,11 +178,21 @@ class _Rows:
         return self._content.object_ids(at), ~missing
 
 
+def _step(before: tuple[str, ...], path: tuple[str, ...], field: Field) -> bytes:
+    """What stands between two values of an object of JSON, given their paths, or before its first one."""
+    above = 0
+    while above < min(len(before), len(path)) - 1 and before[above] == path[above]:
+        above += 1
+    closed = b"}" * (len(before) - 1 - above) + b"," if before else b"{"
+    opened = b"".join(orjson.dumps(key) + b":{" for key in path[above:-1])
+    return closed + opened + orjson.dumps(path[-1]) + (b":null" if field.kind == NULL else b":")
+
+
 class _Welcome(Container[bytes]):
     """The declared keys, and the first few others that come."""
 
-    def __init__(self, tree: dict[str, Any], others: int) -> None:
-        self._keys, self._room = {key.encode() for key in tree}, others
+    def __init__(self, tree: dict[str, Any]) -> None:
+        self._keys, self._room = {key.encode() for key in tree}, MOST_UNDECLARED
 
     def __contains__(self, key: object) -> bool:
         if key not in self._keys and self._room and isinstance(key, bytes):

@@ -7,23 +7,35 @@ marked, and `values` says what becomes of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+from bson.decimal128 import Decimal128
 from bson.errors import InvalidBSON
 from numpy.typing import NDArray
 
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
-from mongo2pg.bson_types import ARRAY, BINARY, BOOLEAN, DATE, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
+from mongo2pg.bson_types import ARRAY, BINARY, BOOLEAN, DATE, DECIMAL, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
 from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk
 from mongo2pg.identity import HEX_OBJECT_ID
 from mongo2pg.jsontexts import invalid_texts, octets_of, texts
 from mongo2pg.model import EXACT_DOUBLES, Column
 from mongo2pg.typed_columns import ARROW_TYPES, fill, uuid_array
-from mongo2pg.values import FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS
+from mongo2pg.values import FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS, convert
+
+# Digits behind the point of a decimal that is written here, and not by the rule.
+MOST_PLACES = 30
+
+
+class Kept(NamedTuple):
+    """Values for `extra`, and their path."""
+
+    path: tuple[str, ...]
+    field: Field
 
 
 class Left:
@@ -31,15 +43,15 @@ class Left:
 
     def __init__(self, count: int) -> None:
         self.rows = np.zeros(count, np.bool_)
-        self.kept: list[Field] = []
+        self.kept: list[Kept] = []
 
     def add(self, rows: Positions | Mask) -> None:
         self.rows[rows] = True
 
     def keep(self, column: Column, field: Field) -> None:
-        """The values stay in `extra` beside what the column makes of them; only where that is no sub-document's matter."""
-        if column.path and "." not in column.path:
-            self.kept.append(field)
+        """The values stay in `extra` beside what the column makes of them; those of scalars, which have no path, are left."""
+        if column.path:
+            self.kept.append(Kept(tuple(column.path.split(".")), field))
         else:
             self.add(field.owner)
 
@@ -153,6 +165,47 @@ def _booleans(content: Content, column: Column, fields: list[Field], left: Left)
         else:
             left.add(field.owner)
     return numbers.array(ARROW_TYPES[column.type])
+
+
+def _numerics(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
+    texts: list[str | None] = [None] * len(left.rows)
+    for field in fields:
+        if field.kind not in (INT32, INT64, DOUBLE, DECIMAL):
+            left.add(field.owner)
+            continue
+        for row, text in zip(field.owner.tolist(), _numeric_texts(content, column, field), strict=True):
+            texts[row] = text
+            if text is None:
+                left.rows[row] = True
+    return pa.array(texts, pa.string())
+
+
+def _numeric_texts(content: Content, column: Column, field: Field) -> Iterator[str | None]:
+    """What the column stores of each number; None for one whose form changes."""
+    if field.kind in (INT32, INT64):
+        yield from map(str, (content.int32s if field.kind == INT32 else content.int64s)(field.at).tolist())
+        return
+    if field.kind == DOUBLE:
+        yield from (_unchanged(value, column) for value in content.doubles(field.at).tolist())
+        return
+    # Decimal128 as binary integer (IEEE 754, 3.5.2): the sign, 14 bits of exponent from -6176 on, 113 bits of digits.
+    low, high = content.words(field.at), content.words(field.at + 8)
+    negative, digits = high >> np.uint64(63) != 0, high & np.uint64((1 << 49) - 1)
+    places = 6176 - (high >> np.uint64(49) & np.uint64(0x3FFF)).astype(np.int64)
+    usual = (digits == 0) & (low > 0) & (places >= 0) & (places <= MOST_PLACES)
+    facts = (array.tolist() for array in (usual, negative, low, places, field.at))
+    for is_usual, is_negative, number, after, at in zip(*facts, strict=True):
+        if not is_usual:
+            yield _unchanged(Decimal128.from_bid(content.piece(at, at + 16)), column)
+            continue
+        text = f"{number:0{after + 1}d}"
+        text = f"{text[:-after]}.{text[-after:]}" if after else text
+        yield f"-{text}" if is_negative else text
+
+
+def _unchanged(value: Any, column: Column) -> str | None:
+    stored = convert(value, column)
+    return stored if type(stored) is str else None
 
 
 def _uuids(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
@@ -288,6 +341,7 @@ _BUILDERS: dict[str, Callable[[Content, Column, list[Field], Left], pa.Array]] =
     "double precision": _doubles,
     "integer": _integers,
     "jsonb": _json,
+    "numeric": _numerics,
     "text": _text,
     "text[]": _lists,
     "timestamptz": _timestamps,

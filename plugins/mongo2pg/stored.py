@@ -27,8 +27,6 @@ _FIXED = {
     "double precision": (8, "float8send"),
     "timestamptz": (8, "timestamptz_send"),
 }
-# Types that no rule of the reference looks into: whether there is a cell is all that is asked.
-_CLOSED = ("numeric", "bytea")
 # So many columns say in one integer of each row which of them are NULL.
 _BITS = 31
 
@@ -36,7 +34,7 @@ _BITS = 31
 def stored_rows(
     conn: Connection, table: Table, source: sql.Composable, dangles: sql.Composable, most: int | None = None
 ) -> StoredRows:
-    """The rows `t` of the source, what stands behind FROM, or `most` of them; jsonb as text.
+    """The rows `t` of the source, what stands behind FROM, or `most` of them; jsonb and numeric as text.
 
     Beside the table's columns come both digests of each row, and whether it `dangles`. Raises ProgramLimitExceeded where the cells
     of one column are more than 1 GB, which is PostgreSQL's most for a value.
@@ -81,12 +79,10 @@ def _query(table: Table, source: sql.Composable, dangles: sql.Composable, most: 
 def _contents(column: Column, texts: dict[str, sql.Identifier]) -> list[sql.Composable]:
     """The cells of a column, and their sizes where these differ."""
     name = sql.Identifier(column.name)
-    if column.type in _CLOSED:
-        return []
     if column.type in _FIXED:
         return [sql.SQL("string_agg({}({}), '')").format(sql.Identifier(_FIXED[column.type][1]), name)]
-    if column.type == "text[]":
-        form: sql.Composable = sql.SQL("array_send({})").format(name)
+    if column.type in ("text[]", "bytea"):
+        form: sql.Composable = sql.SQL("array_send({})").format(name) if column.type == "text[]" else name
         content = sql.SQL("string_agg({}, '')").format(form)
     else:
         form = texts.get(column.name, name)
@@ -96,7 +92,7 @@ def _contents(column: Column, texts: dict[str, sql.Identifier]) -> list[sql.Comp
 
 def _flagged(table: Table) -> list[list[Column]]:
     """The columns whose NULLs are bits of a number, by number."""
-    columns = [column for column in table.stored if column.type in _FIXED or column.type in _CLOSED]
+    columns = [column for column in table.stored if column.type in _FIXED]
     return [columns[at : at + _BITS] for at in range(0, len(columns), _BITS)]
 
 
@@ -113,9 +109,8 @@ def _columns(table: Table, count: int, contents: Iterator[bytes]) -> Iterator[tu
         missing |= {column.name: numbers >> bit & 1 for bit, column in enumerate(columns)}
     for column in table.stored:
         if column.name in missing:
-            width, _ = _FIXED.get(column.type, (0, ""))
-            content = next(contents, b"") if width else b""
-            yield column.name, cells_in(content, np.where(missing[column.name], -1, width))
+            width, _ = _FIXED[column.type]
+            yield column.name, cells_in(next(contents, b""), np.where(missing[column.name], -1, width))
         else:
             content, sizes = next(contents, b""), next(contents, b"")
             yield column.name, cells_in(content, np.frombuffer(sizes, ">i4").astype(np.int64))

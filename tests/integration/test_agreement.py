@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import bson
 import numpy as np
 import psycopg
 import pytest
-from bson import Binary, DatetimeMS, Int64, Timestamp
+from bson import Binary, DatetimeMS, Decimal128, Int64, Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg import sql
@@ -321,6 +322,48 @@ def test_binary_data_that_nobody_declared_is_compared(conn: psycopg.Connection[A
     assert standing.check(raws) == 3
     others = [thing(1, blob=Binary(b"y")), thing(2, blob={"inside": [Binary(value, 7)]}), thing(3, steps=[Binary(value + b"x", 4)])]
     assert standing.agreed(others) == []
+
+
+VALUES = Collection("values", "values", "at", (Column("amount", "numeric"), Column("blob", "bytea"), Column("n", "numeric")))
+# Values, and cells of others that are nearly the same.
+CELLS: list[tuple[str, Any, list[str]]] = [
+    ("amount", Decimal128("1.10"), ["1.1", "1.100", "-1.10", "NULL", "11"]),
+    ("amount", Decimal128("-0"), ["0.0", "NULL"]),
+    ("amount", Decimal128("1E+3"), ["1000.0", "1001"]),
+    ("amount", Decimal128("1E-6176"), ["0", "1E-6175"]),
+    ("amount", Decimal128("sNaN"), ["NULL", "'Infinity'"]),
+    ("amount", Decimal128("-Infinity"), ["'Infinity'"]),
+    ("amount", 5, ["5.0", "6", "NULL"]),
+    ("amount", Int64(2**62), ["4611686018427387905"]),
+    ("amount", 0.1, ["0.10", "0.1000000000000000055511151231257827"]),
+    ("amount", 1e300, ["1e301"]),
+    ("amount", math.nan, ["0", "NULL"]),
+    ("blob", b"", ["NULL", r"'\x00'"]),
+    ("blob", b"ab\0", [r"'\x6162'", r"'\x616201'", r"'\x61620000'", "NULL"]),
+    ("blob", bytes(1000), [r"decode(repeat('00', 999) || '01', 'hex')"]),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "others"), CELLS, ids=str)
+def test_decimals_and_bytes_are_agreed_on_digit_by_digit(
+    conn: psycopg.Connection[Any], read_at_once: None, name: str, value: Any, others: list[str]
+) -> None:
+    raws = [document({"_id": oid(number), name: value, "n": number}) for number in range(3)]
+    standing = Standing(conn, VALUES)
+    standing.put(raws)
+    assert standing.check(raws) == 3
+    for other in others:
+        conn.execute(f"UPDATE public.values SET {name} = {other} WHERE n = 1".encode())
+        assert standing.check(raws) == 2, other
+
+
+def test_bytes_of_another_kind_whose_original_is_kept_are_looked_at_by_others(
+    conn: psycopg.Connection[Any], read_at_once: None
+) -> None:
+    raws = [document({"_id": oid(1), "blob": Binary(b"x", 5)}), document({"_id": oid(2), "blob": b"x"})]
+    standing = Standing(conn, VALUES)
+    standing.put(raws)
+    assert standing.check(raws) == 1
 
 
 def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(conn: psycopg.Connection[Any], read_at_once: None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from typing import Any
 
 import bson
@@ -27,6 +28,7 @@ from demo.sample import clean_documents, documents
 from mongo2pg.clean import MOST_UNDECLARED, CleanReader
 from mongo2pg.decode import OPTIONS
 from mongo2pg.elements import Content
+from mongo2pg.identity import DECIMAL128_CONTEXT
 from mongo2pg.model import Collection, Column
 from mongo2pg.normaliser import Normaliser
 from tests.documents import NOON, oid, user
@@ -52,9 +54,9 @@ def same_by_both(collection: Collection, raws: list[bytes]) -> None:
 
 
 def values(column: Any, name: str) -> list[Any]:
-    """Doubles by their bits: 0.0 is not -0.0, and NaN is itself. `extra` by its keys: jsonb keeps no order."""
+    """Doubles by their bits: 0.0 is not -0.0, and NaN is itself. `extra` in one order of keys: jsonb keeps none."""
     if name == "extra":
-        return [text and {key: json.dumps(value) for key, value in json.loads(text).items()} for text in column.to_pylist()]
+        return [text and json.dumps(json.loads(text), sort_keys=True) for text in column.to_pylist()]
     return (column.view(pa.int64()) if column.type in (pa.float64(), pa.timestamp("ms", "UTC")) else column).to_pylist()
 
 
@@ -97,6 +99,13 @@ PLAIN = st.one_of(
 JSON = st.recursive(
     PLAIN, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)), max_leaves=12
 )
+
+
+def decimal128(value: Decimal) -> Decimal128:
+    """The value, rounded to what Decimal128 holds."""
+    return Decimal128(DECIMAL128_CONTEXT.plus(value) if not value.is_snan() else "sNaN")
+
+
 FITTING: dict[str, st.SearchStrategy[Any]] = {
     "bigint": st.one_of(st.integers(-(2**63), 2**63 - 1).map(Int64), st.integers(-5, 5), st.integers(-9, 9).map(float)),
     "boolean": st.booleans(),
@@ -106,7 +115,9 @@ FITTING: dict[str, st.SearchStrategy[Any]] = {
         st.integers(-(2**31), 2**31 - 1), st.integers(-9, 9).map(Int64), st.sampled_from([2.0**31 - 1, -(2.0**31)])
     ),
     "jsonb": JSON,
-    "numeric": st.integers(-9, 9),
+    "numeric": st.one_of(
+        st.integers(-9, 9), st.floats(), st.decimals(-(10**20), 10**20, places=2).map(Decimal128), st.decimals().map(decimal128)
+    ),
     "text": TEXT,
     "text[]": st.lists(TEXT, max_size=3),
     "timestamptz": st.integers(-210_866_803_200_000, 9_224_318_015_999_999).map(DatetimeMS),
@@ -237,6 +248,60 @@ def test_fields_that_nobody_declared_go_by_columns_too() -> None:
         contents += [user(at, refreshTokens=tokens, **others), {"first": at, **user(100 + at, **others)}, user(200 + at)]
     assert left(USERS, encoded(contents)) == []
     same_by_both(USERS, encoded(contents))
+
+
+NESTED = Collection(
+    "nested",
+    "nested",
+    "at",
+    (Column("a.b.c", "integer"), Column("a.d", "uuid", references="nested"), Column("e", "text")),
+    ignored=("a.f",),
+)
+
+
+def test_fields_that_nobody_declared_are_nested_in_extra_as_they_were() -> None:
+    contents: list[dict[str, Any]] = []
+    for at, value in enumerate(PLAIN):
+        new = {"new": value} if at % 2 else {}
+        inner = {"b": {"c": at} | new, "d": "one" if at % 3 else None, "f": at} | new
+        contents += [
+            {"_id": oid(at), "a": inner, "e": "x"} | new,
+            {"a": {"x": value, "b": {"y": value, "c": None, "z": value}, "d": at}, "_id": oid(100 + at), "g": {"a": value}},
+            {"b": value, "a": {"new": value}, "c": value, "_id": f"id {at}"},
+            {"_id": oid(200 + at), "a": {}} | new,
+        ]
+    assert left(NESTED, encoded(contents)) == []
+    same_by_both(NESTED, encoded(contents))
+    frames = Normaliser(NESTED).normalise(pa.array(encoded(contents), pa.binary()), 0).frames["nested"]
+    assert frames["extra"].to_pylist()[1:3] == [
+        '{"a":{"x":"text","b":{"y":"text","z":"text"},"d":0},"g":{"a":"text"}}',
+        '{"_id":"id 0","b":"text","a":{"new":"text"},"c":"text"}',
+    ]
+
+
+NUMERIC = Collection("prices", "prices", "at", (Column("amount", "numeric"), Column("list.0", "numeric", "first")))
+DECIMALS = [
+    *("1.10", "-1.10", "0", "0.00", "-0", "5", "5.0", "0.05", "-0.05", "1E+3", "9223372036854775807", "18446744073709551615"),
+    *("18446744073709551616", "9999999999999999999999999999999999", "1E-6176", "1E6144", "NaN", "sNaN", "Infinity", "-Infinity"),
+    *("1E-30", "1E-31", "-1234567890.123456789", "0E-40", "0E+5"),
+]
+PRICES = [*map(Decimal128, DECIMALS), 1, -5, Int64(2**62), 1.5, -0.0, 0.0, 1e300, 5e-324, math.nan, math.inf, None, True, "1"]
+
+
+def test_numbers_become_the_same_digits() -> None:
+    contents = [{"_id": oid(at), "amount": price} for at, price in enumerate(PRICES)]
+    same_by_both(NUMERIC, encoded(contents))
+    digits = Normaliser(NUMERIC).normalise(pa.array(encoded(contents[:9]), pa.binary()), 0).frames["prices"]["amount"]
+    assert digits.to_pylist() == ["1.10", "-1.10", "0", "0.00", "0", "5", "5.0", "0.05", "-0.05"]
+    # -0, 1E+3, 1E6144, sNaN, 0E+5 and -0.0, whose forms change, and what is no number.
+    assert left(NUMERIC, encoded(contents)) == [4, 9, 15, 17, 24, 29, 36, 37]
+
+
+@pytest.mark.parametrize(
+    "bid", [b"\xff" * 16, bytes(15) + b"\x60", b"\x01" + bytes(14) + b"\x70", bytes(range(16)), b"\xff" * 15 + b"\x5f"]
+)
+def test_any_sixteen_bytes_are_the_same_number(bid: bytes) -> None:
+    same_by_both(NUMERIC, encoded([{"_id": oid(1), "amount": Decimal128.from_bid(bid)}]))
 
 
 @pytest.mark.parametrize("value", ODD, ids=repr)

@@ -1,7 +1,7 @@
 """The target's rows by column, in the forms of PostgreSQL's send functions.
 
-Integers and doubles are big-endian, a timestamptz is microseconds since 2000, a uuid its bytes; jsonb comes as text (PostgreSQL
-manual, COPY, "Binary Format"; src/backend/utils/adt).
+Integers and doubles are big-endian, a timestamptz is microseconds since 2000, a uuid its bytes; jsonb and numeric come as text
+(PostgreSQL manual, COPY, "Binary Format"; src/backend/utils/adt).
 """
 
 from __future__ import annotations

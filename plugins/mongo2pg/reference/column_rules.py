@@ -6,17 +6,18 @@ A rule says yes only where it is certain; a no means that somebody has to look c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from bson.decimal128 import Decimal128
 
 from mongo2pg.model import Column
 from mongo2pg.reference.arrays import elements_of
 from mongo2pg.reference.cells import Cells
 from mongo2pg.reference.id_words import ids_of
 from mongo2pg.reference.octets import Mask, Octets
-from mongo2pg.reference.texts import EARLIEST_MS, LATEST_MS
-from mongo2pg.reference.walk import ARRAY, BINARY, BOOLEAN, DATE, DOUBLE, INTEGERS, NULL, NUMBERS, OBJECT_ID, STRING, Leaf
+from mongo2pg.reference.texts import EARLIEST_MS, LATEST_MS, text_of
+from mongo2pg.reference.walk import ARRAY, BINARY, BOOLEAN, DATE, DECIMAL, DOUBLE, INTEGERS, NULL, NUMBERS, OBJECT_ID, STRING, Leaf
 
 EPOCH_2000_MS = 946_684_800_000
 # Whole numbers up to here have a double each.
@@ -121,6 +122,30 @@ def _double(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
     return found
 
 
+def _numeric(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
+    values: list[Any]
+    if leaf.kind == DECIMAL:
+        values = list(map(Decimal128.from_bid, octets.slices(leaf.at, leaf.at + 16)))
+    elif leaf.kind == DOUBLE:
+        values = octets.doubles(leaf.at).tolist()
+    else:
+        values = octets.integers(INTEGERS[leaf.kind], leaf.at).tolist()
+    texts = [text_of(value, column)[0].encode() for value in values]
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    found: Mask = cells.sizes == sizes
+    due, starts = Octets(b"".join(texts)), np.cumsum(sizes) - sizes
+    found[found] = due.same(starts[found], sizes[found], cells.octets, cells.at[found])
+    return found
+
+
+def _bytes(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
+    sizes = octets.integers("<i4", leaf.at)
+    # Of another subtype `extra` keeps the original.
+    found: Mask = (octets.integers("u1", leaf.at + 4) == 0) & (cells.sizes == sizes)
+    found[found] = octets.same(leaf.at[found] + 5, sizes[found], cells.octets, cells.at[found])
+    return found
+
+
 def _date(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
     ms = octets.integers("<i8", leaf.at)
     fits = (ms >= EARLIEST_MS) & (ms <= LATEST_MS)
@@ -139,5 +164,7 @@ _RULES: dict[tuple[str, int], Rule] = {
     ("boolean", BOOLEAN): _boolean,
     **{(name, kind): _whole for name in _WHOLE for kind in NUMBERS},
     **{("double precision", kind): _double for kind in NUMBERS},
+    **{("numeric", kind): _numeric for kind in (*NUMBERS, DECIMAL)},
+    ("bytea", BINARY): _bytes,
     ("timestamptz", DATE): _date,
 }
