@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ALIASES, ARRAY, DOCUMENT, NULL, OBJECT_ID
-from mongo2pg.columns import Kept, Left, at_rows, column_of, leave_long, places, strings
+from mongo2pg.columns import Default, Kept, Left, at_rows, column_of, leave_long, places, strings
 from mongo2pg.elements import PLAIN, Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.jsontexts import object_id_texts, octets_of, texts
 from mongo2pg.model import LONGEST_KEY, Child, Collection, Column, Table
@@ -41,12 +41,13 @@ class Undeclared(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The rows of one table: its columns (without `extra` where that is empty), the document of each row, by number, and what
-    stands in `extra`."""
+    """The rows of one table: its columns (without `extra` where that is empty), the document of each row, by number, what stands
+    in `extra`, and where defaults stand for nothing."""
 
     columns: dict[str, pa.Array]
     document: Positions
     undeclared: list[Undeclared]
+    defaults: list[Default]
 
 
 class Clean(NamedTuple):
@@ -75,7 +76,11 @@ class CleanReader:
         children = [_Elements(content, child, table, self._child_trees[table.name], rows) for child, table in self._children]
         # Only now is it known which documents are left.
         stay = ~rows.left.rows
-        tables = {self._root.name: Part(_filtered(columns, stay), np.flatnonzero(stay), rows.undeclared(stay, numbers))}
+        tables = {
+            self._root.name: Part(
+                _filtered(columns, stay), np.flatnonzero(stay), rows.undeclared(stay, numbers), rows.defaults(stay)
+            )
+        }
         ids = np.frombuffer(columns["id"].buffers()[1], np.uint8).reshape(-1, 16)
         texts = id_columns.texts_from_uuids(ids.tobytes()) if any(len(child.parent) for child in children) else []
         for child in children:
@@ -171,6 +176,11 @@ class _Rows:
                 found[path] = one._replace(document=min(one.document, int(document[owner].min())))
         return list(found.values())
 
+    def defaults(self, stay: Mask) -> list[Default]:
+        """The defaults of the rows that stay."""
+        found = (default._replace(rows=default.rows & stay) for default in self.left.defaults)
+        return [default for default in found if default.rows.any()]
+
     def object_ids(self, column: str) -> tuple[NDArray[np.uint8], Mask]:
         """The column's ObjectIds, n × 12 bytes, and which rows have one."""
         fields = [field for field in self._fields.get(column, []) if field.kind == OBJECT_ID]
@@ -258,7 +268,7 @@ class _Elements:
         undeclared = self._rows.undeclared(stay, self.parent, f"{self._child.path}.")
         columns["id"] = uuid_array(self._ids(stay, parent_texts))
         columns[self.table.parent_key] = uuid_array(parent_ids[parent].tobytes())
-        return Part(columns, parent, undeclared)
+        return Part(columns, parent, undeclared, self._rows.defaults(stay))
 
     def _ids(self, stay: Mask, parent_texts: list[bytes]) -> bytes:
         path, kind = self._child.path, self._child.kind

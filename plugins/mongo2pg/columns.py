@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mongo2pg import id_columns
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import ARRAY, BINARY, BOOLEAN, DATE, DECIMAL, DOUBLE, INT32, INT64, NULL, OBJECT_ID, STRING
+from mongo2pg.conversions import Conversion
 from mongo2pg.decode import MalformedError, read_value
 from mongo2pg.elements import Content, Field, Keys, Mask, Positions, ends, together, walk
 from mongo2pg.identity import HEX_OBJECT_ID
@@ -38,12 +39,22 @@ class Kept(NamedTuple):
     field: Field
 
 
+class Default(NamedTuple):
+    """The rows in which a declared default stands for nothing, and what is to be said of each."""
+
+    column: Column
+    rows: Mask
+    conversions: list[Conversion]
+
+
 class Left:
-    """The rows of a table that are left to the rule, and of those that are not the fields that `extra` keeps as well."""
+    """The rows of a table that are left to the rule, and the little that is to be said of others: that `extra` keeps a value beside
+    its column, that a default stands for one."""
 
     def __init__(self, count: int) -> None:
         self.rows = np.zeros(count, np.bool_)
         self.kept: list[Kept] = []
+        self.defaults: list[Default] = []
 
     def add(self, rows: Positions | Mask) -> None:
         self.rows[rows] = True
@@ -61,7 +72,11 @@ def column_of(content: Content, column: Column, fields: list[Field], left: Left)
     fields = [field for field in fields if field.kind != NULL and len(field.owner)]
     build = _BUILDERS.get(column.type, _by_rule)
     array = build(content, column, fields, left) if fields else pa.nulls(len(left.rows), ARROW_TYPES[column.type])
-    if array.null_count and (column.required or column.default is not None):
+    if array.null_count and column.default is not None and column.path:
+        usual = fill([None], column)
+        left.defaults.append(Default(column, np.asarray(array.is_null()), usual.conversions))
+        array = array.fill_null(usual.array[0])
+    elif array.null_count and (column.required or column.default is not None):
         left.add(np.asarray(array.is_null()))
     if column.enum or column.aliases:
         _check_words(array, column, left)

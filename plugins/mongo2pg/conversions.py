@@ -46,10 +46,9 @@ class Tally:
     count: int = 0
     samples: list[tuple[str, str]] = field(default_factory=list)
 
-    def add(self, before: str, after: str) -> None:
-        self.count += 1
-        if len(self.samples) < SAMPLES:
-            self.samples.append((before[:SHOWN], after[:SHOWN]))
+    def add(self, before: str, after: str, times: int = 1) -> None:
+        self.count += times
+        self.samples += [(before[:SHOWN], after[:SHOWN])] * min(times, SAMPLES - len(self.samples))
 
 
 def apply(values: Sequence[Any], column: Column) -> tuple[Sequence[Any], list[Conversion]]:

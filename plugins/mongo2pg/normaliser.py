@@ -147,6 +147,11 @@ class Normaliser:
             first = documents[found.document]
             drift = self.counts.drift_at(found.path, int(rows[found.document]), partial(_shown_id, first))
             drift.bson_types.update(found.bson_types)
+        for table in self.collection.tables:
+            for column, changed, conversions in clean.parts[table.name].defaults:
+                path = f"{table.child.path}.{column.path}" if table.child else column.path
+                for change in conversions:
+                    self.counts.add_conversion(path, change, int(changed.sum()), sensitive=column.sensitive)
         frames = {
             table.name: _in_order(self._frame(table, clean.parts[table.name], rows), batch.frames[table.name])
             for table in self.collection.tables

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mongo2pg.arrow import pa
 from mongo2pg.bson_types import bson_type
-from mongo2pg.conversions import MASK, Tally
+from mongo2pg.conversions import MASK, Conversion, Tally
 from mongo2pg.extended_json import extended_json
 from mongo2pg.model import Child, Column
 from mongo2pg.typed_columns import Filled, fill
@@ -58,6 +58,11 @@ class Counts:
     conversions: dict[str, dict[str, Tally]] = field(default_factory=dict)
     arrays: dict[str, ArrayCount] = field(default_factory=dict)
     drift: dict[str, Drift] = field(default_factory=dict)
+
+    def add_conversion(self, path: str, change: Conversion, times: int = 1, *, sensitive: bool) -> None:
+        """Counts what a rule changed in the field, and shows it unless nobody may see it."""
+        before, after = (MASK if sensitive else extended_json(value, keep_nul=True) for value in (change.before, change.after))
+        self.conversions.setdefault(path, {}).setdefault(change.rule, Tally()).add(before, after, times)
 
     def drift_at(self, path: str, row: int, id_of: Callable[[], str]) -> Drift:
         """What is counted of a field that nobody declared, and that the document of this row of the raw file has."""
@@ -164,11 +169,7 @@ class Rows:
 
     def _count_conversions(self, filled: Filled, path: str, column: str) -> None:
         for change in filled.conversions:
-            tally = self._counts.conversions.setdefault(self._full(path), {}).setdefault(change.rule, Tally())
-            if column in self._sensitive:
-                tally.add(MASK, MASK)
-            else:
-                tally.add(extended_json(change.before, keep_nul=True), extended_json(change.after, keep_nul=True))
+            self._counts.add_conversion(self._full(path), change, sensitive=column in self._sensitive)
 
     def _take_along(self, row: int, column: str, what: tuple[str, Any, str]) -> None:
         # The tree is read sub-document by sub-document; the declaration may name their columns in another order.

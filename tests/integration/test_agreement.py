@@ -366,6 +366,31 @@ def test_bytes_of_another_kind_whose_original_is_kept_are_looked_at_by_others(
     assert standing.check(raws) == 1
 
 
+DEFAULTS: dict[str, tuple[Column, str]] = {
+    "text": (Column("given", "text", default="none"), "None"),
+    "an empty text": (Column("given", "text", required=True, default=""), " "),
+    "integer": (Column("given", "integer", default=-1), "0"),
+    "bigint": (Column("given", "bigint", default=2**40), "1"),
+    "boolean": (Column("given", "boolean", default=False), "true"),
+    "double": (Column("given", "double precision", default=0.0), "-0.0"),
+    "a whole double": (Column("given", "double precision", default=3), "3.5"),
+    "numeric": (Column("given", "numeric", default=1.5), "1.50"),
+}
+
+
+@pytest.mark.parametrize(("column", "other"), DEFAULTS.values(), ids=DEFAULTS)
+def test_a_default_is_agreed_on_where_nothing_stands(
+    conn: psycopg.Connection[Any], read_at_once: None, column: Column, other: str
+) -> None:
+    raws = [document({"_id": oid(1)}), document({"_id": oid(2), "given": None}), document({"_id": oid(3), "n": 1})]
+    standing = Standing(conn, Collection("given", "given", "at", (column, Column("n", "integer"))))
+    standing.put(raws)
+    assert standing.check(raws) == 3
+    for wrong in (other, None):
+        conn.execute("UPDATE public.given SET given = %s WHERE id = %s", (wrong, uuid_of(2)))
+        assert standing.agreed(raws) == [0, 2]
+
+
 def test_no_ordinal_is_none_even_where_the_bytes_behind_it_read_as_one(conn: psycopg.Connection[Any], read_at_once: None) -> None:
     raws = [thing(1, parts=[{"_id": oid(100 + at)} for at in range(17)])]
     standing = Standing(conn, THINGS)

@@ -29,7 +29,7 @@ from mongo2pg.clean import MOST_UNDECLARED, CleanReader
 from mongo2pg.decode import OPTIONS
 from mongo2pg.elements import Content
 from mongo2pg.identity import DECIMAL128_CONTEXT
-from mongo2pg.model import Collection, Column
+from mongo2pg.model import Child, Collection, Column
 from mongo2pg.normaliser import Normaliser
 from tests.documents import NOON, oid, user
 from tests.unit.random_documents import EXAMPLES, FEW, KEYS, VALUES, collections, damaged
@@ -302,6 +302,56 @@ def test_numbers_become_the_same_digits() -> None:
 )
 def test_any_sixteen_bytes_are_the_same_number(bid: bytes) -> None:
     same_by_both(NUMERIC, encoded([{"_id": oid(1), "amount": Decimal128.from_bid(bid)}]))
+
+
+DEFAULTS = Collection(
+    "given",
+    "given",
+    "at",
+    (
+        Column("role", "text", required=True, default="user", enum=("user", "admin"), aliases=(("root", "admin"),)),
+        Column("a.level", "integer", default=3),
+        Column("a.share", "double precision", default=0.5),
+        Column("price", "numeric", default=1.5),
+        Column("secret", "text", default="none", sensitive=True),
+        Column("on", "boolean", default=False),
+    ),
+    (
+        Child("parts", "parts", "documents", (Column("size", "bigint", default=7), Column("tag", "text"))),
+        Child("marks", "marks", "scalars", (Column("", "integer", "mark", default=9),)),
+    ),
+)
+
+
+def test_defaults_stand_for_nothing_by_columns_too_and_are_counted() -> None:
+    contents: list[dict[str, Any]] = [
+        {"_id": oid(1)},
+        {"_id": oid(2), "role": None, "a": {}, "parts": [{}, {"size": None, "tag": "x"}, {"size": 5}], "marks": [1, 2]},
+        {"_id": oid(3), "role": "admin", "a": {"level": 1, "share": 1.0}, "price": 2, "secret": "s", "on": True},
+        {"_id": oid(4), "role": "root", "a": {"level": "three"}},
+        {"_id": oid(5), "a": None, "parts": None, "marks": [1, None]},
+    ]
+    assert left(DEFAULTS, encoded(contents)) == [3, 4]
+    same_by_both(DEFAULTS, encoded(contents))
+    normaliser = Normaliser(DEFAULTS)
+    frames = normaliser.normalise(pa.array(encoded(contents[:3]), pa.binary()), 0).frames
+    given = [frames["given"][name].to_pylist() for name in ("role", "a_level", "a_share", "price", "secret", "on")]
+    assert given == [
+        ["user", "user", "admin"],
+        [3, 3, 1],
+        [0.5, 0.5, 1.0],
+        ["1.5", "1.5", "2"],
+        ["none", "none", "s"],
+        [False, False, True],
+    ]
+    assert frames["parts"]["size"].to_pylist() == [7, 7, 5]
+    counted = {
+        path: {rule: (tally.count, tally.samples) for rule, tally in rules.items()}
+        for path, rules in normaliser.counts.conversions.items()
+    }
+    assert counted["role"] == {"default": (2, [("null", '"user"')] * 2)}
+    assert counted["secret"] == {"default": (2, [("(sensitive)", "(sensitive)")] * 2)}
+    assert counted["parts.size"] == {"default": (2, [("null", "7")] * 2)}
 
 
 @pytest.mark.parametrize("value", ODD, ids=repr)

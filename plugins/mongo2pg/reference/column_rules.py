@@ -6,8 +6,10 @@ A rule says yes only where it is certain; a no means that somebody has to look c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
+import bson
 import numpy as np
 from bson.decimal128 import Decimal128
 
@@ -31,7 +33,11 @@ Rule = Callable[[Column, Octets, Leaf, Cells], Mask]
 def agrees(column: Column, octets: Octets, leaf: Leaf | None, cells: Cells) -> Mask | None:
     """Where the cell is what the field's value (None: it is missing) becomes in this column; None where no rule says."""
     if leaf is None or leaf.kind == NULL:
-        return None if column.required or column.default is not None else cells.null
+        if column.default is not None:
+            given = bson.encode({"": column.default})
+            # Behind the length of this document come the value's type and its empty key.
+            return agrees(replace(column, default=None), Octets(given), Leaf(given[4], np.full(len(cells.at), 6)), cells)
+        return None if column.required else cells.null
     rule = _RULES.get((column.type, leaf.kind))
     return rule(column, octets, leaf, cells) & ~cells.null if rule else None
 
