@@ -57,7 +57,7 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
     names = Names()
     with (
         as_planned(database, {} if latest else plan) as (seen, snapshot_time),
-        parquet_writer(staging.raw(chunk), RAW_SCHEMA) as (writer, file),
+        parquet_writer(staging.raw(chunk), RAW_SCHEMA, unless=mark) as (writer, file),
     ):
         read_time = snapshot_time or server_time(database)
         for table in ahead(_row_groups(_batches(seen, staging.collection, reading(staging, chunk)))):
@@ -66,6 +66,8 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
             documents += table.num_rows
             size += octets_of(table["bson"].chunk(0))[1].size
             progress.update(documents)
+    if mark.exists():  # another attempt, which Airflow began as it took this one for dead, has read the chunk meanwhile
+        return read_json(mark)
     seconds = time.monotonic() - started
     manifest = {
         "plan_id": staging.plan_id,

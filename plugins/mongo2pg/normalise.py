@@ -34,10 +34,10 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
     with ExitStack() as files:
         raw = files.enter_context(open_parquet(staging.raw(chunk), extracted["raw"]["sha256"]))
         writers = {
-            table.name: files.enter_context(parquet_writer(staging.frame(table.name, chunk), normaliser.schema(table)))
+            table.name: files.enter_context(parquet_writer(staging.frame(table.name, chunk), normaliser.schema(table), unless=mark))
             for table in collection.tables
         }
-        reject_writer, reject_file = files.enter_context(parquet_writer(staging.rejects(chunk), REJECT_SCHEMA))
+        reject_writer, reject_file = files.enter_context(parquet_writer(staging.rejects(chunk), REJECT_SCHEMA, unless=mark))
         progress = Progress(log, f"normalise {collection.name} {chunk}", extracted["documents"])
         for batch in map(normaliser.finish, side_by_side(normaliser.read, _row_groups(raw), RowGroup.is_light)):
             for name, frame in batch.frames.items():
@@ -45,6 +45,8 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
             if batch.rejects:
                 reject_writer.write_table(pa.Table.from_pylist([reject._asdict() for reject in batch.rejects], REJECT_SCHEMA))
             progress.update(normaliser.counts.read)
+    if mark.exists():  # another attempt was done sooner
+        return read_json(mark)
     frames = {name: {"sha256": file.sha256, "bytes": file.size} for name, (_, file) in writers.items()}
     counts = normaliser.counts
     manifest = {

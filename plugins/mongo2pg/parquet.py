@@ -27,10 +27,12 @@ HOLD = "_hold"
 
 
 @contextmanager
-def parquet_writer(path: StagingPath, schema: pa.Schema) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
-    """A Parquet file that exists only when it is whole, with the hash of its bytes."""
+def parquet_writer(
+    path: StagingPath, schema: pa.Schema, unless: StagingPath | None = None
+) -> Iterator[tuple[pq.ParquetWriter, HashingFile]]:
+    """A Parquet file that exists only when it is whole, with the hash of its bytes; `unless` as in `written`."""
     with (
-        written(path) as file,
+        written(path, unless) as file,
         # Without dictionaries: nearly every value occurs once, and lz4 finds those that occur again. It leaves twice what zstd
         # does, at half the cost, and is read in half the time: a file is read three times and kept for weeks.
         pq.ParquetWriter(pa.PythonFile(file, "w"), schema, compression="lz4", use_dictionary=False) as writer,

@@ -79,7 +79,11 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
     plan = read_json(staging.plan)
     documents = size = waits = 0
     waiting: list[bytes] = []
-    with conn.transaction(), parquet_writer(staging.raw(0), RAW_SCHEMA) as (writer, file), conn.cursor("mongo2pg_replay") as cursor:
+    with (
+        conn.transaction(),
+        parquet_writer(staging.raw(0), RAW_SCHEMA, unless=mark) as (writer, file),
+        conn.cursor("mongo2pg_replay") as cursor,
+    ):
         books.lock_collection(conn, run.domain, staging.collection, shared=True)  # no load is half done
         books_time = books.now(conn)
         damaged = 0
@@ -106,6 +110,8 @@ def extract_rejects(conn: Connection, run: RunKey, staging: CollectionStaging) -
                 f"{staging.collection}: what is kept of {damaged:,} rejected documents is not what was rejected: "
                 f"run reconcile of {run.domain} with repair, which reads them again"
             )
+    if mark.exists():  # another attempt was done sooner
+        return read_json(mark)
     manifest = {
         **{key: plan[key] for key in ("plan_id", "collection", "query", "read_concern")},
         "chunk": 0,

@@ -123,13 +123,14 @@ class HashingFile:
 
 
 @contextmanager
-def written(path: StagingPath) -> Iterator[HashingFile]:
+def written(path: StagingPath, unless: StagingPath | None = None) -> Iterator[HashingFile]:
     """A file for writing that takes its name when the block ends well; local files are 0600 in folders of 0700.
 
+    Not where the commit mark `unless` is there by then: another attempt was done sooner, and later stages may have read its files.
     Raises TransientError where there is no room for it.
     """
     try:
-        with _renamed(path) if isinstance(path, Path) else _put(path) as file:
+        with _renamed(path, unless) if isinstance(path, Path) else _put(path, unless) as file:
             yield file
     except OSError as error:
         if error.errno not in NO_ROOM:
@@ -141,26 +142,27 @@ def written(path: StagingPath) -> Iterator[HashingFile]:
 
 
 @contextmanager
-def _renamed(path: Path) -> Iterator[HashingFile]:
+def _renamed(path: Path, unless: StagingPath | None) -> Iterator[HashingFile]:
     _make_folder(path.parent)
     # Each attempt has its own: one that Airflow gave up may still be writing.
     partial = path.parent / f"{path.name}.{uuid.uuid4().hex[:12]}.partial"
     try:
         with _open_private(partial) as file:
             yield HashingFile(file)
-        partial.replace(path)
-    except BaseException:
+        if not (unless and unless.exists()):
+            partial.replace(path)
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
-def _put(path: ProxyUPath) -> Iterator[HashingFile]:
+def _put(path: ProxyUPath, unless: StagingPath | None) -> Iterator[HashingFile]:
     """A put is atomic, in parts or in one; a rename would be a copy."""
     with _private_copy() as (file, name):
         yield HashingFile(file)
         file.flush()
-        path.fs.put_file(name, path.path, **TRANSFER)
+        if not (unless and unless.exists()):
+            path.fs.put_file(name, path.path, **TRANSFER)
 
 
 def _make_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,8 +18,10 @@ from mongo2pg import books
 from mongo2pg.books import RunKey
 from mongo2pg.errors import StagingError
 from mongo2pg.run import STAGES
+from tests.documents import fill, user
 from tests.faults.grounds import Ground, outcome
 from tests.faults.tasks import Job, perform, perform_from
+from tests.mover import Mover
 
 
 @contextmanager
@@ -82,10 +85,9 @@ def test_a_load_that_waited_while_another_run_claimed_the_first_load_writes_noth
                 assert conn.execute(f"SELECT count(*) FROM public.{table.name}".encode()).fetchone() == (0,)
 
 
-@pytest.mark.parametrize("task", ["extract", "normalise"])
-def test_two_attempts_that_write_the_same_files_at_once_never_write_into_each_others(
-    first_load: Ground, monkeypatch: pytest.MonkeyPatch, task: str
-) -> None:
+@contextmanager
+def stopped_while_it_writes(patch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """The first thread that has written a batch of a file waits before it goes on: it sets one event and waits for the other."""
     waits, goes_on = threading.Event(), threading.Event()
     write = pq.ParquetWriter.write_table
 
@@ -95,16 +97,48 @@ def test_two_attempts_that_write_the_same_files_at_once_never_write_into_each_ot
             waits.set()
             assert goes_on.wait(60)
 
+    patch.setattr(pq.ParquetWriter, "write_table", slow)  # a batch is written as a table, too
+    yield waits, goes_on
+    goes_on.set()
+
+
+@pytest.mark.parametrize("task", ["extract", "normalise"])
+def test_two_attempts_that_write_the_same_files_at_once_never_write_into_each_others(
+    first_load: Ground, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
     with first_load.job() as job, ThreadPoolExecutor(1) as threads:
         for each in STAGES[: STAGES.index(task)]:
             perform(job, each)
-        monkeypatch.setattr(pq.ParquetWriter, "write_table", slow)  # a batch is written as a table, too
-        first = threads.submit(perform, job, task)
-        try:
+        with stopped_while_it_writes(monkeypatch) as (waits, goes_on):
+            first = threads.submit(perform, job, task)
             assert waits.wait(60)
             perform(job, task)
-        finally:
             goes_on.set()
         first.result(60)
         perform_from(job, STAGES[STAGES.index(task) + 1])
         assert outcome(job) == first_load.clean.outcome
+
+
+def test_an_attempt_that_ends_after_its_retry_leaves_what_that_one_read(
+    mongo_database: Any, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(mongo_database, users=[user(1, name="as the first attempt read it")])
+    with target.connect() as conn, ThreadPoolExecutor(1) as threads:
+        mover = Mover(mongo_database, conn, tmp_path)
+        run = mover.run("run")
+        run.prepare()
+        run.plan()
+        with stopped_while_it_writes(monkeypatch) as (waits, goes_on):
+            first = threads.submit(run.extract)
+            assert waits.wait(60)
+            mongo_database.users.update_one({}, {"$set": {"name": "as the retry read it"}})
+            run.extract()
+            run.normalise()
+            run.load()
+            goes_on.set()
+        first.result(60)
+        run.carry("delete")
+        assert run.verify()["failures"] == []
+        assert mover.column("SELECT name FROM users") == ["as the retry read it"]
+        # A run that reads the document later looks at what this one read.
+        mover.passed("another run")
