@@ -30,25 +30,29 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
     other. Returns the names of the domains whose rows changed. Their checks and reports are made anew, by what their runs were
     given, and each new report names the one that it replaces.
     """
-    changed: set[str] = set()
-    judged: set[str] = set()
+    waiting: set[str] = set()
+    settled = False
     for domain in domains:
         run = _last_run(conn, domain)
         if run and waited(conn, run):
-            judged.add(domain.name)
+            waiting.add(domain.name)
         if run is None or not _pending(conn, domain):
             continue
-        staging = RunStaging(staging_root, domain.name, run.run_id)
-        own = {collection.name for collection in domain.collections}
-        for name, outcome in settle_domain(database, conn, run, domain, staging, domains).items():
-            if name not in own or outcome.rejected or outcome.misfits or outcome.arrays:
-                changed.update(each.name for each in domains if name in {collection.name for collection in each.collections})
-    for domain in domains:
+        settle_domain(database, conn, run, domain, RunStaging(staging_root, domain.name, run.run_id), domains)
+        settled = True
+    if not settled and not waiting:
+        return []
+    changed: list[str] = []
+    # Those that waited come last: the attempt after one that is killed here finds that they still do, and looks at all once more.
+    for domain in sorted(domains, key=lambda each: each.name in waiting):
         run = _last_run(conn, domain)
-        if run and domain.name in changed | judged:
-            staging = RunStaging(staging_root, domain.name, run.run_id)
-            if domain.name in changed:
-                _verify_again(database, conn, run, domain, staging)
+        if run is None:
+            continue
+        staging = RunStaging(staging_root, domain.name, run.run_id)
+        if not gate.is_current(conn, run, domain, staging):
+            changed.append(domain.name)
+            _verify_again(database, conn, run, domain, staging)
+        if domain.name in {*changed, *waiting}:
             _judge_again(conn, run, domain, staging)
     return sorted(changed)
 

@@ -15,6 +15,9 @@ from mongo2pg.staging import RunStaging, read_json
 
 log = logging.getLogger(__name__)
 
+# What became of a collection's documents, in the report as in the check `accounting`.
+OUTCOME = ("read", "inserted", "updated", "unchanged", "superseded", "rejected")
+
 
 def conclude(
     conn: Connection, run: RunKey, domain: Domain, staging: RunStaging, task_states: Mapping[str, str]
@@ -90,6 +93,22 @@ def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str
     }
 
 
+def is_current(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> bool:
+    """Whether the books still say of the run's collections what its report and its checks say.
+
+    Another domain that settled since may have taken rows to the rejects. Who did that may be dead: only the books know.
+    """
+    report, checks = books.last_report(conn, run), books.read_checks(conn, run)
+    told = {each["collection"]: each for each in report["collections"]} if report else {}
+    counted = {check.subject: check.actual for check in checks if check.check == "accounting" and check.actual}
+    for name in told.keys() & {collection.name for collection in domain.collections}:
+        now = _collection(conn, run, name, staging, checks)
+        reported = all(told[name][key] == now[key] for key in (*OUTCOME, "misfits", "arrays"))
+        if not reported or any(counted[name][key] != now[key] for key in OUTCOME if name in counted):
+            return False
+    return True
+
+
 def failed(task_states: Mapping[str, str]) -> list[str]:
     """The tasks that turn a run red: one that was skipped had nothing to do."""
     return sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
@@ -124,7 +143,7 @@ def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, f
         "collection": name,
         "source_before": plan.get("source_before", 0),
         "source_after": counted.get("source_after", 0),
-        **{key: totals[key] for key in ("read", "inserted", "updated", "unchanged", "superseded", "rejected")},
+        **{key: totals[key] for key in OUTCOME},
         "stale": len(books.stale_ids(conn, run, name)),
         "watermark": watermark and watermark.isoformat(),
         "misfits": totals["misfits"],

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from deepiri.auth import AUTH
 from deepiri.engagement import ENGAGEMENT
-from mongo2pg import books
+from mongo2pg import across, books
 from mongo2pg.across import settle_across
 from mongo2pg.books import Check
 from mongo2pg.model import Domain
@@ -264,18 +264,24 @@ def test_references_that_waited_are_judged_once_both_domains_are_there(engagemen
     assert json.loads(report.read_text())["passed"] is True
 
 
-@pytest.mark.parametrize(("given", "passed"), [({}, False), ({"max_orphan_ratio": 1}, True)], ids=["defaults", "as it was given"])
-def test_a_run_that_is_judged_again_is_held_to_its_own_limits_and_its_report_names_the_one_before(
-    engagement: Mover, caplog: pytest.LogCaptureFixture, given: dict[str, Any], passed: bool
-) -> None:
+def moved_with_strays(engagement: Mover) -> Run:
+    """A run whose references into the other domain wait; 21 of them will turn out to lead nowhere, beside the one there is."""
     strays = [{**OBJECTIVES[2], "_id": ObjectId(), "userId": ObjectId()} for _ in range(21)]
     engagement.database.objectives.insert_many(strays)
-    run = engagement.move("alone")
+    return engagement.move("alone")
+
+
+@pytest.mark.parametrize("neighbours", [(), (ENGAGEMENT,)], ids=["nobody judged them", "the other domain's settling judged them"])
+@pytest.mark.parametrize(("given", "passed"), [({}, False), ({"max_orphan_ratio": 1}, True)], ids=["defaults", "as it was given"])
+def test_a_run_that_is_judged_again_is_held_to_its_own_limits_and_its_report_names_the_one_before(
+    engagement: Mover, caplog: pytest.LogCaptureFixture, given: dict[str, Any], passed: bool, neighbours: tuple[Domain, ...]
+) -> None:
+    run = moved_with_strays(engagement)
     engagement.conn.execute("UPDATE migration.runs SET params = params || %s", (Jsonb(given),))
     run.verify()
     path = RunStaging(engagement.staging, "engagement", "alone").folder / "report.json"
     first = hashlib.sha256(path.read_bytes()).hexdigest()
-    Run(engagement.database, engagement.conn, AUTH, engagement.staging, "users").move()
+    Run(engagement.database, engagement.conn, AUTH, engagement.staging, "users", neighbours).move()
     with caplog.at_level(logging.INFO):
         settle_across(engagement.database, engagement.conn, [AUTH, ENGAGEMENT], engagement.staging)
     report = json.loads(path.read_text())
@@ -283,6 +289,29 @@ def test_a_run_that_is_judged_again_is_held_to_its_own_limits_and_its_report_nam
     assert report["run"]["replaces"] == first
     assert first in path.with_suffix(".html").read_text()
     assert f'"report_sha256": "{hashlib.sha256(path.read_bytes()).hexdigest()}"' in caplog.text
+    assert {table["table"]: table["rows"] for table in report["tables"]}["objectives"] == 2
+
+
+@pytest.mark.parametrize("step", ["_verify_again", "_judge_again"])
+def test_who_is_killed_between_settling_across_domains_and_judging_them_leaves_that_to_the_next_attempt(
+    engagement: Mover, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    moved_with_strays(engagement).verify()
+    Run(engagement.database, engagement.conn, AUTH, engagement.staging, "users").move()
+    place = (engagement.database, engagement.conn, [AUTH, ENGAGEMENT], engagement.staging)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(across, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            settle_across(*place)
+    settle_across(*place)
+    report = json.loads((RunStaging(engagement.staging, "engagement", "alone").folder / "report.json").read_text())
+    assert {table["table"]: table["rows"] for table in report["tables"]}["objectives"] == 2
+    # 22 orphans of 24 documents are more than what passes as dirt.
+    assert [(each["check"], each["table"], each["verdict"]) for each in report["failures"]] == [("limits", "objectives", "failed")]
 
 
 def test_optional_references_that_lead_nowhere_are_counted_and_one_that_was_cleared_in_vain_is_named(engagement: Mover) -> None:

@@ -44,6 +44,7 @@ from mongo2pg.books.runs import (
     finish_run,
     forgettable_runs,
     install,
+    last_report,
     lock_chunk,
     lock_collection,
     lock_collections,

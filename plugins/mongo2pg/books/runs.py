@@ -84,6 +84,12 @@ def finish_run(conn: Connection, run: RunKey, passed: bool, report: Mapping[str,
     )
 
 
+def last_report(conn: Connection, run: RunKey) -> dict[str, Any] | None:
+    """The report that the run ended with; None before it has one."""
+    row = conn.execute("SELECT report FROM migration.runs WHERE (domain, run_id) = (%s, %s)", (run.domain, run.run_id)).fetchone()
+    return row[0] if row else None
+
+
 def forgettable_runs(conn: Connection, domain: str, days: int, most: int, alive: Callable[[str], bool]) -> list[str]:
     """Runs that ended that many days ago, whose staged files are not removed yet, and which are no collection's last full run.
 
