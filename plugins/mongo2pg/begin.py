@@ -15,7 +15,7 @@ from mongo2pg.deletes import plan_deletes
 from mongo2pg.increments import passed_over, what_moves
 from mongo2pg.model import Domain
 from mongo2pg.modes import DELETES, Request
-from mongo2pg.plan import CHUNK_BYTES, plan_domain
+from mongo2pg.plan import CHUNK_BYTES, plan_domain, refuse_other_plan
 from mongo2pg.planned import Lot
 from mongo2pg.snapshot import LOCAL
 from mongo2pg.source import server_time
@@ -50,7 +50,7 @@ def begin(
         from mongo2pg.replay import plan_replay  # with Arrow, which every other run plans without
 
         lots = plan_replay(conn, asked, staging)
-        _take(conn, run, asked, lots, alive)
+        _take(conn, run, asked, staging, lots, alive)
         return lots
     moved, windows = what_moves(conn, asked, request, server_time(database))
     lots = plan_moves(
@@ -77,11 +77,13 @@ def plan_moves(
     """The same, where it is known what moves: collections that `windows` does not name are read in full."""
     others = besides(database, conn, run, moved, windows, alive)
     lots = plan_domain(database, moved, staging, chunk_bytes, windows, scan_limit, read_concern, others)
-    _take(conn, run, moved, lots, alive)
+    _take(conn, run, moved, staging, lots, alive)
     return lots
 
 
-def _take(conn: Connection, run: RunKey, moved: Domain, lots: list[Lot], alive: Callable[[str], bool]) -> None:
+def _take(conn: Connection, run: RunKey, moved: Domain, staging: RunStaging, lots: list[Lot], alive: Callable[[str], bool]) -> None:
     planned = run._replace(plan_id=lots[0]["plan_id"])
-    books.forget_checks(conn, planned)
-    claim(conn, planned, moved, alive)
+    with conn.transaction():
+        claim(conn, planned, moved, alive)
+        refuse_other_plan(staging, planned.plan_id)  # under the locks of `claim`: what others plan from here on they claim later
+        books.forget_checks(conn, planned)

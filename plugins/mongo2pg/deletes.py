@@ -43,14 +43,14 @@ MAX_DELETE_RATIO = 0.10
 
 def plan_deletes(conn: Connection, domain: Domain, staging: RunStaging) -> str:
     """A plan that reads no documents, for a run of deletes alone; PermanentError before the first full run is complete."""
-    plan_id = uuid.uuid4().hex[:12]
+    plan_id, before = uuid.uuid4().hex[:12], staging.present_plan
     run = RunKey(domain.name, staging.run_id, plan_id)
     for collection in domain.collections:
         if books.phase(conn, run, collection.name)[0] != "complete":
             raise PermanentError(f"{collection.name} has no complete first run: run {domain.name} with mode full first")
         plan = {"plan_id": plan_id, "collection": collection.name, "scope": DELETES, "bounds": []}
         write_json(staging.collection(plan_id, collection.name).plan, plan)
-    write_pointer(staging, domain, plan_id, [])
+    write_pointer(staging, domain, plan_id, [], before)
     books.forget_checks(conn, run)
     return plan_id
 

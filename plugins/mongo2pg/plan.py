@@ -20,6 +20,7 @@ from pymongo.database import Database
 
 from mongo2pg import snapshot
 from mongo2pg.decode import split
+from mongo2pg.errors import TransientError
 from mongo2pg.model import Collection, Domain
 from mongo2pg.planned import BOUNDS, FULL, WINDOW, Lot, as_written, bound
 from mongo2pg.source import exists, server_time, stored_bytes
@@ -68,8 +69,9 @@ def write_plans(
     staging: RunStaging, domain: Domain, plan_id: str, plans: Iterable[dict[str, Any]], chunk_bytes: int = CHUNK_BYTES
 ) -> list[Lot]:
     """Writes the plans of the domain's collections, makes them the run's present one, and returns their chunks as lots."""
+    before = staging.present_plan
     sizes: list[tuple[str, int, int]] = []
-    for plan in plans:
+    for plan in plans:  # each is made now
         name = plan["collection"]
         write_json(staging.collection(plan_id, name).plan, plan)
         each = max(1, plan["estimated_bytes"] // len(plan["bounds"]))
@@ -82,12 +84,22 @@ def write_plans(
             len(plan["bounds"]),
         )
     lots = make_lots(plan_id, sizes, max(chunk_bytes, sum(size for _, _, size in sizes) // MOST_LOTS))
-    write_pointer(staging, domain, plan_id, lots)
+    write_pointer(staging, domain, plan_id, lots, before)
     return lots
 
 
-def write_pointer(staging: RunStaging, domain: Domain, plan_id: str, lots: list[Lot]) -> None:
-    """Makes the plan the run's present one."""
+def refuse_other_plan(staging: RunStaging, known: str | None) -> None:
+    """Raises TransientError where the run's present plan is not the one that this attempt knows.
+
+    Airflow may take an attempt for dead that goes on, and begin another: what that one has planned is loaded already.
+    """
+    if staging.present_plan != known:
+        raise TransientError(f"another attempt has made a plan for {staging.run_id} meanwhile: this one's is given up")
+
+
+def write_pointer(staging: RunStaging, domain: Domain, plan_id: str, lots: list[Lot], before: str | None) -> None:
+    """Makes the plan the run's present one, in the place of the one that was `before` this one was begun."""
+    refuse_other_plan(staging, before)
     names = [collection.name for collection in domain.collections]
     current = {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "collections": names, "lots": lots}
     write_json(staging.folder / "plan.json", current)

@@ -41,7 +41,7 @@ _DIGESTS = sql.SQL(
 
 def plan_replay(conn: Connection, domain: Domain, staging: RunStaging) -> list[Lot]:
     """One chunk per collection: the documents of its open rejects. PermanentError before the first full run is complete."""
-    plan_id = uuid.uuid4().hex[:12]
+    plan_id, before = uuid.uuid4().hex[:12], staging.present_plan
     run = RunKey(domain.name, staging.run_id, plan_id)
     sizes = []
     for collection in domain.collections:
@@ -63,7 +63,7 @@ def plan_replay(conn: Connection, domain: Domain, staging: RunStaging) -> list[L
         sizes.append((collection.name, 0, size))
         log.info("%s: %s documents with open rejects", collection.name, f"{documents:,}")
     lots = make_lots(plan_id, sizes, CHUNK_BYTES)
-    write_pointer(staging, domain, plan_id, lots)
+    write_pointer(staging, domain, plan_id, lots, before)
     return lots
 
 

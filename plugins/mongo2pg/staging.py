@@ -61,6 +61,11 @@ class RunStaging:
         """The folders of the run's plans, where they are still there."""
         return [each for each in self.folder.iterdir() if each.is_dir()] if self.folder.exists() else []
 
+    @property
+    def present_plan(self) -> str | None:
+        """The id of the run's present plan; None before it has one."""
+        return str(self.current()["plan_id"]) if (self.folder / "plan.json").exists() else None
+
     def current(self) -> dict[str, Any]:
         """The run's present plan as `plan` wrote it; raises StagingError where no plan was made."""
         return read_json(self.folder / "plan.json")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import psycopg
@@ -16,7 +17,7 @@ import pytest
 from deepiri.auth import AUTH
 from mongo2pg import books
 from mongo2pg.books import RunKey
-from mongo2pg.errors import StagingError
+from mongo2pg.errors import StagingError, TransientError
 from mongo2pg.run import STAGES
 from tests.documents import fill, user
 from tests.faults.grounds import Ground, outcome
@@ -142,3 +143,32 @@ def test_an_attempt_that_ends_after_its_retry_leaves_what_that_one_read(
         assert mover.column("SELECT name FROM users") == ["as the retry read it"]
         # A run that reads the document later looks at what this one read.
         mover.passed("another run")
+
+
+@pytest.mark.parametrize("place", ["mongo2pg.plan.write_pointer", "mongo2pg.begin.claim"])
+def test_a_plan_that_is_made_late_takes_nothing_from_its_retry_s(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    waits, goes_on = threading.Event(), threading.Event()
+    go_on = resolve_name(place)
+
+    def late(*arguments: Any) -> Any:
+        if not waits.is_set():
+            waits.set()
+            assert goes_on.wait(60)
+        return go_on(*arguments)
+
+    with ground.job() as job, ThreadPoolExecutor(1) as threads:
+        perform(job, "prepare")
+        monkeypatch.setattr(place, late)
+        first = threads.submit(perform, job, "plan")
+        try:
+            assert waits.wait(60)
+            for task in ("plan", "extract", "normalise", "load"):
+                perform(job, task)
+        finally:
+            goes_on.set()
+        with pytest.raises(TransientError, match="another attempt has made a plan"):
+            first.result(60)
+        perform_from(job, "delete")
+        assert outcome(job) == ground.clean.outcome
