@@ -97,7 +97,7 @@ class Reconciler:
 
         What a repair needs is written to the chunk's file.
         """
-        started = time.monotonic()
+        started, since = time.monotonic(), books.now(self.conn)
         self._forget(CHECK, chunk)
         with self._compared(self._read(chunk)) as comparison:
             agreed = comparison.agreed
@@ -109,7 +109,9 @@ class Reconciler:
         judged = Judgement(comparison.documents, _both(agreed), len(unreadable))
         self._judge(judged, suspects, kept, CHECK, chunk)
         checks = self._checks(judged, CHECK, chunk)
-        books.write_checks(self.conn, self.run, checks)
+        if not books.write_checks(self.conn, self.run, checks, since):
+            log.warning("%s %s: another attempt, begun later, has compared this: its word stands", self.collection.name, chunk)
+            return checks
         write_json(
             self.staging.manifest(chunk),
             {
@@ -134,7 +136,7 @@ class Reconciler:
 
     def compare_again(self, chunk: int) -> list[Check]:
         """After a repair: compares those documents of the chunk that seemed to differ once more, and writes its checks anew."""
-        before = read_json(self.staging.manifest(chunk))
+        before, since = read_json(self.staging.manifest(chunk)), books.now(self.conn)
         self._forget(REPAIRED, chunk)
         judged = Judgement(before["documents"], _both(before["agreed"]), before["unreadable"])
         self._judge(judged, before["suspects"], before["kept"], REPAIRED, chunk)
@@ -143,7 +145,7 @@ class Reconciler:
         if moved and judged.differing:
             remark = f"{remark}; clear the task compare to repair what has changed since"
         checks = self._checks(judged, REPAIRED, chunk, remark)
-        books.write_checks(self.conn, self.run, checks)
+        books.write_checks(self.conn, self.run, checks, since)
         return checks
 
     def compare_moved(self, moved: Mapping[str, Any]) -> list[Check]:

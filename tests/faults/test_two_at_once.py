@@ -18,6 +18,7 @@ from deepiri.auth import AUTH
 from mongo2pg import books
 from mongo2pg.books import RunKey
 from mongo2pg.errors import StagingError, TransientError
+from mongo2pg.reconcile import Reconciler
 from mongo2pg.run import STAGES
 from tests.documents import fill, user
 from tests.faults.grounds import Ground, outcome
@@ -172,3 +173,41 @@ def test_a_plan_that_is_made_late_takes_nothing_from_its_retry_s(
             first.result(60)
         perform_from(job, "delete")
         assert outcome(job) == ground.clean.outcome
+
+
+def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(
+    mongo_database: Any, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, goes_on = threading.Event(), threading.Event()
+    judge = Reconciler._checks
+
+    def late(*arguments: Any) -> Any:
+        checks = judge(*arguments)
+        if not waits.is_set():
+            waits.set()
+            assert goes_on.wait(60)
+        return checks
+
+    fill(mongo_database, users=[user(1), user(2)])
+    with target.connect(autocommit=True) as conn, target.connect(autocommit=True) as other, ThreadPoolExecutor(1) as threads:
+        users = AUTH.only(["users"])
+        Mover(mongo_database, conn, tmp_path, users).passed("full")
+        one, retry = (Mover(mongo_database, each, tmp_path, users).run("reconcile") for each in (conn, other))
+        one.prepare_reconcile()
+        one.plan_reconcile()
+        retry.resume()
+        monkeypatch.setattr(Reconciler, "_checks", late)
+        first = threads.submit(one.compare)
+        try:
+            assert waits.wait(60)
+            other.execute("UPDATE public.users SET name = 'somebody else' WHERE email = 'user1@example.com'")
+            retry.compare()
+        finally:
+            goes_on.set()
+        first.result(60)
+        verdicts = {check.subject: check.verdict for check in books.read_checks(conn, one.key) if check.check == "reconcile"}
+        assert verdicts == {table.name: "failed" if table.name == "users" else "passed" for table in users.tables}
+        retry.rows()
+        retry.repair()
+        assert retry.report()["failures"] == []
+        assert other.execute("SELECT count(*) FROM public.users WHERE name = 'somebody else'").fetchone() == (0,)

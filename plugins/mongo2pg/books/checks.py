@@ -10,22 +10,30 @@ from psycopg.types.json import Jsonb
 from mongo2pg.books.entries import Check, Connection, RunKey
 
 
-def write_checks(conn: Connection, run: RunKey, checks: Iterable[Check]) -> None:
-    """Notes the checks, each in the place of an earlier one of the same name, subject and chunk of this run."""
+def write_checks(conn: Connection, run: RunKey, checks: Iterable[Check], since: str | None = None) -> bool:
+    """Notes the checks, each in the place of an earlier one of the same name, subject and chunk of this run.
+
+    Where they were begun at a time (`since`, of PostgreSQL's clock), one that was begun later stays: it saw more. Returns whether
+    all were noted.
+    """
+    rows = [
+        (run.domain, run.run_id, c.check, c.subject, c.chunk, c.verdict, Jsonb(c.expected), Jsonb(c.actual), c.detail, since, since)
+        for c in checks
+    ]
     with conn.cursor() as cursor:
         cursor.executemany(
             """
-            INSERT INTO migration.checks (domain, run_id, check_name, subject, chunk, verdict, expected, actual, detail)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+            INSERT INTO migration.checks AS c
+                (domain, run_id, check_name, subject, chunk, verdict, expected, actual, detail, checked_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, coalesce(%s::timestamptz, now()))
             ON CONFLICT (domain, run_id, check_name, subject, chunk) DO UPDATE
             SET verdict = excluded.verdict, expected = excluded.expected, actual = excluded.actual,
-                detail = excluded.detail, checked_at = now()
+                detail = excluded.detail, checked_at = excluded.checked_at
+            WHERE %s::timestamptz IS NULL OR c.checked_at < excluded.checked_at
             """,
-            [
-                (run.domain, run.run_id, c.check, c.subject, c.chunk, c.verdict, Jsonb(c.expected), Jsonb(c.actual), c.detail)
-                for c in checks
-            ],
+            rows,
         )
+        return cursor.rowcount == len(rows)
 
 
 def read_checks(conn: Connection, run: RunKey) -> list[Check]:
