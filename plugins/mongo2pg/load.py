@@ -79,6 +79,7 @@ def load_chunk(
         finally:
             for file in files.values():
                 file.close()
+        books.note_declaration(conn, run, collection.name, collection.fingerprint)
         lost = _book_rejects(conn, run, collection, staging, chunk, manifest)
         # A first load meets no older version of anything, and no key to look for one by.
         if phase != "bulk" and books.mark_stale(conn, run, collection.name, target(collection.table), lost):

@@ -188,6 +188,26 @@ def test_a_schedule_passes_over_a_collection_whose_declaration_changed_and_is_re
     assert "no full run by its present declaration is complete: trigger auth for it with mode full" in str(report["failures"])
 
 
+@pytest.mark.parametrize("tried", ["a full run that does not settle", "a replay"])
+def test_a_declaration_that_is_taken_back_leaves_no_row_that_it_made_to_windows(mover: Mover, tried: str) -> None:
+    fill(mover.database, users=[user(1, bio=...), user(2, email=...)])
+    follow(mover, "first")
+    defaults = {"bio": "none", "email": "none@x"}
+    users = AUTH.collection("users")
+    columns = tuple(replace(column, default=defaults.get(column.name)) for column in users.columns)
+    mover.domain = Domain("auth", (replace(users, columns=columns),))
+    if tried == "a replay":
+        mover.run("tried").replay()
+    else:
+        mover.staged("tried").load()
+    mover.domain = USERS
+    with pytest.raises(PrepareError, match="the declaration of users has changed since its last full run: run auth with mode"):
+        follow(mover, "scheduled", interval=(NOON, NOON + HOUR))
+    assert outcome(counts(follow(mover, "again"))["users"])[0] == 2
+    assert mover.column("SELECT bio FROM users WHERE email <> 'none@x'") == [None]
+    counts(follow(mover, "scheduled again", interval=(NOON, NOON + HOUR)))
+
+
 def test_books_that_do_not_know_by_which_declaration_they_were_filled_are_taken_at_their_word(mover: Mover) -> None:
     follow(mover, "first")
     mover.conn.execute("UPDATE migration.collections SET fingerprint = NULL")

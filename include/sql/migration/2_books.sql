@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS migration.collections (
     PRIMARY KEY (domain, collection)
 );
 -- Columns that came later stand apart, so that older books get them, too.
-ALTER TABLE migration.collections ADD COLUMN IF NOT EXISTS fingerprint text;  -- of the declaration that the last full run read by
+ALTER TABLE migration.collections ADD COLUMN IF NOT EXISTS fingerprint text;  -- of the declaration of all rows; '' of several
 
 CREATE TABLE IF NOT EXISTS migration.runs (
     domain        text NOT NULL,

@@ -20,7 +20,17 @@ from mongo2pg.books.passes import (
     totals,
     was_bulk,
 )
-from mongo2pg.books.phases import complete, fingerprints, last_full_runs, move_watermark, phase, phases, set_phase, watermark
+from mongo2pg.books.phases import (
+    complete,
+    fingerprints,
+    last_full_runs,
+    move_watermark,
+    note_declaration,
+    phase,
+    phases,
+    set_phase,
+    watermark,
+)
 from mongo2pg.books.rejects import (
     add_rejects,
     any_open_rejects,

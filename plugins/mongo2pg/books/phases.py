@@ -46,8 +46,16 @@ def complete(conn: Connection, run: RunKey, fingerprints: Mapping[str, str]) -> 
     )
 
 
+def note_declaration(conn: Connection, run: RunKey, collection: str, fingerprint: str) -> None:
+    """Notes by which declaration documents are loaded: where that is another one than all rows are by, they are of several now."""
+    conn.execute(
+        "UPDATE migration.collections SET fingerprint = '' WHERE (domain, collection) = (%s, %s) AND fingerprint <> %s",
+        (run.domain, collection, fingerprint),
+    )
+
+
 def fingerprints(conn: Connection, domain: str) -> dict[str, str]:
-    """By which declaration each collection of the domain was last read in full; those of older books are not among them."""
+    """By which declaration all rows of each collection of the domain are, '' where by several; older books do not know all."""
     rows = conn.execute(
         "SELECT collection, fingerprint FROM migration.collections WHERE domain = %s AND fingerprint IS NOT NULL", (domain,)
     )
