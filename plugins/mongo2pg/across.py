@@ -58,6 +58,9 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
 
 
 def _last_run(conn: Connection, domain: Domain) -> RunKey | None:
+    """The full run that all rows come from; None where there is none, or it went by another declaration than the present one."""
+    if books.changed(conn, domain):
+        return None
     full = books.last_full_runs(conn)
     runs = {full.get((domain.name, collection.name)) for collection in domain.collections}
     return runs.pop() if len(runs) == 1 else None

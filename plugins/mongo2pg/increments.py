@@ -47,7 +47,7 @@ def windows(conn: Connection, domain: Domain, request: Request, now: str) -> dic
     if request.mode not in (WINDOW, INCREMENTAL):
         return {}
     marks = {collection.name: watermark(conn, domain, collection.name) for collection in domain.collections}
-    changed = _changed(conn, domain)
+    changed = books.changed(conn, domain)
     moved = {name: mark for name, mark in marks.items() if mark is not None and name not in changed}
     if request.mode == WINDOW and request.start and request.end:
         if missing := sorted(marks.keys() - moved.keys() - changed):
@@ -65,12 +65,6 @@ def windows(conn: Connection, domain: Domain, request: Request, now: str) -> dic
         )
     start, end = request.interval
     return {name: Window(start if request.backfill else min(start, mark), end, request.lookback) for name, mark in moved.items()}
-
-
-def _changed(conn: Connection, domain: Domain) -> set[str]:
-    """The collections that were last read in full by another declaration than the present one."""
-    known = books.fingerprints(conn, domain.name)
-    return {each.name for each in domain.collections if known.get(each.name, each.fingerprint) != each.fingerprint}
 
 
 def _refuse_changed(domain: Domain, changed: set[str]) -> None:

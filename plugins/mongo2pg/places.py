@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mongo2pg import books
+from mongo2pg import books, schema
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.merge import Merged
-from mongo2pg.model import Collection, Domain
+from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.reasons import booked_misfits
 from mongo2pg.staging import CollectionStaging, RunStaging
 
@@ -105,11 +105,14 @@ class Place:
     """A collection under judgement.
 
     `own` tells the collections of the domain whose run judges from those of its neighbours, whose rows may have to go with
-    rows of this domain. `bulk`: its first load settles now, so that no constraint exists yet. `held`: documents of it wait in
-    `migration.held` for the run's settle. `fallen` are documents that had an id which others claim, too, and are rejects now.
+    rows of this domain. `tables` are the collection's, root first, a neighbour's as far as they are built: what a change of its
+    declaration adds is a matter of its own next run. `bulk`: its first load settles now, so that no constraint exists yet. `held`:
+    documents of it wait in `migration.held` for the run's settle. `fallen` are documents that had an id which others claim, too,
+    and are rejects now.
     """
 
     collection: Collection
+    tables: tuple[Table, ...]
     run: RunKey
     staging: CollectionStaging
     own: bool
@@ -152,8 +155,12 @@ def find_places(conn: Connection, run: RunKey, domain: Domain, staging: RunStagi
             key = run if own else full_runs.get((each.name, name))
             if key is None:
                 continue  # nothing of it is complete: its own settle will judge it
+            tables = collection.tables if own else schema.built(conn, collection.tables)
+            if not tables or tables[0].child:
+                continue  # it is declared to have another table than it was loaded into
             folder = (staging if own else RunStaging(staging.root, each.name, key.run_id)).collection(key.plan_id, name)
-            places.append(Place(collection, key, folder, own, bulk=own and phases[name][0] == "bulk", held=own and name in held))
+            bulk = own and phases[name][0] == "bulk"
+            places.append(Place(collection, tables, key, folder, own, bulk=bulk, held=own and name in held))
     return places
 
 

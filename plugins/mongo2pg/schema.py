@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Set
+from dataclasses import replace
 
 from psycopg import IntegrityError, ProgrammingError, sql
 
 from mongo2pg.books import Connection
 from mongo2pg.errors import PermanentError
-from mongo2pg.model import Domain
+from mongo2pg.model import Domain, Table
 from mongo2pg.queries import TARGET
 from mongo2pg.scripts import post_data, script, shown
 
@@ -125,17 +126,37 @@ def foreign_keys(conn: Connection) -> set[tuple[str, str]]:
     return {(table, column) for table, column in rows}
 
 
-def referring_tables(conn: Connection, table: str) -> set[str]:
-    """The tables whose foreign keys point at this one, by their names; those of other schemas with the schema."""
+def referring_columns(conn: Connection, table: str) -> set[tuple[str, str]]:
+    """(table, column) of the foreign keys that point at this table; a table of another schema has that before its name."""
     rows = conn.execute(
         """
-        SELECT CASE WHEN n.nspname = %(schema)s THEN c.relname ELSE n.nspname || '.' || c.relname END
+        SELECT CASE WHEN n.nspname = %(schema)s THEN c.relname ELSE n.nspname || '.' || c.relname END, a.attname
         FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = ANY(f.conkey)
         WHERE f.contype = 'f' AND f.confrelid = to_regclass(%(table)s)
         """,
         {"schema": TARGET, "table": f"{TARGET}.{table}"},
     )
-    return {row[0] for row in rows}
+    return {(referring, column) for referring, column in rows}
+
+
+def built(conn: Connection, tables: Iterable[Table]) -> tuple[Table, ...]:
+    """Those of these tables that are there, with those of their columns that are."""
+    declared = list(tables)
+    found: dict[str, set[str]] = {}
+    for table, column in conn.execute(
+        """
+        SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = to_regnamespace(%s) AND c.relname = ANY(%s) AND a.attnum > 0 AND NOT a.attisdropped
+        """,
+        (TARGET, [table.name for table in declared]),
+    ):
+        found.setdefault(table, set()).add(column)
+    return tuple(
+        replace(table, columns=tuple(column for column in table.columns if column.name in found[table.name]))
+        for table in declared
+        if table.owner in found.get(table.name, ())
+    )
 
 
 def drop_unique_keys(conn: Connection, table: str) -> None:

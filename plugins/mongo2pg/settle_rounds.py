@@ -44,8 +44,8 @@ class Settler(Settlement):
         self.references = self._references()
 
     def knows(self, domain: Domain) -> bool:
-        """Whether all collections of a domain are complete."""
-        return all(collection.table in self.places for collection in domain.collections)
+        """Whether all collections of a domain are complete, by its present declaration: another one's keys its next run builds."""
+        return all(each.table in self.places for each in domain.collections) and not books.changed(self.conn, domain)
 
     def resolve_rejects(self) -> None:
         """Closes the rejects that are none any more: of documents that are gone, or that fit the present declaration."""
@@ -69,7 +69,7 @@ class Settler(Settlement):
     def open_held(self, places: Sequence[Place]) -> None:
         """The rows of these collections that this plan holds, in temporary tables that bear their targets' names."""
         for place in places:
-            for table in place.collection.tables:
+            for table in place.tables:
                 self.conn.execute(create_incoming(table))
                 opened = self.conn.execute(
                     sql.SQL("INSERT INTO {} SELECT (h.image).* FROM ({}) AS h").format(incoming(table.name), held_images(table)),
@@ -117,7 +117,7 @@ class Settler(Settlement):
         return [
             (place, table, column)
             for place in self.places.values()
-            for table in place.collection.tables
+            for table in place.tables
             for column in table.references
             if column.references in there
         ]
@@ -134,7 +134,7 @@ class Settler(Settlement):
             if judged is place and column.required and not table.child:
                 for side in self.sides(place, table, column):
                     lost += self.reject_documents(place, side, self._without_parent(side, column), column.path, "orphan")
-        root = place.collection.tables[0]
+        root = place.tables[0]
         # When the last orphan is gone: of a table that refers to itself one makes the next.
         if not lost and root.unique and (place.bulk or place.held):
             for side, key, ids in slot_losers(self.conn, place, self.references, root.unique):
@@ -170,7 +170,7 @@ class Settler(Settlement):
                 False,
             ):
                 continue
-            for table in place.collection.tables:
+            for table in place.tables:
                 for column in table.references:
                     if not column.required and column.references in tables:
                         later.append((table, column))

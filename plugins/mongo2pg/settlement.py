@@ -56,7 +56,7 @@ class Settlement:
         return len(ids)
 
     def _reject_documents(self, place: Place, side: sql.Identifier, ids: list[str], path: str, reason: str) -> None:
-        root, *children = place.collection.tables
+        root, *children = place.tables
         rows = self.conn.execute(
             sql.SQL(
                 """
@@ -85,7 +85,7 @@ class Settlement:
         self.take_back(place, counted)
         place.deletion.deleted_ids += gone
         self.release(place, ids)
-        for table in place.collection.tables:
+        for table in place.tables:
             if table.child:
                 rows = self._delete(target(table.name), table.parent_key, counted)
                 place.outcome.move_elements(table.child.path, "of_parents_not_loaded", rows)
@@ -300,11 +300,12 @@ class Settlement:
         """Before a root row goes, nothing may hang on it by a constraint: nothing is ever deleted through a cascade."""
         known = set()
         for place in self.places.values():
-            for table in place.collection.tables:
-                known.add(table.name)
+            for table in place.tables:
+                known.add((table.name, table.parent_key))
                 for column in table.references:
                     if column.references != table_name or (table.name, column.name) not in self.constrained:
                         continue
+                    known.add((table.name, column.name))
                     found = self.conn.execute(
                         sql.SQL("SELECT id::text FROM {} WHERE {} = ANY(%s::uuid[])").format(
                             target(table.name), sql.Identifier(column.name)
@@ -318,15 +319,15 @@ class Settlement:
                         self.reject_elements(place, table, column, target(table.name), dependents)
                     else:
                         self.reject_documents(place, target(table.name), dependents, column.path, "orphan")
-        for stranger in schema.referring_tables(self.conn, table_name) - known:
+        for stranger, column_name in sorted(schema.referring_columns(self.conn, table_name) - known):
             raise PermanentError(
-                f"rows of {table_name} must go to the rejects, but {stranger}, which no declaration here names, refers to them: "
-                "drop its foreign key or declare that table"
+                f"rows of {table_name} must go, but {column_name} of {stranger}, which no declaration here names as a reference, "
+                "refers to them: drop its foreign key or declare it"
             )
 
     def delete_rows(self, place: Place, ids: list[str]) -> None:
         """Takes root rows and their child rows out of the target."""
-        for table in reversed(place.collection.tables):
+        for table in reversed(place.tables):
             self._delete(target(table.name), table.owner, ids)
 
     def _delete(self, side: sql.Identifier, column: str, ids: list[str]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from psycopg.types.json import Jsonb
 from pymongo.database import Database
 
 from deepiri.registry import DOMAINS
+from mongo2pg import scripts
 from mongo2pg.across import settle_across
 from mongo2pg.errors import DeleteError, PermanentError, PrepareError
+from mongo2pg.model import Child, Collection, Column, Domain
 from mongo2pg.modes import INCREMENTAL, Request
 from mongo2pg.run import Run
 from mongo2pg.window import Window
 from tests.documents import NOON, oid, point, skill_tree, user, uuid_of
+from tests.small_domains import write_sql
 
 HOUR = timedelta(hours=1)
 BY_NAME = {domain.name: domain for domain in DOMAINS}
@@ -172,6 +175,93 @@ def test_a_replay_that_would_set_a_neighbours_document_back_says_so_and_changes_
     platform.full("task_orchestrator")
     platform.replay("auth")
     assert platform.rejects() == {("tasks", str(oid(31)), "orphan"), ("users", str(oid(4)), "duplicate_key")}
+
+
+PEOPLE = Domain("people", (Collection("people", "people", "at", (Column("name", "text"),)),))
+OWNER = Column("owner", "uuid", required=True, references="people")
+TOYS = Child("toys", "toys", "scalars", (Column("", "text", "toy"),))
+PETS = Collection("pets", "pets", "at", (OWNER,), (TOYS,))
+
+
+@dataclass
+class Neighbours:
+    """People, and pets that refer to them: the declaration of the pets may change from run to run."""
+
+    database: Database[dict[str, Any]]
+    conn: Any
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    domains: tuple[Domain, ...] = ()
+    runs: int = 0
+
+    def declare(self, pets: Collection) -> None:
+        self.domains = (PEOPLE, Domain("pets", (pets,)))
+        include = self.folder / f"declared {self.runs}"
+        for domain in self.domains:
+            write_sql(include, domain)
+        self.monkeypatch.setattr(scripts, "INCLUDE", include)
+
+    def full(self, number: int) -> dict[str, Any]:
+        self.runs += 1
+        run = Run(self.database, self.conn, self.domains[number], self.folder / "staging", f"run {self.runs}", self.domains)
+        run.move()
+        return run.verify()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        return list(self.conn.execute(query.encode()).fetchall())
+
+
+@pytest.fixture
+def neighbours(
+    mongo_database: Database[dict[str, Any]], target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Neighbours]:
+    mongo_database.people.insert_many([{"_id": oid(number)} for number in (1, 2)])
+    mongo_database.pets.insert_many([{"_id": oid(10 + at), "owner": oid(1 + at // 2), "toys": ["ball"]} for at in range(4)])
+    with target.connect(autocommit=True) as conn:
+        both = Neighbours(mongo_database, conn, tmp_path, monkeypatch)
+        both.declare(PETS)
+        assert [both.full(number)["failures"] for number in (0, 1)] == [[], []]
+        yield both
+
+
+@pytest.mark.parametrize(
+    ("changed", "by_hand"),
+    [
+        ({"columns": (OWNER, Column("walker", "uuid", references="people"))}, "ALTER TABLE public.pets ADD walker uuid"),
+        ({"children": (TOYS, Child("walkers", "walkers", "scalars", (Column("", "uuid", "walker", references="people"),)))}, ""),
+        ({"unique": (("name",),), "columns": (OWNER, Column("name", "integer", default=1, required=True))}, ""),
+        ({"children": (Child("toys", "toys", "scalars", (Column("", "text", "kind"),)),)}, ""),
+    ],
+    ids=["a column", "a table", "a key", "a column of a child"],
+)
+def test_a_domain_runs_on_while_its_neighbour_s_tables_lack_what_its_new_declaration_has(
+    neighbours: Neighbours, changed: dict[str, Any], by_hand: str
+) -> None:
+    neighbours.declare(replace(PETS, **changed))
+    neighbours.database.people.delete_one({"_id": oid(1)})
+    assert neighbours.full(0)["failures"] == []
+    assert neighbours.rows("SELECT owner::text FROM public.pets") == [(uuid_of(2),)] * 2
+    assert neighbours.rows("SELECT count(*) FROM public.toys") == [(2,)]
+    assert neighbours.rows("SELECT count(*) FROM migration.rejects WHERE (state, reason) = ('open', 'orphan')") == [(2,)]
+    before = neighbours.rows("SELECT conname FROM pg_constraint WHERE contype IN ('p', 'u', 'f') ORDER BY 1")
+    assert settle_across(neighbours.database, neighbours.conn, neighbours.domains, neighbours.folder / "staging") == []
+    assert neighbours.rows("SELECT conname FROM pg_constraint WHERE contype IN ('p', 'u', 'f') ORDER BY 1") == before
+    if by_hand:
+        neighbours.conn.execute(by_hand)
+        assert neighbours.full(1)["failures"] == []
+
+
+def test_a_row_goes_on_which_a_column_hangs_that_its_declaration_calls_a_reference_no_more_once_the_key_is_gone(
+    neighbours: Neighbours,
+) -> None:
+    neighbours.declare(replace(PETS, columns=(Column("owner", "uuid", required=True),)))
+    neighbours.database.people.delete_one({"_id": oid(1)})
+    said = "rows of people must go, but owner of pets, which no declaration here names as a reference, refers to them: drop its"
+    with pytest.raises(PermanentError, match=said):
+        neighbours.full(0)
+    neighbours.conn.execute("ALTER TABLE public.pets DROP CONSTRAINT pets_owner_fkey")
+    assert [neighbours.full(number)["failures"] for number in (0, 1)] == [[], []]
+    assert neighbours.rows("SELECT count(*) FROM public.pets") == [(4,)]
 
 
 # ------------------------------------------------------------------------------------------------ run beside run

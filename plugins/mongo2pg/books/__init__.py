@@ -21,8 +21,8 @@ from mongo2pg.books.passes import (
     was_bulk,
 )
 from mongo2pg.books.phases import (
+    changed,
     complete,
-    fingerprints,
     last_full_runs,
     move_watermark,
     note_declaration,

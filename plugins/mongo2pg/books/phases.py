@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from mongo2pg.books.entries import Connection, RunKey
+from mongo2pg.model import Domain
 
 
 def phase(conn: Connection, run: RunKey, collection: str) -> tuple[str, str | None, str | None]:
@@ -54,12 +55,13 @@ def note_declaration(conn: Connection, run: RunKey, collection: str, fingerprint
     )
 
 
-def fingerprints(conn: Connection, domain: str) -> dict[str, str]:
-    """By which declaration all rows of each collection of the domain are, '' where by several; older books do not know all."""
+def changed(conn: Connection, domain: Domain) -> set[str]:
+    """The collections of which rows are by another declaration than the present one; older books do not know of all."""
     rows = conn.execute(
-        "SELECT collection, fingerprint FROM migration.collections WHERE domain = %s AND fingerprint IS NOT NULL", (domain,)
+        "SELECT collection, fingerprint FROM migration.collections WHERE domain = %s AND fingerprint IS NOT NULL", (domain.name,)
     )
-    return dict(rows.fetchall())
+    known = dict(rows.fetchall())
+    return {each.name for each in domain.collections if known.get(each.name, each.fingerprint) != each.fingerprint}
 
 
 def last_full_runs(conn: Connection) -> dict[tuple[str, str], RunKey]:
