@@ -17,6 +17,7 @@ from mongo2pg import books, catalog, lineage, schema
 from mongo2pg.books import Connection
 from mongo2pg.connection_faults import UNAUTHORIZED, first_line, source_fault
 from mongo2pg.errors import PrepareError, TransientError
+from mongo2pg.guards import guards
 from mongo2pg.model import Domain
 from mongo2pg.queries import TARGET, comma, target
 from mongo2pg.scripts import script_faults
@@ -77,7 +78,7 @@ def prepare(
             raise PrepareError(faults)
         phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
         untouched = [table.name for each in domain.collections if phases[each.name][0] == "empty" for table in each.tables]
-        if faults := catalog.differences(conn, domain) + _unexplained_rows(conn, untouched):
+        if faults := catalog.differences(conn, domain) + _left_by_others(conn, untouched):
             raise PrepareError(faults)
         lineage.write_comments(conn, domain)
 
@@ -235,12 +236,16 @@ def _all_tables_exist(conn: Connection, domain: Domain) -> bool:
     return all(schema.exists(conn, table.name) for table in domain.tables)
 
 
-def _unexplained_rows(conn: Connection, tables: Sequence[str]) -> list[str]:
-    """Rows in tables that the books say nobody loaded: a first load would mix with them."""
+def _left_by_others(conn: Connection, tables: Sequence[str]) -> list[str]:
+    """Rows and keys of tables that the books say nobody loaded: a first load would mix with those, and be refused by these."""
     holds_rows = comma(sql.SQL("EXISTS (SELECT FROM {})").format(target(name)) for name in tables)
     found = conn.execute(sql.SQL("SELECT {}").format(holds_rows)).fetchone() or ()
     return [
         f"{TARGET}.{name} holds rows that no run of this pipeline loaded: move them away or empty the table first"
         for name, holds in zip(tables, found, strict=True)
         if holds
+    ] + [
+        f"{TARGET}.{name} has keys that no run of this pipeline built: DROP TABLE {TARGET}.{name} CASCADE, and a run makes it anew"
+        for name, keys in guards(conn, tables).items()
+        if keys
     ]

@@ -21,8 +21,8 @@ from mongo2pg import books, connections, scripts
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Domain
 from mongo2pg.prepare import prepare
-from tests.documents import COLLECTIONS, fill, oid, skill_tree, user
-from tests.mover import Mover
+from tests.documents import COLLECTIONS, fill, oid, point, skill_tree, user
+from tests.mover import Mover, outcome
 
 OPTIONAL = replace(AUTH, collections=tuple(replace(collection, optional=True) for collection in AUTH.collections))
 
@@ -574,6 +574,28 @@ def test_rows_that_no_run_loaded_are_not_mixed_with(outside: Outside, target) ->
     execute(target, "INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'a@x')", "DELETE FROM migration.collections")
     said = outside.fault()
     assert "public.users holds rows that no run of this pipeline loaded: move them away or empty the table first" in said
+
+
+def test_a_first_load_goes_into_bare_tables_not_into_those_that_another_collection_left_with_their_keys(
+    outside: Outside, mongo_database, target, tmp_path: Path
+) -> None:
+    points = replace(AUTH.collection("progresspoints"), name="points")
+    renamed = replace(AUTH, collections=(*(each for each in AUTH.collections if each.name != "progresspoints"), points))
+    fill(mongo_database, users=[user(1)], progresspoints=[point(11, oid(1))])
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "runs")
+        mover.passed("first")
+        mongo_database.progresspoints.rename("points")
+        mongo_database.points.insert_one(point(12, oid(2)))  # nobody's: a key would refuse its row, and the whole load
+        said = outside.fault(renamed)
+        assert "public.progress_points holds rows that no run of this pipeline loaded" in said
+        keys = "public.progress_points has keys that no run of this pipeline built: DROP TABLE public.progress_points CASCADE, and"
+        assert keys in said
+        execute(target, "DELETE FROM progress_points")
+        assert keys in outside.fault(renamed)
+        execute(target, "DROP TABLE public.progress_points CASCADE")
+        mover.domain = renamed
+        assert outcome(mover.passed("second")["points"]) == (2, 1, 0, 0, {"orphan": 1})
 
 
 # ---------------------------------------------------------------------------------------------------------- staging
