@@ -20,7 +20,7 @@ from mongo2pg.planned import REJECTS, REPAIR, WINDOW, scope
 from mongo2pg.queries import create_incoming, incoming, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, read_json
-from mongo2pg.unique_slots import slot_losers
+from mongo2pg.unique_slots import slot_losers, unguarded
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class Settler(Settlement):
         self.own = [place for place in self.places.values() if place.own]
         self.holding = [place for place in self.own if place.held]
         self.references = self._references()
+        self.unguarded = {place.collection.table: unguarded(conn, place) for place in self.own}
 
     def knows(self, domain: Domain) -> bool:
         """Whether all collections of a domain are complete, by its present declaration: another one's keys its next run builds."""
@@ -136,8 +137,8 @@ class Settler(Settlement):
                     lost += self.reject_documents(place, side, self._without_parent(side, column), column.path, "orphan")
         root = place.tables[0]
         # When the last orphan is gone: of a table that refers to itself one makes the next.
-        if not lost and root.unique and (place.bulk or place.held):
-            for side, key, ids in slot_losers(self.conn, place, self.references, root.unique):
+        if not lost and place.own and root.unique:
+            for side, key, ids in slot_losers(self.conn, place, self.references, self.unguarded[root.name]):
                 path = ",".join(column.path for column in root.columns if column.name in key)
                 lost += self.reject_documents(place, side, ids, path, "duplicate_key")
         return lost

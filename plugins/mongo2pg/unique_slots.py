@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,6 +12,7 @@ from psycopg import sql
 
 from mongo2pg import books, identity
 from mongo2pg.books import Connection
+from mongo2pg.guards import ENFORCED, guards, state_of
 from mongo2pg.lookup import read_id
 from mongo2pg.model import Column, Table
 from mongo2pg.places import Place
@@ -31,14 +32,22 @@ class Claim(NamedTuple):
     held: bool
 
 
+def unguarded(conn: Connection, place: Place) -> set[tuple[str, ...]]:
+    """The unique keys that no constraint holds: all in a first load, later one that was declared or dropped meanwhile."""
+    root = place.tables[0]
+    found = guards(conn, [root.name])[root.name] if root.unique else []
+    return {key for key in root.unique if state_of(found, "pu", key) != ENFORCED}
+
+
 def slot_losers(
-    conn: Connection, place: Place, references: References, keys: Sequence[tuple[str, ...]]
+    conn: Connection, place: Place, references: References, unheld: Set[tuple[str, ...]]
 ) -> list[tuple[sql.Identifier, tuple[str, ...], list[str]]]:
     """The ids that give way, by where their rows stand and by the key. A held row stands for its own row in the target, too.
 
     All keys are judged at once, claimant after claimant: whoever loses a slot of one key leaves those of the others free.
     """
-    claims = [claim for key in keys for claim in _claims(conn, place, key)]
+    keys = [key for key in place.collection.unique if place.held or key in unheld]
+    claims = [claim for key in keys for claim in _claims(conn, place, key, everywhere=key in unheld)]
     loaded = sorted({claim.root_id for claim in claims if not claim.held})
     read = place.documents(loaded)
     stale = set(loaded) & set(books.stale_ids(conn, place.run, place.collection.name)) if loaded else set[str]()
@@ -63,8 +72,8 @@ def slot_losers(
     return [(incoming(root) if held else target(root), key, ids) for (held, key), ids in lost.items()]
 
 
-def _claims(conn: Connection, place: Place, key: tuple[str, ...]) -> Iterator[Claim]:
-    """The claims on those values of a key that several rows claim."""
+def _claims(conn: Connection, place: Place, key: tuple[str, ...], *, everywhere: bool) -> Iterator[Claim]:
+    """The claims on those values of a key that several rows claim; of one that a constraint holds, a held row is among them."""
     table = place.collection.table
     parts = {"columns": comma(map(sql.Identifier, key)), "incoming": incoming(table), "target": target(table)}
     everyone = sql.SQL("SELECT id, extra, false AS held, {columns} FROM {target}").format(**parts)
@@ -76,10 +85,9 @@ def _claims(conn: Connection, place: Place, key: tuple[str, ...]) -> Iterator[Cl
             SELECT id, extra, false, {columns} FROM {target} t WHERE NOT EXISTS (SELECT FROM {incoming} i WHERE i.id = t.id)
             """
         ).format(**parts)
-    # Whatever is claimed twice in a first load, which no key has judged yet; later on, whatever a held row claims.
     wanted = sql.SQL(
         "SELECT {columns} FROM ({everyone}) AS a GROUP BY {columns} HAVING count(*) > 1"
-        if place.bulk
+        if everywhere
         else "SELECT DISTINCT {columns} FROM {incoming}"
     ).format(everyone=everyone, **parts)
     rows = conn.execute(

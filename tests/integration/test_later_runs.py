@@ -251,6 +251,26 @@ def test_a_domain_runs_on_while_its_neighbour_s_tables_lack_what_its_new_declara
         assert neighbours.full(1)["failures"] == []
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["the first", "the last"])
+def test_a_unique_key_that_is_declared_later_is_judged_among_the_rows_that_are_there(neighbours: Neighbours, order: int) -> None:
+    tagged = replace(PETS, columns=(OWNER, Column("tag", "integer", required=True, default=1)), unique=(("tag",),))
+    pets = [10, 11, 12, 13][::order]
+    neighbours.database.pets.update_one({"_id": oid(pets[0])}, {"$set": {"tag": 2}})
+    neighbours.database.pets.update_one({"_id": oid(pets[1])}, {"$set": {"tag": 2}})
+    neighbours.conn.execute("ALTER TABLE public.pets ADD tag integer NOT NULL DEFAULT 1")
+    neighbours.declare(tagged)
+    left = [(uuid_of(10), 2 if order == 1 else 1), (uuid_of(12), 1 if order == 1 else 2)]
+    for _ in range(2):
+        assert neighbours.full(1)["failures"] == []
+        assert neighbours.rows("SELECT id::text, tag FROM public.pets ORDER BY id") == left
+        query = "SELECT document_id ->> '$oid', path, reason FROM migration.rejects WHERE state = 'open' ORDER BY 1"
+        assert neighbours.rows(query) == [(str(oid(number)), "tag", "duplicate_key") for number in (11, 13)]
+    neighbours.database.pets.delete_many({"_id": {"$in": [oid(11), oid(13)]}})  # a second key, and nobody claims the first one
+    neighbours.declare(replace(tagged, unique=(("tag",), ("owner",))))
+    assert neighbours.full(1)["failures"] == []
+    assert neighbours.rows("SELECT id::text, tag FROM public.pets ORDER BY id") == left
+
+
 def test_a_row_goes_on_which_a_column_hangs_that_its_declaration_calls_a_reference_no_more_once_the_key_is_gone(
     neighbours: Neighbours,
 ) -> None:
