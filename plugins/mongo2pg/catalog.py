@@ -66,11 +66,11 @@ def _columns(conn: Connection, domain: Domain) -> dict[str, dict[str, tuple[str,
 
 
 def _checks(conn: Connection, domain: Domain) -> dict[tuple[str, str], str]:
-    """By table and name the definitions of the CHECKs that the domain's tables have."""
+    """By table and name the definitions of the CHECKs that hold for every row of the domain's tables."""
     rows = conn.execute(
         """
         SELECT t.relname, c.conname, pg_get_constraintdef(c.oid) FROM pg_class t JOIN pg_constraint c ON c.conrelid = t.oid
-        WHERE t.relnamespace = to_regnamespace(%s) AND t.relname = ANY(%s) AND c.contype = 'c'
+        WHERE t.relnamespace = to_regnamespace(%s) AND t.relname = ANY(%s) AND c.contype = 'c' AND c.convalidated
         """,
         (TARGET, [table.name for table in domain.tables]),
     )
@@ -87,7 +87,9 @@ def _altered_enums(domain: Domain, table: Table, checks: dict[tuple[str, str], s
         if column.enum and {text.replace("''", "'").replace("\\\\", "\\") for text in values} != set(column.enum):
             faults.append(
                 f"the constraint {name} of {TARGET}.{table.name} is missing or lets other values pass than the declaration: "
-                f"make it as it stands in include/sql/{domain.name}/pre_data.sql"
+                f"make it as it stands in include/sql/{domain.name}/pre_data.sql; rows with others are "
+                f"{'deleted' if column.required else 'made NULL there'} first, and "
+                f"{'become rejects' if column.required else 'keep theirs in extra'} once {domain.name} has run with mode full"
             )
     return faults
 
@@ -114,7 +116,7 @@ def _strangers(conn: Connection, domain: Domain) -> list[str]:
         SELECT o.name, 'the rule ' || r.rulename FROM ours o JOIN pg_rewrite r ON r.ev_class = o.oid WHERE r.rulename <> '_RETURN'
         UNION ALL
         SELECT o.name, 'the generated column ' || a.attname FROM ours o JOIN pg_attribute a ON a.attrelid = o.oid
-        WHERE a.attgenerated <> '' AND NOT a.attisdropped
+        WHERE (a.attgenerated <> '' OR a.attidentity = 'a') AND NOT a.attisdropped
         UNION ALL
         SELECT o.name, 'row-level security' FROM ours o WHERE o.secured
         ORDER BY 1, 2

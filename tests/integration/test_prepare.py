@@ -19,9 +19,9 @@ from deepiri.auth import AUTH
 from demo.processes import free_port
 from mongo2pg import books, connections, scripts
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
-from mongo2pg.model import Domain
+from mongo2pg.model import Collection, Domain
 from mongo2pg.prepare import prepare
-from tests.documents import COLLECTIONS, fill, oid, point, skill_tree, user
+from tests.documents import COLLECTIONS, connection, fill, oid, point, skill_tree, user
 from tests.mover import Mover, outcome
 
 OPTIONAL = replace(AUTH, collections=tuple(replace(collection, optional=True) for collection in AUTH.collections))
@@ -347,6 +347,11 @@ BY_HAND = [
         "generated column bio of",
     ),
     (
+        "a column is an identity",
+        "ALTER TABLE user_roles ALTER ordinal ADD GENERATED ALWAYS AS IDENTITY",
+        "the generated column ordinal of public.user_roles",
+    ),
+    (
         "a CHECK is new",
         "ALTER TABLE users ADD CONSTRAINT short CHECK (length(password) < 3)",
         "the constraint short of public.users",
@@ -374,6 +379,12 @@ BY_HAND = [
     (
         "an enum's CHECK is another",
         f"ALTER TABLE social_connections DROP CONSTRAINT {STATUS}, ADD CONSTRAINT {STATUS} CHECK (status IN ('pending', 'x'))",
+        f"the constraint {STATUS} of public.social_connections is missing or lets other values pass than the declaration",
+    ),
+    (
+        "an enum's CHECK is not valid",
+        f"ALTER TABLE social_connections DROP CONSTRAINT {STATUS}; ALTER TABLE social_connections ADD CONSTRAINT {STATUS} "
+        "CHECK (status IN ('pending', 'accepted', 'blocked')) NOT VALID",
         f"the constraint {STATUS} of public.social_connections is missing or lets other values pass than the declaration",
     ),
     (
@@ -431,6 +442,39 @@ def test_a_column_that_becomes_required_is_made_so_as_prepare_says_and_a_full_ru
         mover.passed("third")
         assert mover.rejects() == set()
         assert mover.column("SELECT count(*) FROM skill_trees") == [2]
+
+
+def test_a_value_that_an_enum_loses_goes_as_prepare_says_and_a_full_run_keeps_it_in_extra(
+    outside: Outside, mongo_database, target, tmp_path: Path
+) -> None:
+    links = [connection(21, oid(1), oid(2), status="blocked"), connection(22, oid(2), oid(1))]
+    fill(mongo_database, users=[user(1), user(2)], socialconnections=links)
+    narrower = replace(AUTH, collections=tuple(map(without_blocked, AUTH.collections)))
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path / "runs")
+        mover.passed("first")
+        said = outside.fault(narrower)
+        steps = "rows with others are made NULL there first, and keep theirs in extra once auth has run with mode full"
+        assert (
+            f"lets other values pass than the declaration: make it as it stands in include/sql/auth/pre_data.sql; {steps}" in said
+        )
+        execute(
+            target,
+            "UPDATE social_connections SET status = NULL WHERE status = 'blocked'",
+            f"ALTER TABLE social_connections DROP CONSTRAINT {STATUS}",
+            f"ALTER TABLE social_connections ADD CONSTRAINT {STATUS} CHECK (status IN ('pending', 'accepted'))",
+        )
+        mover.domain = narrower
+        mover.passed("second")
+        assert mover.rows("SELECT status, extra FROM social_connections ORDER BY id") == [
+            (None, {"status": "blocked"}),
+            ("accepted", None),
+        ]
+
+
+def without_blocked(collection: Collection) -> Collection:
+    columns = (replace(c, enum=c.enum[:2]) if c.enum[2:] == ("blocked",) else c for c in collection.columns)
+    return replace(collection, columns=tuple(columns))
 
 
 def test_every_change_is_said_at_once(outside: Outside, target, mongo_database) -> None:
