@@ -112,8 +112,8 @@ def _repair(
         staged = staging.collection(run.plan_id, collection.name)
         _move(database, conn, run, collection, staged)
         if not read_json(staged.plan)["with_holders"]:
-            # One that differs itself has been read: a document comes once in a plan.
-            read = set(map(compact, found[collection.name].differing))
+            # One that differs itself, or waited, has been read: a document comes once in a plan.
+            read = set(map(compact, _planned(staged)))
             holders = {name: kept for name, kept in _holders(conn, run, collection).items() if compact(name) not in read}
             _move(database, conn, run, collection, staged, _add(database, staged, holders))
     create_gone(conn)
@@ -223,10 +223,15 @@ def _cleared(
 def _moved_besides(staging: CollectionStaging, found: Found) -> dict[str, Any]:
     """The documents that a repair moved although they did not differ: their `_id`s by their names."""
     differed = set(map(compact, found.differing))
-    moved: dict[str, Any] = {}
+    return {name: value for name, value in _planned(staging).items() if name not in differed}
+
+
+def _planned(staging: CollectionStaging) -> dict[str, Any]:
+    """The documents that the plan reads: their `_id`s by their names."""
+    planned: dict[str, Any] = {}
     for chunk in range(len(read_json(staging.plan)["bounds"])):
-        moved |= {document_id(value): value for value in reading(staging, chunk).query["_id"]["$in"]}
-    return {name: value for name, value in moved.items() if name not in differed}
+        planned |= {document_id(value): value for value in reading(staging, chunk).query["_id"]["$in"]}
+    return planned
 
 
 def plan_repair(

@@ -59,6 +59,17 @@ def test_nobody_loses_a_key_to_a_row_that_hangs_on_an_orphan_of_its_own_table(de
     assert mover.column("SELECT id::text FROM marks") == [uuid_of(2)]
 
 
+def test_a_repair_reads_a_document_once_that_waits_for_the_one_whose_key_it_has(declare: Declare) -> None:
+    columns = (Column("tag", "integer", required=True), Column("after", "uuid", references="marks"))
+    mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))
+    mover.database.marks.insert_one({"_id": oid(2), "tag": 1, "after": oid(1)})
+    mover.passed("first")
+    mover.database.marks.insert_one({"_id": oid(1), "tag": 1})
+    assert mover.run("repair").reconcile(repair=True)["failures"] == []
+    assert mover.rows("SELECT id::text, tag, after FROM marks") == [(uuid_of(1), 1, None)]
+    assert mover.rejects() == {("marks", str(oid(2)), "tag", "duplicate_key")}
+
+
 def test_the_two_zeros_are_one_key(declare: Declare) -> None:
     mover = declare(Collection("marks", "marks", "at", (Column("size", "double precision", required=True),), unique=(("size",),)))
     mover.database.marks.insert_many([{"_id": oid(at), "size": size} for at, size in enumerate([-0.0, 0.0, float("nan"), 1.0])])
