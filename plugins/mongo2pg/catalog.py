@@ -15,6 +15,8 @@ _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 
 def differences(conn: Connection, domain: Domain) -> list[str]:
     """How the domain's tables in the catalog differ from the declaration, a sentence each; missing tables are none."""
+    if faults := _no_tables(conn, domain):
+        return faults
     catalog = _columns(conn, domain)
     checks = _checks(conn, domain)
     faults = []
@@ -48,6 +50,24 @@ def _required(domain: Domain, table: Table, column: str) -> str:
         f"ALTER TABLE {name} ALTER {column} SET NOT NULL; if rows are NULL there, DELETE {empty} first, which takes along what "
         f"hangs on them, and then run {domain.name}, and the domains that refer to it, with mode full"
     )
+
+
+def _no_tables(conn: Connection, domain: Domain) -> list[str]:
+    """What has the name of a table and takes no rows, or has no keys of its own: of such a thing nothing else needs to be said."""
+    rows = conn.execute(
+        """
+        SELECT relname, CASE relkind
+            WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+            WHEN 'p' THEN 'a partitioned table' ELSE 'no table' END
+        FROM pg_class
+        WHERE relnamespace = to_regnamespace(%s) AND relname = ANY(%s) AND relkind <> 'r' ORDER BY 1
+        """,
+        (TARGET, [table.name for table in domain.tables]),
+    )
+    return [
+        f"{TARGET}.{name} is {kind}, rows go to plain tables: rename it or drop it, and a run makes the table"
+        for name, kind in rows
+    ]
 
 
 def _columns(conn: Connection, domain: Domain) -> dict[str, dict[str, tuple[str, bool]]]:

@@ -121,8 +121,10 @@ def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunSta
     loaded = books.loaded_chunks(conn, run)
     phases = books.phases(conn, run.domain, [collection.name for collection in domain.collections])
     for name, (phase, owner_run, owner_plan) in phases.items():
-        chunks = range(len(read_json(staging.collection(run.plan_id, name).plan)["bounds"]))
-        missing = set(chunks) - loaded.get(name, set())
+        plan = read_json(staging.collection(run.plan_id, name).plan)
+        if plan.get("fingerprint", domain.collection(name).fingerprint) != domain.collection(name).fingerprint:
+            raise StagingError(f"{name} was loaded by another declaration than the present one; clear the task `plan`")
+        missing = set(range(len(plan["bounds"]))) - loaded.get(name, set())
         if missing:
             raise StagingError(f"{name}: chunk {min(missing)} is not loaded; clear the failed tasks of this run")
         if phase == "bulk" and (owner_run, owner_plan) != (run.run_id, run.plan_id):

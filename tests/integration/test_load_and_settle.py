@@ -237,6 +237,23 @@ def test_frames_of_another_declaration_are_refused(mover: Mover) -> None:
     assert mover.column("SELECT count(*) FROM users") == [0]
 
 
+def test_documents_that_another_declaration_loaded_are_not_settled(mover: Mover) -> None:
+    fill(mover.database, **small_world())
+    mover.staged("run").load()
+    names = [collection.name for collection in AUTH.collections]
+    changed = [
+        replace(AUTH.collection(name), ignored=("__v", "nickname")) if name == "users" else AUTH.collection(name) for name in names
+    ]
+    later = replace(mover, domain=replace(AUTH, collections=tuple(changed))).run("run")
+    later.resume()
+    with pytest.raises(StagingError, match="users was loaded by another declaration than the present one; clear the task `plan`"):
+        later.settle()
+    same = mover.run("run")
+    same.resume()
+    same.carry("delete")
+    assert same.verify()["failures"] == []
+
+
 @pytest.mark.parametrize("file", ["frames/users/00000.parquet", "frames/user_roles/00000.parquet", "rejects/00000.parquet"])
 def test_a_frame_whose_bytes_changed_is_refused(mover: Mover, file: str) -> None:
     fill(mover.database, **small_world())

@@ -402,7 +402,19 @@ BY_HAND = [
         "ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
         "row-level security of public.users",
     ),
-    ("a view stands for a table", "DROP TABLE skills; CREATE VIEW skills AS SELECT 1 AS id", "column public.skills.xp is missing"),
+    ("a view stands for a table", "DROP TABLE skills; CREATE VIEW skills AS SELECT 1 AS id", "public.skills is a view"),
+    (
+        "a materialized view stands for a table",
+        "DROP TABLE skills; CREATE MATERIALIZED VIEW skills AS SELECT 1 AS id",
+        "public.skills is a materialized view",
+    ),
+    (
+        "a table is partitioned",
+        "ALTER TABLE skills RENAME TO old; CREATE TABLE skills (LIKE old INCLUDING ALL) PARTITION BY HASH (id); "
+        "CREATE TABLE part PARTITION OF skills FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        "public.skills is a partitioned table",
+    ),
+    ("a sequence stands for a table", "DROP TABLE skills; CREATE SEQUENCE skills", "public.skills is no table"),
 ]
 
 
