@@ -16,7 +16,7 @@ from mongo2pg.held import held_images, hold, name_held
 from mongo2pg.merge import merge
 from mongo2pg.model import Column, Domain, Table
 from mongo2pg.places import Place, find_places
-from mongo2pg.planned import REJECTS, REPAIR, WINDOW, scope
+from mongo2pg.planned import FULL, REJECTS, REPAIR, WINDOW, scope
 from mongo2pg.queries import create_incoming, incoming, target
 from mongo2pg.settlement import Settlement
 from mongo2pg.staging import RunStaging, read_json
@@ -42,7 +42,8 @@ class Settler(Settlement):
         self.own = [place for place in self.places.values() if place.own]
         self.holding = [place for place in self.own if place.held]
         self.references = self._references()
-        self.unguarded = {place.collection.table: unguarded(conn, place) for place in self.own}
+        # Who may keep a slot only a run can say that has read all documents.
+        self.unguarded = {p.collection.table: unguarded(conn, p) if scope(p.staging) == FULL else set() for p in self.own}
 
     def knows(self, domain: Domain) -> bool:
         """Whether all collections of a domain are complete, by its present declaration: another one's keys its next run builds."""

@@ -188,6 +188,11 @@ AGREE: list[tuple[str, Any, str, list[str]]] = [
     ("jsonb", 5e-324, "'5e-324'", ["'4.9e-324'"]),
     ("jsonb", [Decimal128("1.10")], '\'[{"$numberDecimal": "1.10"}]\'', ['\'[{"$numberDecimal": "1.1"}]\'', "'[1.10]'"]),
     ("jsonb", Decimal128("-0E+3"), '\'{"$numberDecimal": "-0E+3"}\'', ['\'{"$numberDecimal": "0E+3"}\'']),
+    ("numeric", 5, "5", ["5.0", "50", "NULL"]),
+    ("numeric", 0.1, "0.1", ["0.10", "0.1000000000000000055511151231257827"]),
+    ("numeric", Decimal128("1.10"), "1.10", ["1.1", "-1.10"]),
+    ("bytea", b"x", "'x'", ["''", "'xx'", "'X'", "NULL"]),
+    ("uuid", Binary(bytes(range(16)), 4), "'00010203-0405-0607-0809-0a0b0c0d0e0f'", ["'00010203-0405-0607-0809-0a0b0c0d0e0e'"]),
     ("jsonb", MISSING, "NULL", ["'null'", "'{}'"]),
     ("jsonb", None, "NULL", ["'null'", "'{}'"]),
 ]  # fmt: skip
@@ -205,8 +210,7 @@ def test_a_value_agrees_with_its_cell_and_with_no_neighbour(
 LEFT: list[tuple[str, Any, str]] = [
     ("bigint", 2.0**53, "9007199254740992"),
     ("double precision", float("nan"), "'NaN'"),
-    ("numeric", 5, "5"),
-    ("bytea", b"x", "'x'"),
+    ("bytea", Binary(b"x", 5), "'x'"),
     ("uuid", str(OID), "'65a1b2c3-d4e5-8f60-8718-293a4b000000'"),
     ("jsonb", Timestamp(1, 2), '\'{"$timestamp": {"t": 1, "i": 2}}\''),
 ]
@@ -287,8 +291,8 @@ DECLARED: list[tuple[Column, Any, list[str], list[bool]]] = [
     (Column("a", "text", nul="remove"), "ab", ["'ab'"], [True]),
     (Column("a", "integer", parse=True), "5", ["5", "NULL"], [False, False]),
     (Column("a", "timestamptz", parse=True), "2024-02-29", ["'2024-02-29+00'", "NULL"], [False, False]),
-    (Column("a", "integer", default=7), MISSING, ["7", "NULL"], [False, False]),
-    (Column("a", "integer", default=7), None, ["7", "NULL"], [False, False]),
+    (Column("a", "integer", default=7), MISSING, ["7", "NULL", "8"], [True, False, False]),
+    (Column("a", "integer", default=7), None, ["7", "NULL", "8"], [True, False, False]),
     (Column("a", "integer", default=7), 8, ["8", "7"], [True, False]),
     (Column("a", "integer", required=True), MISSING, ["NULL", "0"], [False, False]),
     (Column("a", "integer", required=True), None, ["NULL", "0"], [False, False]),
