@@ -5,20 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
 import psycopg
-import pyarrow.parquet as pq
 import pytest
 
 from deepiri.auth import AUTH
 from mongo2pg import books
 from mongo2pg.books import RunKey
 from mongo2pg.errors import StagingError, TransientError
-from mongo2pg.reconcile import Reconciler
 from mongo2pg.run import STAGES
 from tests.documents import fill, user
 from tests.faults.grounds import Ground, outcome
@@ -27,20 +25,35 @@ from tests.mover import Mover
 
 
 @contextmanager
-def stopped_before_its_first_commit(patch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """The first thread that has copied rows of a chunk waits before it commits: it sets one event and waits for the other."""
+def the_first_stops(
+    patch: pytest.MonkeyPatch, place: str, *, after: bool = False
+) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Whoever calls the function first waits before it, or after it: it sets one event and waits for the other."""
     waits, goes_on = threading.Event(), threading.Event()
-    record: Callable[..., None] = books.record_pass
+    function: Callable[..., Any] = resolve_name(place)
 
-    def late(*arguments: Any) -> None:
+    def slow(*arguments: Any, **named: Any) -> Any:
+        result = function(*arguments, **named) if after else None
         if not waits.is_set():
             waits.set()
             assert goes_on.wait(60)
-        record(*arguments)
+        return result if after else function(*arguments, **named)
 
-    patch.setattr(books, "record_pass", late)
-    yield waits, goes_on
-    goes_on.set()
+    patch.setattr(place, slow)
+    try:
+        yield waits, goes_on
+    finally:
+        goes_on.set()
+
+
+def stopped_before_its_first_commit(patch: pytest.MonkeyPatch) -> AbstractContextManager[tuple[threading.Event, threading.Event]]:
+    """The first thread that has copied rows of a chunk waits before it commits."""
+    return the_first_stops(patch, "mongo2pg.books.record_pass")
+
+
+def stopped_while_it_writes(patch: pytest.MonkeyPatch) -> AbstractContextManager[tuple[threading.Event, threading.Event]]:
+    """The first thread that has written a batch of a file, which is written as a table, too, waits before it goes on."""
+    return the_first_stops(patch, "pyarrow.parquet.ParquetWriter.write_table", after=True)
 
 
 def waiting_for_a_lock(job: Job) -> bool:
@@ -85,23 +98,6 @@ def test_a_load_that_waited_while_another_run_claimed_the_first_load_writes_noth
                 late.result(60)
             for table in AUTH.tables:
                 assert conn.execute(f"SELECT count(*) FROM public.{table.name}".encode()).fetchone() == (0,)
-
-
-@contextmanager
-def stopped_while_it_writes(patch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """The first thread that has written a batch of a file waits before it goes on: it sets one event and waits for the other."""
-    waits, goes_on = threading.Event(), threading.Event()
-    write = pq.ParquetWriter.write_table
-
-    def slow(writer: Any, *arguments: Any, **named: Any) -> None:
-        write(writer, *arguments, **named)
-        if not waits.is_set():
-            waits.set()
-            assert goes_on.wait(60)
-
-    patch.setattr(pq.ParquetWriter, "write_table", slow)  # a batch is written as a table, too
-    yield waits, goes_on
-    goes_on.set()
 
 
 @pytest.mark.parametrize("task", ["extract", "normalise"])
@@ -150,25 +146,13 @@ def test_an_attempt_that_ends_after_its_retry_leaves_what_that_one_read(
 def test_a_plan_that_is_made_late_takes_nothing_from_its_retry_s(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    waits, goes_on = threading.Event(), threading.Event()
-    go_on = resolve_name(place)
-
-    def late(*arguments: Any) -> Any:
-        if not waits.is_set():
-            waits.set()
-            assert goes_on.wait(60)
-        return go_on(*arguments)
-
     with ground.job() as job, ThreadPoolExecutor(1) as threads:
         perform(job, "prepare")
-        monkeypatch.setattr(place, late)
-        first = threads.submit(perform, job, "plan")
-        try:
+        with the_first_stops(monkeypatch, place) as (waits, _):
+            first = threads.submit(perform, job, "plan")
             assert waits.wait(60)
             for task in ("plan", "extract", "normalise", "load"):
                 perform(job, task)
-        finally:
-            goes_on.set()
         with pytest.raises(TransientError, match="another attempt has made a plan"):
             first.result(60)
         perform_from(job, "delete")
@@ -178,16 +162,6 @@ def test_a_plan_that_is_made_late_takes_nothing_from_its_retry_s(
 def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(
     mongo_database: Any, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, goes_on = threading.Event(), threading.Event()
-    judge = Reconciler._checks
-
-    def late(*arguments: Any) -> Any:
-        checks = judge(*arguments)
-        if not waits.is_set():
-            waits.set()
-            assert goes_on.wait(60)
-        return checks
-
     fill(mongo_database, users=[user(1), user(2)])
     with target.connect(autocommit=True) as conn, target.connect(autocommit=True) as other, ThreadPoolExecutor(1) as threads:
         users = AUTH.only(["users"])
@@ -196,14 +170,11 @@ def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(
         one.prepare_reconcile()
         one.plan_reconcile()
         retry.resume()
-        monkeypatch.setattr(Reconciler, "_checks", late)
-        first = threads.submit(one.compare)
-        try:
+        with the_first_stops(monkeypatch, "mongo2pg.reconcile.Reconciler._checks", after=True) as (waits, _):
+            first = threads.submit(one.compare)
             assert waits.wait(60)
             other.execute("UPDATE public.users SET name = 'somebody else' WHERE email = 'user1@example.com'")
             retry.compare()
-        finally:
-            goes_on.set()
         first.result(60)
         verdicts = {check.subject: check.verdict for check in books.read_checks(conn, one.key) if check.check == "reconcile"}
         assert verdicts == {table.name: "failed" if table.name == "users" else "passed" for table in users.tables}
