@@ -125,6 +125,10 @@ class _Numbers:
         return pa.array(self.values, mask=self.missing if self.missing.any() else None).cast(kind)
 
 
+def _whole_numbers(content: Content, field: Field) -> Positions:
+    return content.int32s(field.at) if field.kind == INT32 else content.int64s(field.at)
+
+
 def _integers(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
     bits = 64 if column.type == "bigint" else 32
     least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
@@ -198,7 +202,7 @@ def _numerics(content: Content, column: Column, fields: list[Field], left: Left)
 def _numeric_texts(content: Content, column: Column, field: Field) -> Iterator[str | None]:
     """What the column stores of each number; None for one whose form changes."""
     if field.kind in (INT32, INT64):
-        yield from map(str, (content.int32s if field.kind == INT32 else content.int64s)(field.at).tolist())
+        yield from map(str, _whole_numbers(content, field).tolist())
         return
     if field.kind == DOUBLE:
         yield from (_unchanged(value, column) for value in content.doubles(field.at).tolist())
@@ -259,8 +263,7 @@ def _ids_of_strings(content: Content, column: Column, field: Field, left: Left) 
 
 
 def _ids_of_integers(content: Content, column: Column, field: Field, left: Left) -> NDArray[np.uint8]:
-    values = content.int32s(field.at) if field.kind == INT32 else content.int64s(field.at)
-    return id_columns.uuids_from_integers(values.tolist())
+    return id_columns.uuids_from_integers(_whole_numbers(content, field).tolist())
 
 
 # What may be an `_id` and is not told by its UUID.

@@ -121,8 +121,8 @@ def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunSta
     loaded = books.loaded_chunks(conn, run)
     phases = books.phases(conn, run.domain, [collection.name for collection in domain.collections])
     for name, (phase, owner_run, owner_plan) in phases.items():
-        plan = read_json(staging.collection(run.plan_id, name).plan)
-        if plan.get("fingerprint", domain.collection(name).fingerprint) != domain.collection(name).fingerprint:
+        plan, declared = read_json(staging.collection(run.plan_id, name).plan), domain.collection(name).fingerprint
+        if plan.get("fingerprint", declared) != declared:
             raise StagingError(f"{name} was loaded by another declaration than the present one; clear the task `plan`")
         missing = set(range(len(plan["bounds"]))) - loaded.get(name, set())
         if missing:

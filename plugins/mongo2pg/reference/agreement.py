@@ -221,9 +221,7 @@ def _texts_below(child: Child) -> set[Path]:
 
 def _keys_agree(octets: Octets, elements: Elements, cells: Cells) -> Mask:
     sizes = elements.values - 1 - elements.keys
-    same: Mask = (cells.sizes == sizes) & (sizes <= LONGEST_KEY)
-    same[same] = octets.same(elements.keys[same], sizes[same], cells.octets, cells.at[same])
-    return same
+    return cells.same(octets, elements.keys, sizes) & (sizes <= LONGEST_KEY)
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------

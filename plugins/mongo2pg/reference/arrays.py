@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mongo2pg.reference.octets import Mask, Octets, Positions
+from mongo2pg.reference.octets import Mask, Octets, Positions, laid
 from mongo2pg.reference.walk import ARRAY, BINARY, FIXED, STRING, Leaf, value_ends
 
 # Fewer arrays, or maps, than this have their elements found sooner one after the other.
@@ -99,9 +99,8 @@ def _starts(content: bytes, at: int, last: int) -> list[int]:
 def _are_numbers(octets: Octets, elements: Elements) -> Mask:
     """Whether the keys are the elements' numbers."""
     distinct, which = np.unique(elements.numbers, return_inverse=True)
-    texts = [b"%d" % number for number in distinct.tolist()]
-    starts = np.cumsum([0, *map(len, texts)])
-    sizes = elements.values - 1 - elements.keys
-    found: Mask = sizes == np.diff(starts)[which]
-    found[found] = octets.same(elements.keys[found], sizes[found], Octets(b"".join(texts)), starts[:-1][which[found]])
+    texts, starts, sizes = laid([b"%d" % number for number in distinct.tolist()])
+    found: Mask = elements.values - 1 - elements.keys == sizes[which]
+    of_text = which[found]
+    found[found] = octets.same(elements.keys[found], sizes[of_text], texts, starts[of_text])
     return found

@@ -31,6 +31,12 @@ class Cells:
     def null(self) -> Mask:
         return self.sizes < 0
 
+    def same(self, octets: Octets, at: Positions, sizes: Positions) -> Mask:
+        """Where the cell is the very bytes that begin there, as many as they are."""
+        found: Mask = self.sizes == sizes
+        found[found] = octets.same(at[found], sizes[found], self.octets, self.at[found])
+        return found
+
     def integers(self, kind: Literal["u1", ">i4", ">i8"]) -> Positions:
         """The cells as integers; what a cell of another size gives means nothing."""
         return self.octets.integers(kind, self.at)

@@ -17,7 +17,7 @@ from mongo2pg.model import Column
 from mongo2pg.reference.arrays import elements_of
 from mongo2pg.reference.cells import Cells
 from mongo2pg.reference.id_words import ids_of
-from mongo2pg.reference.octets import Mask, Octets
+from mongo2pg.reference.octets import Mask, Octets, laid
 from mongo2pg.reference.texts import EARLIEST_MS, LATEST_MS, text_of
 from mongo2pg.reference.walk import ARRAY, BINARY, BOOLEAN, DATE, DECIMAL, DOUBLE, INTEGERS, NULL, NUMBERS, OBJECT_ID, STRING, Leaf
 
@@ -59,8 +59,7 @@ def _reference(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask
 
 def _text(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
     at, sizes = leaf.at + 4, octets.integers("<i4", leaf.at) - 1
-    found: Mask = cells.sizes == sizes
-    found[found] = octets.same(at[found], sizes[found], cells.octets, cells.at[found])
+    found = cells.same(octets, at, sizes)
     if column.enum:
         found &= octets.are(at, sizes, [name.encode() for name in column.enum])
     if column.aliases:
@@ -136,20 +135,13 @@ def _numeric(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
         values = octets.doubles(leaf.at).tolist()
     else:
         values = octets.integers(INTEGERS[leaf.kind], leaf.at).tolist()
-    texts = [text_of(value, column)[0].encode() for value in values]
-    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-    found: Mask = cells.sizes == sizes
-    due, starts = Octets(b"".join(texts)), np.cumsum(sizes) - sizes
-    found[found] = due.same(starts[found], sizes[found], cells.octets, cells.at[found])
-    return found
+    return cells.same(*laid([text_of(value, column)[0].encode() for value in values]))
 
 
 def _bytes(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
-    sizes = octets.integers("<i4", leaf.at)
     # Of another subtype `extra` keeps the original.
-    found: Mask = (octets.integers("u1", leaf.at + 4) == 0) & (cells.sizes == sizes)
-    found[found] = octets.same(leaf.at[found] + 5, sizes[found], cells.octets, cells.at[found])
-    return found
+    plain: Mask = octets.integers("u1", leaf.at + 4) == 0
+    return plain & cells.same(octets, leaf.at + 5, octets.integers("<i4", leaf.at))
 
 
 def _date(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:

@@ -23,38 +23,23 @@ _NAMED = hashlib.sha1(NAMESPACE.bytes, usedforsecurity=False)
 
 def identify(value: Any) -> str:
     """The id of a document or reference."""
-    if type(value) is str and re.fullmatch("[0-9a-fA-F]{24}", value):
-        return uuid_of_hex(value.lower())
-    if type(value) is ObjectId:
+    kind = type(value)
+    if kind is str:
+        # A string is its own canonical Extended JSON; asked often, as whole numbers are.
+        return uuid_of_hex(value.lower()) if re.fullmatch("[0-9a-fA-F]{24}", value) else named(encode_basestring(value))
+    if kind is ObjectId:
         return uuid_of_hex(value.binary.hex())
+    if kind in (int, Int64):
+        return named(f'{{"$numberLong":"{value}"}}')
     if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
-        return str(uuid.UUID(bytes=bytes(value)))
+        digits = value.hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
     return named(json.dumps(canonical(value), separators=(",", ":"), ensure_ascii=False))
 
 
 def packed(values: Iterable[Any]) -> bytes:
     """The ids of many documents or references, 16 bytes each."""
-    return b"".join(map(_packed, values))
-
-
-def _packed(value: Any) -> bytes:
-    kind = type(value)
-    if kind is str and not re.fullmatch("[0-9a-fA-F]{24}", value):
-        return _version_5(encode_basestring(value).encode())
-    if kind in (int, Int64):
-        return _version_5(b'{"$numberLong":"%d"}' % value)
-    if kind is Binary and value.subtype == 4 and len(value) == 16:
-        return bytes(value)
-    return uuid.UUID(identify(value)).bytes
-
-
-def _version_5(name: bytes) -> bytes:
-    sha1 = _NAMED.copy()
-    sha1.update(name)
-    octets = bytearray(sha1.digest()[:16])
-    octets[6] = octets[6] & 0x0F | 0x50
-    octets[8] = octets[8] & 0x3F | 0x80
-    return bytes(octets)
+    return bytes.fromhex("".join(map(identify, values)).replace("-", ""))
 
 
 def uuids_of(values: Sequence[ObjectId]) -> list[str]:

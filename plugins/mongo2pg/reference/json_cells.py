@@ -13,7 +13,7 @@ from bson.decimal128 import Decimal128
 
 from mongo2pg.reference.cells import Cells
 from mongo2pg.reference.extended_json import float_text
-from mongo2pg.reference.octets import ESCAPED, Mask, Octets, Positions
+from mongo2pg.reference.octets import ESCAPED, Mask, Octets, Positions, laid
 from mongo2pg.reference.walk import (
     ARRAY,
     BINARY,
@@ -99,9 +99,9 @@ class _Text:
             return
         self._compare()
         texts = [ESCAPED.sub(_escape, text) for text in self.octets.slices(at[some], (at + sizes)[some])]
+        escaped, starts, longer = laid(texts)
         sizes = sizes.copy()
-        sizes[some] = list(map(len, texts))
-        starts, escaped = np.cumsum(sizes[some]) - sizes[some], Octets(b"".join(texts))
+        sizes[some] = longer
         self._found[some] &= escaped.same(starts, sizes[some], self._cells.octets, self._at[some])
         self._found[~some] &= self.octets.same(at[~some], sizes[~some], self._cells.octets, self._at[~some])
         self._at = self._at + sizes
@@ -113,9 +113,8 @@ class _Text:
 
     def expect_texts(self, texts: Sequence[bytes], which: Positions) -> None:
         """One of the texts in each of them."""
-        sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-        starts = np.cumsum(sizes) - sizes
-        self.expect_bytes(Octets(b"".join(texts)), starts[which], sizes[which])
+        octets, starts, sizes = laid(texts)
+        self.expect_bytes(octets, starts[which], sizes[which])
 
     def result(self) -> Mask:
         self._compare()

@@ -111,6 +111,12 @@ class Octets:
         return found
 
 
+def laid(texts: Sequence[bytes]) -> tuple[Octets, Positions, Positions]:
+    """These texts one behind the other, where each begins, and their sizes."""
+    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
+    return Octets(b"".join(texts)), np.cumsum(sizes) - sizes, sizes
+
+
 def first_bytes(sizes: Positions) -> Words:
     """What of a little-endian word belongs to a text of this size: all of it from eight bytes on."""
     return _FIRST[np.minimum(sizes, 8)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import math
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -252,7 +251,7 @@ def _uuid_of(value: Any, reference: bool) -> tuple[str, bool]:
     if type(value) is ObjectId:
         return identify(value), False
     if isinstance(value, Binary) and value.subtype in (3, 4) and len(value) == 16:
-        return str(uuid.UUID(bytes=bytes(value))), not is_own_form(value)
+        return identify(value), not is_own_form(value)
     if type(value) is str and re.fullmatch("[0-9a-fA-F]{24}", value):
         return identify(value), True
     if not reference or isinstance(value, list | Regex) or (isinstance(value, Odd) and not value.may_be_reference):
