@@ -98,7 +98,7 @@ def limit(place: Place) -> Command:
 
 def _own_program(module: str, *words: str, target: PostgresLogin) -> Command:
     env = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", "TARGET": target.conninfo}
-    env["OPENBLAS_NUM_THREADS"] = "1"  # as in a task of Airflow (mongo2pg.tasks)
+    env["OPENBLAS_NUM_THREADS"] = "1"  # as in a task of Airflow (mongo2pg.dag.tasks)
     # The peers find their modules compiled from the second run on; so do we, whatever this shell says.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return Command([sys.executable, "-m", module, *words], env)

@@ -23,10 +23,10 @@ from psycopg import sql
 
 from benchmarks.data import DATA_SETS
 from mongo2pg.model import Table
-from mongo2pg.schema import build_post_data, create_tables
+from mongo2pg.target.schema import build_post_data, create_tables
 
 if TYPE_CHECKING:
-    from mongo2pg.staging import StagingPath
+    from mongo2pg.files.staging import StagingPath
 
 
 def finished_rows(staging: StagingPath, table: Table) -> pa.Table | None:

@@ -27,8 +27,8 @@ from benchmarks.data import DATA_SETS, DATABASE, END
 from benchmarks.documents import read_folder
 from benchmarks.limit import copy, finished_rows
 from benchmarks.replay_server import ReplayServer
+from mongo2pg.databases.window import Window
 from mongo2pg.run import Run
-from mongo2pg.window import Window
 
 COLLECTION = DATA_SETS["progresspoints"].collection
 (TABLE,) = COLLECTION.tables

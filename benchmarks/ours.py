@@ -27,9 +27,9 @@ from pymongo import MongoClient
 
 from benchmarks.data import EVERY
 from benchmarks.measure import cpu_seconds
-from mongo2pg.planned import Lot
+from mongo2pg.databases.source import stored_bytes
+from mongo2pg.files.planned import Lot
 from mongo2pg.run import MOVE, MOVE_LOT, VERIFY, Run
-from mongo2pg.source import stored_bytes
 
 # A worker for each of the two cores that the figures are meant for.
 WORKERS = 2
@@ -38,7 +38,7 @@ CHUNK_BYTES = 9 << 20
 # The checks of lots, which do not wait for each other.
 CHECK_LOT = ("checksums", "live", "round_trip")
 # What moving lots loads besides.
-MOVING = ("mongo2pg.extract", "mongo2pg.normalise", "mongo2pg.versions", "mongo2pg.load")
+MOVING = ("mongo2pg.moving.extract", "mongo2pg.moving.normalise", "mongo2pg.moving.versions", "mongo2pg.moving.load")
 
 
 class Stages:

@@ -44,7 +44,7 @@ def import_all(command: str) -> None:
         # Airflow puts this folder on the path, but later.
         sys.path.append(os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"])
         engine = importlib.import_module("mongo2pg")
-        names += [module.name for module in pkgutil.iter_modules(engine.__path__, "mongo2pg.")]
+        names += [module.name for module in pkgutil.walk_packages(engine.__path__, "mongo2pg.")]
     for name in names:
         importlib.import_module(name)
 

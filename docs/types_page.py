@@ -23,10 +23,10 @@ from bson.timestamp import Timestamp
 PAGE = Path(__file__).with_name("types.md")
 sys.path.insert(0, str(PAGE.parents[1] / "plugins"))
 
-from mongo2pg.decode import DBPointer, Symbol, Undefined  # noqa: E402 — the path above
+from mongo2pg.documents.decode import DBPointer, Symbol, Undefined  # noqa: E402 — the path above
+from mongo2pg.documents.reasons import REASONS, UnfitError  # noqa: E402
+from mongo2pg.documents.values import Converted, convert  # noqa: E402
 from mongo2pg.model import COLUMN_TYPES, Column, ColumnType  # noqa: E402
-from mongo2pg.reasons import REASONS, UnfitError  # noqa: E402
-from mongo2pg.values import Converted, convert  # noqa: E402
 
 # What each row of the page stands for, and a value that shows it.
 SAMPLES: list[tuple[str, Any]] = [

@@ -29,7 +29,7 @@ def _app() -> FastAPI:
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import Depends, FastAPI, HTTPException, Response
 
-    from mongo2pg.staging import RunStaging, default_root
+    from mongo2pg.files.staging import RunStaging, default_root
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # A mounted application is open to everybody unless each of its routes asks who it is.

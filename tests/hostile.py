@@ -13,9 +13,9 @@ import bson
 import psycopg
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg.decode import OPTIONS
+from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.model import Child, Collection, Column, Domain
-from mongo2pg.plan import CHUNK_BYTES
+from mongo2pg.planning.plan import CHUNK_BYTES
 from mongo2pg.run import Run
 from tests.mover import Mover
 from tests.unit.raw_bson import document

@@ -12,7 +12,7 @@ from pymongo.database import Database
 
 from deepiri.auth import AUTH
 from mongo2pg.model import Domain
-from mongo2pg.plan import CHUNK_BYTES
+from mongo2pg.planning.plan import CHUNK_BYTES
 from mongo2pg.run import Run
 
 # A chunk for each document: how they are cut is then the same on every server and in every run.

@@ -18,13 +18,13 @@ import pyarrow as pa
 from psycopg import sql
 
 from benchmarks.raw_values import Value, document, followed
-from mongo2pg.expected import DOCUMENT, create_expected, second_thread
+from mongo2pg.checks.expected import DOCUMENT, create_expected, second_thread
+from mongo2pg.checks.sieve import Sieve
 from mongo2pg.model import Collection, Column, Table
 from mongo2pg.queries import SESSION, comma, incoming, names, target
 from mongo2pg.reference import arrays, fields, walk
 from mongo2pg.reference.agreement import Ids
 from mongo2pg.reference.projector import Projector, Reject
-from mongo2pg.sieve import Sieve
 
 NONE: Ids = np.zeros((0, 2), np.uint64)
 # How documents are read at once: those of one shape together, or field by field, whatever their shapes.

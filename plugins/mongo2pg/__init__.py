@@ -1,31 +1,36 @@
 """Moves MongoDB collections into PostgreSQL and proves that nothing was lost or changed on the way.
 
-Where things are, in the order in which data goes through them:
+The rooms, each of which may use those above it and none below; what a room holds, it says itself. First what all may use:
 
-    declared      model conversions lineage scripts schema catalog
-    in Airflow    pipeline reconcile_pipeline platform_pipeline params modes
-                  tasks task_run audit connections
-    without it    run
-    prepare       prepare ends connection_faults source
-    plan          begin plan planned window increments besides snapshot claim rehearsal
-    extract       extract raw_batches lookup versions replay
-    normalise     normalise normaliser
-      one by one  decode outline values extended_json identity document_ids bson_types reasons
-      at once     clean elements columns jsontexts rows typed_columns id_columns
-    files         staging retention parquet staged_documents arrow
-    load          load merge held
-    delete        deletes
-    settle        settle settle_rounds shared_ids unique_slots settlement places
-    row_counts    count source_count suspicion root_ids
-    checksums     verify compare compare_tables expected sieve stored reject_causes cleared_references
-                  differences reference
-      live        live unlike
-    references    references
-    uniqueness    uniqueness guards
-    round_trip    round_trip
-    gate          gate owed certificate across
-    reconcile     reconcile repair
-    everywhere    books queries errors progress ahead collector
+    model           what a domain is: its collections, and the tables that their documents become
+    errors          failures that no retry can cure, and those that one may
+    queries         SQL that is composed from declarations
+    audit           the line that each task leaves in its log
+    progress        how far, how fast, how long to go
+    ahead           what comes next is made while what is there is used
+    collector       Python's garbage collector, sent away
+    books           the tables of `migration`: runs, passes, rejects, checks
+    reference       which rows a document must become, worked out a second time by other means
+
+Then the way of the data:
+
+    documents       one document: its values, and the rules for them
+    batches         many documents at once, by columns
+    databases       the ways into both databases
+    files           staged files and the plan
+    target          the tables in PostgreSQL
+    planning        prepare and plan
+    moving          extract, normalise, load
+    settling        delete and settle
+    checks          row_counts, checksums, live, references, uniqueness, round_trip
+    verdict         gate
+    reconciling     reconcile and repair
+
+And who calls all that:
+
+    begin           from what a run was asked for to its plan
+    run             all stages in this process, without Airflow: for tests, benchmarks and scripts
+    dag             the same as DAGs
 """
 
 import os

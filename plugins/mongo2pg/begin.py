@@ -8,19 +8,19 @@ from typing import Any
 from pymongo.database import Database
 
 from mongo2pg import books
-from mongo2pg.besides import besides
 from mongo2pg.books import Connection, RunKey
-from mongo2pg.claim import claim, refuse_owned
-from mongo2pg.deletes import plan_deletes
-from mongo2pg.increments import passed_over, what_moves
+from mongo2pg.databases.snapshot import LOCAL
+from mongo2pg.databases.source import server_time
+from mongo2pg.databases.window import SCAN_LIMIT, Window
+from mongo2pg.files.planned import Lot
+from mongo2pg.files.staging import RunStaging
 from mongo2pg.model import Domain
-from mongo2pg.modes import DELETES, Request
-from mongo2pg.plan import CHUNK_BYTES, plan_domain, refuse_other_plan
-from mongo2pg.planned import Lot
-from mongo2pg.snapshot import LOCAL
-from mongo2pg.source import server_time
-from mongo2pg.staging import RunStaging
-from mongo2pg.window import SCAN_LIMIT, Window
+from mongo2pg.planning.besides import besides
+from mongo2pg.planning.claim import claim, refuse_owned
+from mongo2pg.planning.increments import passed_over, what_moves
+from mongo2pg.planning.modes import DELETES, Request
+from mongo2pg.planning.plan import CHUNK_BYTES, plan_domain, refuse_other_plan
+from mongo2pg.settling.deletes import plan_deletes
 
 
 def begin(
@@ -47,7 +47,7 @@ def begin(
         return []
     refuse_owned(conn, run, asked, alive)
     if database is None:
-        from mongo2pg.replay import plan_replay  # with Arrow, which every other run plans without
+        from mongo2pg.moving.replay import plan_replay  # with Arrow, which every other run plans without
 
         lots = plan_replay(conn, asked, staging)
         _take(conn, run, asked, staging, lots, alive)

@@ -15,21 +15,21 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.begin import begin, plan_moves
 from mongo2pg.books import Check, Connection, RunKey
-from mongo2pg.deletes import MAX_DELETE_RATIO, delete_domain
-from mongo2pg.ends import ends
+from mongo2pg.databases.ends import ends
+from mongo2pg.databases.snapshot import LOCAL
+from mongo2pg.databases.window import Window
+from mongo2pg.files.planned import Lot
+from mongo2pg.files.staging import RunStaging
 from mongo2pg.model import Domain
-from mongo2pg.modes import DELETES, FULL, REPLAY, Request
-from mongo2pg.places import Deletion
-from mongo2pg.plan import CHUNK_BYTES
-from mongo2pg.planned import Lot
-from mongo2pg.prepare import prepare
-from mongo2pg.settle import settle_domain
-from mongo2pg.snapshot import LOCAL
-from mongo2pg.staging import RunStaging
-from mongo2pg.window import Window
+from mongo2pg.planning.modes import DELETES, FULL, REPLAY, Request
+from mongo2pg.planning.plan import CHUNK_BYTES
+from mongo2pg.planning.prepare import prepare
+from mongo2pg.settling.deletes import MAX_DELETE_RATIO, delete_domain
+from mongo2pg.settling.places import Deletion
+from mongo2pg.settling.settle import settle_domain
 
 if TYPE_CHECKING:
-    from mongo2pg.staging import StagingPath
+    from mongo2pg.files.staging import StagingPath
 
 
 # The methods of a run that are its stages, in their order.
@@ -98,7 +98,7 @@ class Run:
 
     def stage_replay(self) -> None:
         """The first half of a replay: the documents of open rejects as frames."""
-        from mongo2pg.replay import extract_rejects
+        from mongo2pg.moving.replay import extract_rejects
 
         self._begin(REPLAY, reads=False, whole=False)
         self._plan(Request(REPLAY), reads=False)
@@ -111,20 +111,20 @@ class Run:
         return ((name, chunk) for lot in self.lots for name, chunk in lot["chunks"])
 
     def extract(self) -> None:
-        from mongo2pg.extract import extract_chunk
+        from mongo2pg.moving.extract import extract_chunk
 
         for name, chunk in self.chunks():
             extract_chunk(self.database, self.staging.collection(self.key.plan_id, name), chunk)
 
     def normalise(self) -> None:
-        from mongo2pg.normalise import normalise_chunk
+        from mongo2pg.moving.normalise import normalise_chunk
 
         for name, chunk in self.chunks():
             normalise_chunk(self.domain.collection(name), self.staging.collection(self.key.plan_id, name), chunk)
 
     def load(self) -> None:
-        from mongo2pg.load import load_chunk
-        from mongo2pg.versions import read_again, read_rejects_again
+        from mongo2pg.moving.load import load_chunk
+        from mongo2pg.moving.versions import read_again, read_rejects_again
 
         for name, chunk in self.chunks():
             collection, staged = self.domain.collection(name), self.staging.collection(self.key.plan_id, name)
@@ -160,25 +160,25 @@ class Run:
         self._begin("reconcile", repair=repair)
 
     def plan_reconcile(self, chunk_bytes: int = CHUNK_BYTES) -> None:
-        from mongo2pg.reconcile import plan_reconcile
+        from mongo2pg.reconciling.reconcile import plan_reconcile
 
         self.lots = plan_reconcile(self.database, self.conn, self.domain, self.staging, chunk_bytes)
         self.key = self.key._replace(plan_id=self.lots[0]["plan_id"])
 
     def compare(self) -> None:
-        from mongo2pg.reconcile import Reconciler
+        from mongo2pg.reconciling.reconcile import Reconciler
 
         for name, chunk in self.chunks():
             staged = self.staging.collection(self.key.plan_id, name)
             Reconciler(self.database, self.conn, self.key, self.domain, self.domain.collection(name), staged).compare(chunk)
 
     def rows(self) -> None:
-        from mongo2pg.reconcile import check_rows
+        from mongo2pg.reconciling.reconcile import check_rows
 
         check_rows(self.database, self.conn, self.key, self.domain, self.staging)
 
     def repair(self, max_repair_ratio: float | None = None) -> None:
-        from mongo2pg.repair import MAX_REPAIR_RATIO, repair_domain
+        from mongo2pg.reconciling.repair import MAX_REPAIR_RATIO, repair_domain
 
         ratio = MAX_REPAIR_RATIO if max_repair_ratio is None else max_repair_ratio
         repair_domain(self.database, self.conn, self.key, self.domain, self.staging, self.neighbours, ratio)
@@ -205,12 +205,12 @@ class Run:
             getattr(self, stage)()
 
     def row_counts(self) -> list[Check]:
-        from mongo2pg.count import count_domain
+        from mongo2pg.checks.count import count_domain
 
         return count_domain(None if self.replaying else self.database, self.conn, self.key, self.domain, self.staging)
 
     def checksums(self) -> list[Check]:
-        from mongo2pg.verify import verify_chunk
+        from mongo2pg.checks.verify import verify_chunk
 
         return [
             check
@@ -227,7 +227,7 @@ class Run:
 
     def live(self) -> list[Check]:
         """What was staged, against the source as it is now."""
-        from mongo2pg.live import compare_source
+        from mongo2pg.checks.live import compare_source
 
         return [
             compare_source(
@@ -238,17 +238,17 @@ class Run:
         ]
 
     def references(self) -> list[Check]:
-        from mongo2pg.references import check_references
+        from mongo2pg.checks.references import check_references
 
         return check_references(self.conn, self.key, self.domain, self.staging)
 
     def uniqueness(self) -> list[Check]:
-        from mongo2pg.uniqueness import check_uniqueness
+        from mongo2pg.checks.uniqueness import check_uniqueness
 
         return check_uniqueness(self.conn, self.key, self.domain, self.staging)
 
     def round_trip(self, sample: float | None = None) -> list[Check]:
-        from mongo2pg.round_trip import SAMPLE, round_trip_chunk
+        from mongo2pg.checks.round_trip import SAMPLE, round_trip_chunk
 
         return [
             check
@@ -270,7 +270,7 @@ class Run:
         return self.report()
 
     def report(self) -> dict[str, Any]:
-        from mongo2pg import gate
+        from mongo2pg.verdict import gate
 
         report, _ = gate.conclude(self.conn, self.key, self.domain, self.staging, {})
         return report

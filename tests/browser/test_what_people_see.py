@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from deepiri.registry import DOMAINS
-from mongo2pg.params import LIMITS, READING, VERIFYING
+from mongo2pg.dag.params import LIMITS, READING, VERIFYING
 from tests.documents import fill, oid, point, skill_tree, user
 
 CHROMIUM = shutil.which("chromium")

@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg.staging import safe_name
+from mongo2pg.files.staging import safe_name
 from tests.documents import fill, oid, point, skill_tree, user, uuid_of
 
 # Two chunks of users at one megabyte each: what is mapped has two instances.

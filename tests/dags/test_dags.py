@@ -167,7 +167,7 @@ def test_a_domain_is_moved_every_hour_in_real_intervals(bag, dag_id: str) -> Non
 
 def test_a_platform_of_one_domain_judges_references_after_it() -> None:
     from deepiri.auth import AUTH
-    from mongo2pg.platform_pipeline import platform_dag
+    from mongo2pg.dag.platform_pipeline import platform_dag
 
     dag = platform_dag([AUTH])
     assert {task_id: set(dag.get_task(task_id).upstream_task_ids) for task_id in dag.task_ids} == {
@@ -190,7 +190,7 @@ def test_the_platform_runs_by_hand_alone_and_once_at_a_time(bag) -> None:
 )
 def test_the_schedule_is_a_setting_of_the_domain_or_of_all(monkeypatch, settings: dict[str, str], expected: str | None) -> None:
     from deepiri.registry import TASK_ORCHESTRATOR
-    from mongo2pg.pipeline import schedule_of
+    from mongo2pg.dag.pipeline import schedule_of
 
     for name, value in settings.items():
         monkeypatch.setenv(name, value)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deepiri.auth import AUTH
+from mongo2pg.files.staging import safe_name
 from mongo2pg.run import Run
-from mongo2pg.staging import safe_name
 from tests.documents import fill, oid, point, skill_tree, user, uuid_of
 
 CONF = {"domain": "auth", "collections": ["users", "progresspoints"]}

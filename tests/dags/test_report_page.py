@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg import certificate, gate
 from mongo2pg.books import RunKey
-from mongo2pg.staging import RunStaging
+from mongo2pg.files.staging import RunStaging
+from mongo2pg.verdict import certificate, gate
 
 RUN = "manual__2026-11-01T00:00:00+00:00"
 PAGE = f"/migration-report/dags/auth/runs/{RUN}/report.html"

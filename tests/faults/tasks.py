@@ -134,7 +134,18 @@ def _perform_and_say(job: Job, tasks: tuple[str, ...], fatal: tuple[str, int] | 
 
 # Processes are forked from one that has imported everything and done nothing: each is there in milliseconds.
 CONTEXT = multiprocessing.get_context("forkserver")
-STAGE_MODULES = ("extract", "normalise", "load", "versions", "count", "verify", "round_trip", "gate", "reconcile", "repair")
+STAGE_MODULES = (
+    "moving.extract",
+    "moving.normalise",
+    "moving.load",
+    "moving.versions",
+    "checks.count",
+    "checks.verify",
+    "checks.round_trip",
+    "verdict.gate",
+    "reconciling.reconcile",
+    "reconciling.repair",
+)
 CONTEXT.set_forkserver_preload([__name__, *(f"mongo2pg.{name}" for name in STAGE_MODULES)])
 
 

@@ -14,8 +14,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from pymongo.uri_parser import parse_uri
 
 from deepiri.auth import AUTH
-from mongo2pg import prepare
 from mongo2pg.errors import TransientError
+from mongo2pg.planning import prepare
 from mongo2pg.run import STAGES
 from tests.faults.conftest import EVERYTHING
 from tests.faults.grounds import Ground, outcome

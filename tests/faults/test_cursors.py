@@ -15,7 +15,7 @@ from pymongo.errors import CursorNotFound
 
 from benchmarks.replay_server import ReplayServer
 from deepiri.auth import AUTH
-from mongo2pg.staging import read_json
+from mongo2pg.files.staging import read_json
 from tests.documents import COLLECTIONS, fill, oid, point, user
 from tests.mover import Mover
 

@@ -13,8 +13,8 @@ import pytest
 
 from deepiri.notification import NOTIFICATION
 from mongo2pg.errors import StagingError
+from mongo2pg.files.staging import read_json
 from mongo2pg.run import MOVE
-from mongo2pg.staging import read_json
 from tests.documents import fill, oid, point, skill_tree, user
 from tests.mover import EACH, Mover, counts
 

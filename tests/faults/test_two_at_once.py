@@ -142,7 +142,7 @@ def test_an_attempt_that_ends_after_its_retry_leaves_what_that_one_read(
         mover.passed("another run")
 
 
-@pytest.mark.parametrize("place", ["mongo2pg.plan.write_pointer", "mongo2pg.begin.claim"])
+@pytest.mark.parametrize("place", ["mongo2pg.planning.plan.write_pointer", "mongo2pg.begin.claim"])
 def test_a_plan_that_is_made_late_takes_nothing_from_its_retry_s(
     ground: Ground, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(
         one.prepare_reconcile()
         one.plan_reconcile()
         retry.resume()
-        with the_first_stops(monkeypatch, "mongo2pg.reconcile.Reconciler._checks", after=True) as (waits, _):
+        with the_first_stops(monkeypatch, "mongo2pg.reconciling.reconcile.Reconciler._checks", after=True) as (waits, _):
             first = threads.submit(one.compare)
             assert waits.wait(60)
             other.execute("UPDATE public.users SET name = 'somebody else' WHERE email = 'user1@example.com'")

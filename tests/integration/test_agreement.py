@@ -21,8 +21,8 @@ from psycopg import sql
 from benchmarks.data import DATA_SETS
 from deepiri.registry import DOMAINS
 from demo.sample import clean_documents
-from mongo2pg import sieve
-from mongo2pg.decode import OPTIONS
+from mongo2pg.checks import sieve
+from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.queries import exact, row_hash
 from tests.documents import oid, uuid_of

@@ -16,7 +16,7 @@ from pymongo.database import Database
 
 from deepiri.auth import AUTH
 from mongo2pg.model import Domain
-from mongo2pg.modes import INCREMENTAL, Request
+from mongo2pg.planning.modes import INCREMENTAL, Request
 from mongo2pg.run import Run
 from tests.documents import NOON, fill, user
 from tests.mover import Mover, counts

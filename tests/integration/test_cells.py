@@ -11,6 +11,7 @@ import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 from psycopg import sql
 
+from mongo2pg.checks.stored import stored_rows
 from mongo2pg.model import COLUMN_TYPES, LONGEST_KEY, Column, Table
 from mongo2pg.queries import SESSION
 from mongo2pg.reference import texts, walk
@@ -19,7 +20,6 @@ from mongo2pg.reference.column_rules import agrees
 from mongo2pg.reference.documents import read
 from mongo2pg.reference.json_cells import agrees_as_json
 from mongo2pg.reference.octets import LONG_BYTES, Mask, Octets
-from mongo2pg.stored import stored_rows
 from tests.standing import reading
 from tests.unit.raw_bson import Raw, document, string
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg import certificate, gate
-from mongo2pg.across import report_platform
 from mongo2pg.books import RunKey
+from mongo2pg.databases.window import Window
 from mongo2pg.run import Run
-from mongo2pg.window import Window
+from mongo2pg.verdict import certificate, gate
+from mongo2pg.verdict.across import report_platform
 from tests.documents import NOON, oid, uuid_of
 from tests.mover import Mover
 

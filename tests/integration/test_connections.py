@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from pymongo.read_preferences import SecondaryPreferred
 
 from demo.processes import free_port
-from mongo2pg import connections
+from mongo2pg.databases import connections
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from tests.pooler import pooler
 

@@ -17,9 +17,11 @@ from pymongo.database import Database
 from deepiri.auth import AUTH
 from deepiri.registry import DOMAINS
 from demo.postgres import PostgresLogin
-from mongo2pg import books, deletes, scripts
+from mongo2pg import books
 from mongo2pg.errors import DeleteError
 from mongo2pg.run import Run
+from mongo2pg.settling import deletes
+from mongo2pg.target import scripts
 from tests.documents import connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, THINGS, write_sql
 from tests.mover import EACH, Mover, counts, outcome

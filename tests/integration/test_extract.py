@@ -16,11 +16,11 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import extract
-from mongo2pg.decode import split
-from mongo2pg.extract import document_bounds, extract_chunk
-from mongo2pg.raw_batches import ArrayCursor
-from mongo2pg.staging import CollectionStaging, write_json
+from mongo2pg.databases.raw_batches import ArrayCursor
+from mongo2pg.documents.decode import split
+from mongo2pg.files.staging import CollectionStaging, write_json
+from mongo2pg.moving import extract
+from mongo2pg.moving.extract import document_bounds, extract_chunk
 from tests.documents import oid
 from tests.unit.raw_bson import Pairs, document
 

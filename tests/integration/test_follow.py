@@ -15,10 +15,10 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
+from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
-from mongo2pg.modes import INCREMENTAL, Request
+from mongo2pg.planning.modes import INCREMENTAL, Request
 from mongo2pg.run import Run
-from mongo2pg.staging import read_json
 from tests.documents import NOON, fill, oid, user
 from tests.mover import Mover, counts
 

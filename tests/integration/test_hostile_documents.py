@@ -23,9 +23,9 @@ from bson.errors import InvalidBSON
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import scripts
-from mongo2pg.decode import DBPointer, Symbol, Undefined
+from mongo2pg.documents.decode import DBPointer, Symbol, Undefined
 from mongo2pg.model import LONGEST_KEY
+from mongo2pg.target import scripts
 from tests.documents import oid, uuid_of
 from tests.hostile import Hostile, Moved, connect_mover, framed, is_sound, shown, with_length, write_sql
 from tests.unit.raw_bson import Pairs, Raw, document, string
@@ -1038,7 +1038,7 @@ import re, sys
 from pathlib import Path
 import psycopg
 from pymongo import MongoClient
-from mongo2pg import scripts
+from mongo2pg.target import scripts
 from tests.hostile import HOSTILE
 from tests.mover import Mover
 import mongo2pg.run, pandas

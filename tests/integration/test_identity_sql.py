@@ -17,10 +17,13 @@ import pytest
 from bson import ObjectId
 
 from deepiri.auth import AUTH
-from mongo2pg import books, id_columns, identity, schema
-from mongo2pg.document_ids import compact, document_id
-from mongo2pg.extended_json import extended_json
-from mongo2pg.root_ids import hash_sum
+from mongo2pg import books
+from mongo2pg.batches import id_columns
+from mongo2pg.documents import identity
+from mongo2pg.documents.document_ids import compact, document_id
+from mongo2pg.documents.extended_json import extended_json
+from mongo2pg.files.root_ids import hash_sum
+from mongo2pg.target import schema
 from tests.unit.test_document_ids import NAMES
 
 if TYPE_CHECKING:
@@ -162,7 +165,7 @@ def test_child_ids_are_what_the_document_says(path: str, kind: str, key: str | i
     described = re.search(r"^>>> (def child_id.*?)\n>>> user", DOCUMENT, re.MULTILINE | re.DOTALL)
     assert described
     scope: dict[str, Any] = {}
-    exec("import json, uuid\nfrom mongo2pg.identity import NAMESPACE\n" + described[1].replace("\n... ", "\n"), scope)  # noqa: S102
+    exec("import json, uuid\nfrom mongo2pg.documents.identity import NAMESPACE\n" + described[1].replace("\n... ", "\n"), scope)  # noqa: S102
     parent = identity.uuid_from_objectid(ObjectId(RANDOM.randbytes(12)))
     got = id_columns.child_ids([str(parent).encode()], path, kind, [orjson.dumps(key)])
     assert uuid.UUID(bytes=got) == scope["child_id"](parent, path, kind, key)

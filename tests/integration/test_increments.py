@@ -14,12 +14,12 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
-from mongo2pg.claim import claim
+from mongo2pg.databases.source import server_time
 from mongo2pg.errors import NothingToDoError, OwnedError, PermanentError, PrepareError, StagingError
 from mongo2pg.model import Column, Domain
-from mongo2pg.modes import DELETES, INCREMENTAL, REPLAY, WINDOW, Request
+from mongo2pg.planning.claim import claim
+from mongo2pg.planning.modes import DELETES, INCREMENTAL, REPLAY, WINDOW, Request
 from mongo2pg.run import Run
-from mongo2pg.source import server_time
 from tests.documents import NOON, fill, point, user
 from tests.mover import EACH, Mover, counts, outcome
 

@@ -16,14 +16,15 @@ from psycopg.types.json import Jsonb
 
 from deepiri.auth import AUTH
 from deepiri.engagement import ENGAGEMENT
-from mongo2pg import across, books
-from mongo2pg.across import settle_across
+from mongo2pg import books
 from mongo2pg.books import Check
+from mongo2pg.databases.window import Window
+from mongo2pg.files.staging import RunStaging
 from mongo2pg.model import Domain
-from mongo2pg.owed import owed_checks
 from mongo2pg.run import Run
-from mongo2pg.staging import RunStaging
-from mongo2pg.window import Window
+from mongo2pg.verdict import across
+from mongo2pg.verdict.across import settle_across
+from mongo2pg.verdict.owed import owed_checks
 from tests.conftest import PostgresWithMover
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.mover import Mover

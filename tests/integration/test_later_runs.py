@@ -13,13 +13,13 @@ from psycopg.types.json import Jsonb
 from pymongo.database import Database
 
 from deepiri.registry import DOMAINS
-from mongo2pg import scripts
-from mongo2pg.across import settle_across
+from mongo2pg.databases.window import Window
 from mongo2pg.errors import DeleteError, PermanentError, PrepareError
 from mongo2pg.model import Child, Collection, Column, Domain
-from mongo2pg.modes import INCREMENTAL, Request
+from mongo2pg.planning.modes import INCREMENTAL, Request
 from mongo2pg.run import Run
-from mongo2pg.window import Window
+from mongo2pg.target import scripts
+from mongo2pg.verdict.across import settle_across
 from tests.documents import NOON, oid, point, skill_tree, user, uuid_of
 from tests.small_domains import write_sql
 

@@ -12,12 +12,12 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
-from mongo2pg import extract
-from mongo2pg import live as second
-from mongo2pg.decode import split
-from mongo2pg.live import is_live
+from mongo2pg.checks import live as second
+from mongo2pg.checks.live import is_live
+from mongo2pg.documents.decode import split
+from mongo2pg.files.staging import read_json, write_json
+from mongo2pg.moving import extract
 from mongo2pg.run import Run
-from mongo2pg.staging import read_json, write_json
 from tests.documents import fill, oid, point, user
 from tests.mover import Mover
 
@@ -102,7 +102,7 @@ def test_the_source_is_read_again_where_that_was_asked_for_or_costs_little(mover
     assert [is_live(choice, staged) for choice in ("auto", "live", "staged")] == [True, True, False]
     size = read_json(staged.plan)["estimated_bytes"]
     for limit, wanted in [(size, True), (size - 1, False)]:
-        monkeypatch.setattr("mongo2pg.live.LIVE_UP_TO", limit)
+        monkeypatch.setattr("mongo2pg.checks.live.LIVE_UP_TO", limit)
         assert is_live("auto", staged) is wanted
     write_json(staged.plan, {**read_json(staged.plan), "scope": "window"})
     assert [is_live(choice, staged) for choice in ("auto", "live", "staged")] == [False, True, False]

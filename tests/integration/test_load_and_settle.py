@@ -15,12 +15,12 @@ import pytest
 from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
 
 from deepiri.auth import AUTH
-from mongo2pg import scripts
+from mongo2pg.databases.window import Window
 from mongo2pg.errors import StagingError
-from mongo2pg.load import load_chunk
-from mongo2pg.parquet import frame
+from mongo2pg.files.parquet import frame
+from mongo2pg.moving.load import load_chunk
 from mongo2pg.run import MOVE_LOT, Run
-from mongo2pg.window import Window
+from mongo2pg.target import scripts
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, write_sql
 from tests.mover import EACH, Mover, counts, outcome

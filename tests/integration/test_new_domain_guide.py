@@ -19,10 +19,10 @@ from bson import Decimal128
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
-from mongo2pg import scripts
 from mongo2pg.model import Domain
-from mongo2pg.modes import DRY_RUN, WINDOW, Request
-from mongo2pg.rehearsal import rehearse
+from mongo2pg.moving.rehearsal import rehearse
+from mongo2pg.planning.modes import DRY_RUN, WINDOW, Request
+from mongo2pg.target import scripts
 from tests.documents import oid, uuid_of
 from tests.mover import Mover, counts, outcome
 

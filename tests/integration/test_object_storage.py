@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 from demo.processes import free_port
-from mongo2pg import parquet, staging
 from mongo2pg.errors import PrepareError, StagingError
-from mongo2pg.prepare import staging_faults
-from mongo2pg.retention import remove_staged
+from mongo2pg.files import parquet, staging
+from mongo2pg.files.retention import remove_staged
+from mongo2pg.planning.prepare import staging_faults
 from tests.documents import fill, point, skill_tree, user
 from tests.mover import EACH, Mover, outcome
 
@@ -145,7 +145,7 @@ import sys
 plugins, endpoint, key, secret, path = sys.argv[1:]
 sys.path.insert(0, plugins)
 from upath import UPath
-from mongo2pg.staging import written
+from mongo2pg.files.staging import written
 with written(UPath(path, key=key, secret=secret, endpoint_url=endpoint)) as file:
     for _ in range(128):
         file.write(bytes(1 << 20))

@@ -15,9 +15,9 @@ import pytest
 from bson import Binary, DatetimeMS, Decimal128, Int64
 from pymongo.database import Database
 
-from mongo2pg import scripts
+from mongo2pg.files.staging import read_json
 from mongo2pg.model import Column, Domain
-from mongo2pg.staging import read_json
+from mongo2pg.target import scripts
 from tests.documents import oid, uuid_of
 from tests.hostile import HOSTILE, THINGS, write_sql
 from tests.mover import EACH, Mover

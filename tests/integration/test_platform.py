@@ -14,9 +14,9 @@ from deepiri.registry import DOMAINS
 from demo.postgres import PostgresLogin
 from demo.sample import DOMAINS as SAMPLE
 from demo.sample import documents
-from mongo2pg.across import settle_across
 from mongo2pg.model import Domain
 from mongo2pg.run import Run
+from mongo2pg.verdict.across import settle_across
 
 # Some of every kind of dirt, in seconds.
 SCALE = 0.05

@@ -17,10 +17,12 @@ import pytest
 
 from deepiri.auth import AUTH
 from demo.processes import free_port
-from mongo2pg import books, connections, scripts
+from mongo2pg import books
+from mongo2pg.databases import connections
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Collection, Domain
-from mongo2pg.prepare import prepare
+from mongo2pg.planning.prepare import prepare
+from mongo2pg.target import scripts
 from tests.documents import COLLECTIONS, connection, fill, oid, point, skill_tree, user
 from tests.mover import Mover, outcome
 

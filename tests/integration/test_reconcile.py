@@ -15,9 +15,10 @@ from pymongo.database import Database
 
 from benchmarks.replay_server import ReplayServer
 from demo.postgres import PostgresLogin
-from mongo2pg import lookup, schema, scripts
+from mongo2pg.databases import lookup
+from mongo2pg.databases.window import Window
 from mongo2pg.errors import PermanentError, RepairError
-from mongo2pg.window import Window
+from mongo2pg.target import schema, scripts
 from tests.documents import NOON, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, as_bytes, connect_mover, framed, write_sql
 from tests.mover import Mover

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg.modes import DRY_RUN, Request
-from mongo2pg.rehearsal import rehearse
+from mongo2pg.moving.rehearsal import rehearse
+from mongo2pg.planning.modes import DRY_RUN, Request
 from tests.documents import NOON, fill, skill_tree, user
 
 HOUR = timedelta(hours=1)

@@ -22,12 +22,12 @@ from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure
 
 from benchmarks.replay_server import ReplayServer
 from demo.processes import Children, wait_until
-from mongo2pg.decode import OPTIONS
+from mongo2pg.checks.source_count import server_lengths
+from mongo2pg.databases.source import stored_bytes
+from mongo2pg.databases.window import Part
+from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.model import Child, Collection
-from mongo2pg.plan import _cuts
-from mongo2pg.source import stored_bytes
-from mongo2pg.source_count import server_lengths
-from mongo2pg.window import Part
+from mongo2pg.planning.plan import _cuts
 from tests.documents import NOON, oid, user
 from tests.unit.raw_bson import Pairs, document
 

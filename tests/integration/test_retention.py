@@ -12,10 +12,10 @@ import pytest
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
+from mongo2pg.databases.window import Window
+from mongo2pg.files.retention import remove_staged
+from mongo2pg.files.staging import RunStaging, remove_folder
 from mongo2pg.model import Domain
-from mongo2pg.retention import remove_staged
-from mongo2pg.staging import RunStaging, remove_folder
-from mongo2pg.window import Window
 from tests.documents import NOON, fill, oid, user
 from tests.mover import Mover, outcome
 

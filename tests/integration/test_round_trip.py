@@ -13,9 +13,10 @@ from bson import Binary, DatetimeMS, Decimal128, Int64, Regex, Timestamp
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import round_trip, scripts
 from mongo2pg.books import Check
+from mongo2pg.checks import round_trip
 from mongo2pg.run import Run
+from mongo2pg.target import scripts
 from tests.conftest import PostgresWithMover
 from tests.documents import fill, oid, user, uuid_of
 from tests.hostile import HOSTILE, write_sql

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from mongo2pg import scripts
 from mongo2pg.model import Collection, Column, Domain
-from mongo2pg.modes import WINDOW, Request
+from mongo2pg.planning.modes import WINDOW, Request
+from mongo2pg.target import scripts
 from tests.documents import NOON, oid, uuid_of
 from tests.mover import EACH, Mover, counts
 

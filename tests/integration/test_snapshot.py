@@ -12,10 +12,10 @@ import pytest
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
+from mongo2pg.databases.snapshot import SNAPSHOT
 from mongo2pg.errors import PermanentError
+from mongo2pg.files.staging import read_json
 from mongo2pg.run import Run
-from mongo2pg.snapshot import SNAPSHOT
-from mongo2pg.staging import read_json
 from tests.documents import COLLECTIONS, oid, point, user
 from tests.mover import EACH, Mover, counts
 

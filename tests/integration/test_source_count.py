@@ -12,12 +12,12 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
-from mongo2pg.document_ids import document_id
+from mongo2pg.checks.source_count import SourceCount
+from mongo2pg.databases.source import server_time
+from mongo2pg.databases.window import Window
+from mongo2pg.documents.document_ids import document_id
+from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
-from mongo2pg.source import server_time
-from mongo2pg.source_count import SourceCount
-from mongo2pg.staging import read_json
-from mongo2pg.window import Window
 from tests.documents import NOON, fill, oid, user
 from tests.mover import EACH, Mover
 

@@ -13,8 +13,8 @@ from pymongo.database import Database
 
 from deepiri.auth import AUTH
 from demo.postgres import PostgresLogin
-from mongo2pg import parquet
 from mongo2pg.errors import StagingError
+from mongo2pg.files import parquet
 from mongo2pg.run import Run
 
 RUN_ID = "manual__2026-11-22T10:00:00+00:00"

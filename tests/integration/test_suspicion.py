@@ -13,12 +13,14 @@ from bson import ObjectId
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
-from mongo2pg import books, plan, window
+from mongo2pg import books
+from mongo2pg.databases import window
+from mongo2pg.databases.source import server_time
+from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
-from mongo2pg.modes import INCREMENTAL, WINDOW, Request
+from mongo2pg.planning import plan
+from mongo2pg.planning.modes import INCREMENTAL, WINDOW, Request
 from mongo2pg.run import Run
-from mongo2pg.source import server_time
-from mongo2pg.staging import read_json
 from tests.documents import NOON, fill, user
 from tests.mover import Mover
 

@@ -14,13 +14,13 @@ import psycopg
 import pytest
 
 from deepiri.auth import AUTH
-from mongo2pg import count, expected
 from mongo2pg.books import Check
-from mongo2pg.compare import compare_documents, in_portions
-from mongo2pg.decode import split
-from mongo2pg.differences import SHOWN
+from mongo2pg.checks import count, expected
+from mongo2pg.checks.compare import compare_documents, in_portions
+from mongo2pg.checks.differences import SHOWN
+from mongo2pg.checks.reject_causes import of_collection
+from mongo2pg.documents.decode import split
 from mongo2pg.reference import fields
-from mongo2pg.reject_causes import of_collection
 from mongo2pg.run import Run
 from tests.documents import NOON, connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.standing import WAYS, reading

@@ -12,9 +12,9 @@ import pytest
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
+from mongo2pg.databases.window import Window
 from mongo2pg.model import Domain
 from mongo2pg.run import Run
-from mongo2pg.window import Window
 from tests.documents import NOON, fill, oid, user, uuid_of
 from tests.mover import Mover, counts
 

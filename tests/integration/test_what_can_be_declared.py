@@ -12,9 +12,9 @@ from bson import Binary, MaxKey, MinKey, Timestamp
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
-from mongo2pg import scripts
 from mongo2pg.model import Child, Collection, Column, Domain
-from mongo2pg.modes import WINDOW, Request
+from mongo2pg.planning.modes import WINDOW, Request
+from mongo2pg.target import scripts
 from tests.documents import NOON, oid, uuid_of
 from tests.mover import Mover, counts, outcome
 from tests.small_domains import write_sql

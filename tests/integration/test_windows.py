@@ -16,11 +16,11 @@ from pymongo.database import Database
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from deepiri.auth import AUTH
+from mongo2pg.databases.window import Window, find_index
 from mongo2pg.errors import PrepareError
+from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
-from mongo2pg.prepare import prepare
-from mongo2pg.staging import read_json
-from mongo2pg.window import Window, find_index
+from mongo2pg.planning.prepare import prepare
 from tests.documents import NOON, fill, oid, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
 from tests.standing import reading

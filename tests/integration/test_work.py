@@ -13,8 +13,9 @@ import pytest
 from psycopg import sql
 from pymongo.database import Database
 
-from mongo2pg import settlement, staged_documents
 from mongo2pg.books import rejects
+from mongo2pg.files import staged_documents
+from mongo2pg.settling import settlement
 from tests.documents import fill, oid, skill_tree, user, uuid_of
 from tests.mover import Mover
 

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from bson import ObjectId
 from pymongo.errors import PyMongoError
 
-from mongo2pg import extract, load, merge
-from mongo2pg.normaliser import Batch, Normaliser, Read, Reject
+from mongo2pg.moving import extract, load, merge
+from mongo2pg.moving.normaliser import Batch, Normaliser, Read, Reject
 
 Mutant = Callable[[], AbstractContextManager[None]]
 Frame: TypeAlias = pa.RecordBatch

@@ -13,11 +13,11 @@ import psycopg
 from pymongo import MongoClient
 
 from benchmarks.replay_server import ReplayServer
-from mongo2pg import scripts
-from mongo2pg.decode import OPTIONS
+from mongo2pg.checks.round_trip import SAMPLE
+from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.errors import PermanentError
-from mongo2pg.round_trip import SAMPLE
 from mongo2pg.run import Run
+from mongo2pg.target import scripts
 from tests.documents import oid, uuid_of
 from tests.hostile import HOSTILE, write_sql
 from tests.score.corruptions import (

@@ -19,7 +19,7 @@ from bson.timestamp import Timestamp
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from mongo2pg.decode import DBPointer, Symbol, Undefined
+from mongo2pg.documents.decode import DBPointer, Symbol, Undefined
 from mongo2pg.model import COLUMN_TYPES, LONGEST_KEY, Child, Collection, Column
 from tests.unit.raw_bson import Pairs, Raw, document
 

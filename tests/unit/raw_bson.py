@@ -10,7 +10,7 @@ from typing import Any
 import bson
 from bson.code import Code
 
-from mongo2pg.decode import OPTIONS, DBPointer, Symbol, Undefined
+from mongo2pg.documents.decode import OPTIONS, DBPointer, Symbol, Undefined
 
 
 @dataclass(frozen=True)

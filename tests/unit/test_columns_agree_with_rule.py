@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 from deepiri.auth import AUTH
 from deepiri.registry import DOMAINS
 from demo.sample import clean_documents, documents
-from mongo2pg.clean import MOST_UNDECLARED, CleanReader
-from mongo2pg.decode import OPTIONS
-from mongo2pg.elements import Content
-from mongo2pg.identity import DECIMAL128_CONTEXT
+from mongo2pg.batches.clean import MOST_UNDECLARED, CleanReader
+from mongo2pg.batches.elements import Content
+from mongo2pg.documents.decode import OPTIONS
+from mongo2pg.documents.identity import DECIMAL128_CONTEXT
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.normaliser import Normaliser
+from mongo2pg.moving.normaliser import Normaliser
 from tests.documents import NOON, oid, user
 from tests.unit.random_documents import EXAMPLES, FEW, KEYS, VALUES, collections, damaged
 from tests.unit.raw_bson import document

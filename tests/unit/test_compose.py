@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mongo2pg import connections, staging
+from mongo2pg.databases import connections
+from mongo2pg.files import staging
 from mongo2pg.queries import INCLUDE
 
 REPOSITORY = Path(__file__).parents[2]

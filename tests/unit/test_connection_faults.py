@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from pymongo.errors import AutoReconnect, CursorNotFound, OperationFailure, PyMongoError
 
-from mongo2pg.connection_faults import first_line, refusal, source_fault, target_fault
+from mongo2pg.databases.connection_faults import first_line, refusal, source_fault, target_fault
 from mongo2pg.errors import PermanentError, TransientError
 
 

@@ -11,12 +11,12 @@ from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.decimal128 import Decimal128
 
+from mongo2pg.batches.typed_columns import fill
 from mongo2pg.errors import DeclarationError
 from mongo2pg.model import Collection, Column
-from mongo2pg.normaliser import Normaliser
+from mongo2pg.moving.normaliser import Normaliser
 from mongo2pg.reference.conversions import as_declared
 from mongo2pg.reference.documents import MISSING
-from mongo2pg.typed_columns import fill
 from tests.unit.projection import project
 
 CASES = [

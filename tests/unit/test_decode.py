@@ -19,7 +19,7 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from mongo2pg.decode import (
+from mongo2pg.documents.decode import (
     OPTIONS,
     DBPointer,
     MalformedError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mongo2pg.differences import EXCERPT, Difference, describe, excerpts
+from mongo2pg.checks.differences import EXCERPT, Difference, describe, excerpts
 
 LONG = "a" * 1000
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
-from mongo2pg.document_ids import MALFORMED, document_id, of_bytes
-from mongo2pg.identity import id_from_value
+from mongo2pg.documents.decode import DBPointer, OddRegex, Symbol, Undefined
+from mongo2pg.documents.document_ids import MALFORMED, document_id, of_bytes
+from mongo2pg.documents.identity import id_from_value
+from mongo2pg.documents.outline import UNREADABLE, count_elements, own_id
 from mongo2pg.model import Child, Column
-from mongo2pg.outline import UNREADABLE, count_elements, own_id
 from mongo2pg.reference.documents import MISSING, read_id
 from mongo2pg.reference.ids import name
 from tests.unit.raw_bson import Pairs, Raw, document

@@ -19,14 +19,14 @@ from bson import Binary, DatetimeMS, Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mongo2pg import values
+from mongo2pg.batches.rows import Rows
+from mongo2pg.documents import values
+from mongo2pg.files.parquet import RAW_ROW
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.normaliser import Batch, Normaliser
-from mongo2pg.parquet import RAW_ROW
+from mongo2pg.moving.normaliser import Batch, Normaliser
 from mongo2pg.reference.documents import Unreadable, read
 from mongo2pg.reference.extended_json import json_text
 from mongo2pg.reference.ids import identify
-from mongo2pg.rows import Rows
 from tests.unit.column_text import plain
 from tests.unit.random_documents import FEW, collections, damaged, documents
 from tests.unit.raw_bson import document

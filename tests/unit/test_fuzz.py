@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import Phase
 
-from mongo2pg import extended_json
+from mongo2pg.documents import extended_json
 from mongo2pg.model import Collection, Column
 from tests import fuzz
 from tests.unit.raw_bson import document

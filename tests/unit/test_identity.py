@@ -24,8 +24,9 @@ from bson.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mongo2pg import id_columns, identity
-from mongo2pg.decode import DBPointer, OddRegex, Symbol, Undefined
+from mongo2pg.batches import id_columns
+from mongo2pg.documents import identity
+from mongo2pg.documents.decode import DBPointer, OddRegex, Symbol, Undefined
 from mongo2pg.reference.ids import identify
 
 NAMESPACE = uuid.UUID("7d0c1f5e-2b5c-5f0b-9d5e-6d6f6e676f32")

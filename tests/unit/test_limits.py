@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deepiri.engagement import ENGAGEMENT
-from mongo2pg.count import Limits, check_limits
+from mongo2pg.checks.count import Limits, check_limits
 
 ARRAYS = {"objectives": {"elements": 10_000, "rows": 10_000}, "milestones": {}}
 

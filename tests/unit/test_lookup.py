@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bson.binary import Binary
 
-from mongo2pg.lookup import read_id, slices
+from mongo2pg.databases.lookup import read_id, slices
 
 MEGABYTE = 1 << 20
 

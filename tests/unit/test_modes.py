@@ -9,9 +9,9 @@ import pytest
 from airflow.sdk.exceptions import ParamValidationError
 
 from deepiri.auth import AUTH
+from mongo2pg.dag.params import domain_params, moment
 from mongo2pg.errors import PrepareError
-from mongo2pg.modes import DELETES, DRY_RUN, FULL, INCREMENTAL, MODES, REPLAY, WINDOW, Request, refuse
-from mongo2pg.params import domain_params, moment
+from mongo2pg.planning.modes import DELETES, DRY_RUN, FULL, INCREMENTAL, MODES, REPLAY, WINDOW, Request, refuse
 
 ONE, OTHER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -14,11 +14,12 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.objectid import ObjectId
 
-from mongo2pg import id_columns, identity
+from mongo2pg.batches import id_columns
+from mongo2pg.batches.rows import ArrayCount
+from mongo2pg.documents import identity
+from mongo2pg.files.parquet import HOLD, RAW_ROW
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.normaliser import Batch, Normaliser, Reject
-from mongo2pg.parquet import HOLD, RAW_ROW
-from mongo2pg.rows import ArrayCount
+from mongo2pg.moving.normaliser import Batch, Normaliser, Reject
 from tests.unit.column_text import plain
 from tests.unit.raw_bson import Pairs, document
 from tests.unit.two_readings import agree

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from bson import ObjectId
 
-from mongo2pg.bson_types import bson_type
-from mongo2pg.decode import OPTIONS, DBPointer, Symbol, Undefined
+from mongo2pg.documents.bson_types import bson_type
+from mongo2pg.documents.decode import OPTIONS, DBPointer, Symbol, Undefined
 from mongo2pg.model import Child, Collection, Column
-from mongo2pg.normaliser import Normaliser
+from mongo2pg.moving.normaliser import Normaliser
 from tests.unit.projection import project
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "types_page.py"

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 
-from mongo2pg.document_ids import document_id
-from mongo2pg.extract import RAW_SCHEMA
-from mongo2pg.parquet import parquet_writer
+from mongo2pg.documents.document_ids import document_id
+from mongo2pg.files.parquet import parquet_writer
+from mongo2pg.files.root_ids import root_ids
+from mongo2pg.files.staging import CollectionStaging
+from mongo2pg.moving.extract import RAW_SCHEMA
 from mongo2pg.reference.ids import identify
-from mongo2pg.root_ids import root_ids
-from mongo2pg.staging import CollectionStaging
 
 ANN, BOB, CLEO = ObjectId("0123456789abcdef01234567"), ObjectId("f" * 24), ObjectId("0" * 24)
 UUID_OF_ANN = Binary(bytes.fromhex("0123456789ab8cde8f01234567000000"), 4)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mongo2pg.staged_documents import documents_at
+from mongo2pg.files.staged_documents import documents_at
 
 
 @pytest.fixture

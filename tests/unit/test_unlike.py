@@ -10,7 +10,7 @@ import bson
 import pyarrow as pa
 import pytest
 
-from mongo2pg.unlike import unlike
+from mongo2pg.checks.unlike import unlike
 
 
 def document(number: int, text: str = "") -> bytes:

@@ -17,13 +17,14 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from mongo2pg import bson_types, typed_columns, values
-from mongo2pg.decode import DBPointer, MalformedError, OddRegex, Symbol, Undefined, decode_batch
-from mongo2pg.extended_json import extended_json
+from mongo2pg.batches import typed_columns
+from mongo2pg.documents import bson_types, values
+from mongo2pg.documents.decode import DBPointer, MalformedError, OddRegex, Symbol, Undefined, decode_batch
+from mongo2pg.documents.extended_json import extended_json
+from mongo2pg.documents.reasons import UnfitError
+from mongo2pg.documents.values import Converted
 from mongo2pg.model import COLUMN_TYPES, Column, ColumnType
-from mongo2pg.reasons import UnfitError
 from mongo2pg.reference import documents, texts
-from mongo2pg.values import Converted
 from tests.unit.column_text import json_form, plain, text_of_stored
 from tests.unit.raw_bson import Raw, document
 

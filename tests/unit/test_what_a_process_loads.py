@@ -28,8 +28,9 @@ def airflow_environment() -> dict[str, str]:
 @pytest.mark.parametrize(
     "module",
     [
-        *("prepare", "increments", "plan", "besides", "claim", "deletes", "settle"),
-        *("references", "uniqueness", "gate", "across", "run", "pipeline"),
+        *("planning.prepare", "planning.increments", "planning.plan", "planning.besides", "planning.claim"),
+        *("settling.deletes", "settling.settle", "checks.references", "checks.uniqueness", "verdict.gate", "verdict.across"),
+        *("run", "dag.pipeline"),
     ],
 )
 def test_a_stage_that_only_asks_and_writes_sql_loads_neither_numpy_nor_arrow(module: str) -> None:
@@ -40,8 +41,9 @@ def test_a_stage_that_only_asks_and_writes_sql_loads_neither_numpy_nor_arrow(mod
 @pytest.mark.parametrize(
     "module",
     [
-        *("extract", "replay", "rehearsal", "normalise", "load", "versions", "parquet", "staged_documents"),
-        *("count", "verify", "live", "round_trip", "reconcile", "repair"),
+        *("moving.extract", "moving.replay", "moving.rehearsal", "moving.normalise", "moving.load", "moving.versions"),
+        *("files.parquet", "files.staged_documents"),
+        *("checks.count", "checks.verify", "checks.live", "checks.round_trip", "reconciling.reconcile", "reconciling.repair"),
     ],
 )
 def test_whichever_module_comes_first_no_array_brings_pandas(module: str) -> None:
@@ -53,7 +55,7 @@ def test_making_frames_imports_no_pandas() -> None:
     program = """
 import sys
 import bson
-from mongo2pg.normaliser import Normaliser, pa
+from mongo2pg.moving.normaliser import Normaliser, pa
 from deepiri.auth import AUTH
 raws = [bson.encode({"_id": 5, "email": "a@example.com", "odd": 1}), bson.encode({"_id": bson.ObjectId(), "email": "b"})]
 batch = Normaliser(AUTH.collection("users")).normalise(pa.array(raws), 0)
@@ -67,7 +69,7 @@ print("pandas" in sys.modules)
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="Arrow's wheels have jemalloc for x86-64 alone")
 @pytest.mark.parametrize(("asked", "chosen"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "system"}, "system")])
 def test_arrow_takes_its_memory_from_jemalloc_unless_somebody_chose_otherwise(asked: dict[str, str], chosen: str) -> None:
-    assert printed("from mongo2pg.normaliser import pa; print(pa.default_memory_pool().backend_name)", **asked) == [chosen]
+    assert printed("from mongo2pg.moving.normaliser import pa; print(pa.default_memory_pool().backend_name)", **asked) == [chosen]
 
 
 @pytest.mark.parametrize("installed", [False, True])
@@ -82,5 +84,5 @@ def test_pymongo_loads_cryptography_only_where_it_can_use_it(tmp_path: Path, ins
 @pytest.mark.parametrize(("asked", "more"), [({}, 0), ({"OPENBLAS_NUM_THREADS": "2"}, min(len(os.sched_getaffinity(0)), 2) - 1)])
 def test_numpy_starts_no_threads_in_a_task_for_sums_that_nobody_asks_for(asked: dict[str, str], more: int) -> None:
     count = "len(os.listdir('/proc/self/task'))"
-    program = f"import os, mongo2pg.tasks; before = {count}; import numpy; print({count} - before)"
+    program = f"import os, mongo2pg.dag.tasks; before = {count}; import numpy; print({count} - before)"
     assert printed(program, **airflow_environment(), **asked) == [str(more)]

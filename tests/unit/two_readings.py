@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from mongo2pg.model import Collection
-from mongo2pg.normaliser import Batch, Normaliser
+from mongo2pg.moving.normaliser import Batch, Normaliser
 from tests.unit.column_text import json_form, plain, text_of_stored
 from tests.unit.projection import project
 

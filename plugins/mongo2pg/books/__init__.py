@@ -1,4 +1,13 @@
-"""The books: what ran, what was committed, what was rejected, what was checked. Schema `migration` of the target."""
+"""The books: what ran, what was committed, what was rejected, what was checked. Schema `migration` of the target.
+
+entries    the names of what they hold
+runs       sessions, the schema, runs, and the locks that runs take
+phases     how far each collection has come
+passes     what transactions did to the chunks of a plan
+rejects    documents whose newest version has no row
+cleared    references that are NULL because their row was not there
+checks     verdicts, and the differences behind them
+"""
 
 from mongo2pg.books.checks import forget_checks, forget_differences, forget_verdicts, last_progress, read_checks, write_checks
 from mongo2pg.books.cleared import cleared_in_vain, cleared_of, forget_cleared, note_cleared

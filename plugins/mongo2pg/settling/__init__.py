@@ -1,0 +1,10 @@
+"""When all chunks are in: what no chunk could judge alone, and rows whose document is gone.
+
+settle           the stage
+settle_rounds    the rounds in which it judges
+places           a collection while rows of it are judged
+settlement       rows out, references cleared, sums closed
+shared_ids       documents whose `_id`s reach one UUID
+unique_slots     unique keys that several rows claim
+deletes          the stage `delete`
+"""
