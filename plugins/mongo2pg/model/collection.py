@@ -1,135 +1,26 @@
-"""What a domain is: collections, and the tables that their documents become.
-
-Declarations are frozen and complete: a wrong one fails when it is constructed, with the place and the way out, so
-that no stage after this one has to ask whether a declaration makes sense. No module here imports Airflow or a driver.
-"""
+"""A collection, its children, and the tables that follow from both."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
 from typing import Literal, get_args
 
 from mongo2pg.errors import DeclarationError
+from mongo2pg.model.column import DELETED_AT, Column
+from mongo2pg.model.names import check_name, check_paths
 
-ColumnType = Literal[
-    "bigint", "boolean", "bytea", "double precision", "integer", "jsonb", "numeric", "text", "text[]", "timestamptz", "uuid"
-]
 ChildKind = Literal["documents", "scalars", "map"]
 DeletePolicy = Literal["delete", "mark", "ignore"]
 
-COLUMN_TYPES: frozenset[str] = frozenset(get_args(ColumnType))
-# PostgreSQL cuts identifiers at NAMEDATALEN - 1 bytes without a word (manual, 4.1.1 "Identifiers and Key Words").
-MAX_NAME_BYTES = 63
 
 # Bytes that the texts of one UNIQUE key may have together. An entry of a B-tree holds 2,704 (manual, 64.1.4 "Implementation"),
 # which leaves the rest for ids, numbers and the entry itself. Compression may get more in, but nobody can say so beforehand.
 LONGEST_KEY = 2_600
 
-_NUMBERS = ("bigint", "double precision", "integer", "numeric")
 # Values of these may be longer than an entry of an index.
 _UNBOUNDED = ("bytea", "jsonb", "numeric", "text[]")
-_BITS = {"integer": 32, "bigint": 64}
-# Up to here every whole number is a double.
-EXACT_DOUBLES = 1 << 53
-_DEFAULTS: dict[str, tuple[type, ...]] = {
-    "text": (str,), "boolean": (bool,), **dict.fromkeys(_NUMBERS, (int, float)), **dict.fromkeys(_BITS, (int,))
-}  # fmt: skip
-
-
-def snake_case(path: str) -> str:
-    """`lastPRDate` → `last_pr_date`, `daily.canCashIn` → `daily_can_cash_in`: the contract's rule for column names."""
-    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", path.replace(".", "_"))
-    return re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words).lower()
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column and the field that fills it.
-
-    `path` is the field's path from the row's own document (`metadata.mutualConnections`), or "" for the value itself
-    where a child row comes from an array of scalars. `name` defaults to the path in snake case. `references` names the
-    table whose `id` this column holds: such a column takes whatever may be an `_id` in MongoDB. Where the named row may be
-    gone for good (a history outlives what it tells of), `judged` is false: then nothing is rejected or cleared for it.
-
-    Conversions, each of which is counted and shown in the report: `nul` says what becomes of U+0000 in text, `parse` reads
-    numbers and ISO 8601 dates out of strings, `aliases` maps old spellings to values of the enum, `default` stands in for
-    a value that is missing or null.
-
-    `longest` is never declared: the collection or child sets it for a text that a UNIQUE key holds, in bytes.
-    """
-
-    path: str
-    type: ColumnType
-    name: str = ""
-    required: bool = False
-    sensitive: bool = False
-    enum: tuple[str, ...] = ()
-    references: str = ""
-    judged: bool = True
-    nul: Literal["misfit", "remove", "replace"] = "misfit"
-    parse: bool = False
-    aliases: tuple[tuple[str, str], ...] = ()
-    default: str | int | float | bool | None = None
-    longest: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", self.name or snake_case(self.path))
-        place = f"column {self.name or self.path!r}"
-        if self.type not in COLUMN_TYPES:
-            raise DeclarationError(place, f"unknown type {self.type!r}", f"Use one of {', '.join(sorted(COLUMN_TYPES))}.")
-        if self.path and not all(self.path.split(".")):
-            raise DeclarationError(place, f"the path {self.path!r} has an empty step", "Write the keys joined by single dots.")
-        if not isinstance(self.enum, tuple) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in self.aliases):
-            raise DeclarationError(
-                place,
-                f"enum={self.enum!r}, aliases={self.aliases!r}",
-                'Write ("one", "two") and (("old", "new"),), commas included.',
-            )
-        if self.enum and self.type not in ("text", "text[]"):
-            raise DeclarationError(place, f"an enum on a column of type {self.type}", "Only text and text[] take an enum.")
-        if any("\0" in value for value in self.enum):
-            raise DeclarationError(place, "U+0000 in a value of the enum", "PostgreSQL stores no such text: map it by an alias.")
-        if self.references and self.type != "uuid":
-            raise DeclarationError(place, f"a reference of type {self.type}", "Ids are uuid: declare the type as uuid.")
-        self._check_conversions(place)
-        if not self.judged and not self.references:
-            raise DeclarationError(place, "judged=False without a reference", "Name the table that it refers to, or leave it out.")
-        _check_name(place, self.name)
-
-    @property
-    def converts(self) -> bool:
-        """Whether a conversion is declared."""
-        return self.nul != "misfit" or self.parse or bool(self.aliases) or self.default is not None
-
-    def _check_conversions(self, place: str) -> None:
-        if self.nul not in ("misfit", "remove", "replace"):
-            raise DeclarationError(place, f"unknown policy nul={self.nul!r}", "Use misfit, remove or replace.")
-        if self.nul != "misfit" and self.type not in ("text", "text[]"):
-            raise DeclarationError(place, f"nul={self.nul!r} on a column of type {self.type}", "Only text and text[] hold U+0000.")
-        if self.parse and self.type not in (*_NUMBERS, "timestamptz"):
-            raise DeclarationError(place, f"parse on a column of type {self.type}", "Only numbers and dates are parsed.")
-        if [name for _, name in self.aliases if name not in self.enum]:
-            raise DeclarationError(place, "an alias of a value that the enum lacks", "Map aliases to values of the enum.")
-        if self.default is not None and not self._holds_default():
-            raise DeclarationError(
-                place, f"the default {self.default!r} on a column of type {self.type}", "Give a value that the column holds."
-            )
-
-    def _holds_default(self) -> bool:
-        value, bits = self.default, _BITS.get(self.type)
-        if type(value) not in _DEFAULTS.get(self.type, ()) or (isinstance(value, str) and "\0" in value):
-            return False
-        if bits and isinstance(value, int):
-            return -(1 << bits - 1) <= value < 1 << bits - 1
-        if self.type == "double precision" and isinstance(value, int) and abs(value) > EXACT_DOUBLES:
-            return False
-        return not self.enum or value in self.enum
 
 
 @dataclass(frozen=True)
@@ -151,7 +42,7 @@ class Child:
 
     def __post_init__(self) -> None:
         place = f"child table {self.table}"
-        _check_name(place, self.table)
+        check_name(place, self.table)
         if self.kind not in get_args(ChildKind):
             raise DeclarationError(place, f"unknown kind {self.kind!r}", f"Use one of {', '.join(get_args(ChildKind))}.")
         if not self.path or not all(self.path.split(".")):
@@ -173,7 +64,7 @@ class Child:
                 place, f"unique_value on a column of type {self.columns[0].type}", "Only text tells elements apart."
             )
         if self.kind != "scalars":
-            _check_paths(place, [column.path for column in self.columns])
+            check_paths(place, [column.path for column in self.columns])
         if self.unique_value:
             object.__setattr__(self, "columns", (replace(self.columns[0], longest=LONGEST_KEY),))
 
@@ -222,7 +113,7 @@ class Collection:
 
     def __post_init__(self) -> None:
         place = f"collection {self.name}"
-        _check_name(place, self.table)
+        check_name(place, self.table)
         self._check_deletes(place)
         if not isinstance(self.ignored, tuple) or not all(isinstance(key, tuple) for key in (self.unique, *self.unique)):
             raise DeclarationError(
@@ -231,7 +122,7 @@ class Collection:
                 'Write ("one", "two") and (("one",), ("two", "three")), commas included.',
             )
         paths = [c.path for c in self.columns] + [c.path for c in self.children] + list(self.ignored)
-        _check_paths(place, ["_id", *paths])
+        check_paths(place, ["_id", *paths])
         if not self.change_key or "." in self.change_key or self.change_key.startswith("$"):
             raise DeclarationError(
                 place, f"{self.change_key!r} is no field of the root document", "Name one as the change key, or _id."
@@ -353,96 +244,3 @@ class Table:
     def references(self) -> tuple[Column, ...]:
         """The columns whose reference is judged; a child's own parent key is not among them."""
         return tuple(c for c in self.columns if c.references and c.judged and c.name != self.parent_key)
-
-
-@dataclass(frozen=True)
-class Domain:
-    """One service: the collections that its DAG moves together.
-
-    `in_reference_order` has each after those that its required references point to.
-    """
-
-    name: str
-    collections: tuple[Collection, ...]
-    description: str = ""
-    in_reference_order: tuple[Collection, ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        _check_name(f"domain {self.name}", self.name)
-        for kind, names in (
-            ("collection", [collection.name for collection in self.collections]),
-            ("table", [table.name for table in self.tables]),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise DeclarationError(f"domain {self.name}", f"the {kind} {twice[0]} is declared twice", "Rename or remove one.")
-        object.__setattr__(self, "in_reference_order", self._in_reference_order())
-
-    @cached_property
-    def tables(self) -> tuple[Table, ...]:
-        return tuple(table for collection in self.collections for table in collection.tables)
-
-    def _in_reference_order(self) -> tuple[Collection, ...]:
-        names = {collection.table: collection.name for collection in self.collections}
-        graph = {
-            collection.name: {
-                names[column.references]
-                for table in collection.tables
-                for column in table.references
-                if column.required and column.references in names and column.references != collection.table
-            }
-            for collection in self.collections
-        }
-        try:
-            return tuple(map(self.collection, TopologicalSorter(graph).static_order()))
-        except CycleError as fault:
-            circle = " → ".join(fault.args[1])
-            raise DeclarationError(
-                f"domain {self.name}", f"required references go in a circle: {circle}", "Declare one of them as optional."
-            ) from None
-
-    def check_references(self, neighbours: Iterable[Domain]) -> None:
-        """Raises DeclarationError where a judged reference names no root table of this domain or its neighbours."""
-        known = {collection.table for domain in (self, *neighbours) for collection in domain.collections}
-        for table in self.tables:
-            for column in table.references:
-                if column.references not in known:
-                    raise DeclarationError(
-                        f"column {column.name} of {table.name}",
-                        f"a reference to {column.references!r}, which is no collection's table",
-                        "Name one of this domain or of one beside it, or declare judged=False.",
-                    )
-
-    def only(self, names: Iterable[str]) -> Domain:
-        """The same domain with these collections and no others."""
-        wanted = set(names)
-        return replace(self, collections=tuple(collection for collection in self.collections if collection.name in wanted))
-
-    def collection(self, name: str) -> Collection:
-        """The collection called `name`; KeyError where there is none."""
-        return {collection.name: collection for collection in self.collections}[name]
-
-
-def _check_name(place: str, name: str) -> None:
-    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
-        raise DeclarationError(place, f"{name!r} is no plain SQL name", "Use lower-case letters, digits and underscores.")
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise DeclarationError(place, f"the name {name!r} is over {MAX_NAME_BYTES} bytes", "Give it a shorter name.")
-
-
-def _check_paths(place: str, paths: list[str]) -> None:
-    """Each column has a field, and each field one destination: no path twice, none below another."""
-    if "" in paths:
-        raise DeclarationError(place, "a column without a path", "Name its field: only the value of an array of scalars has none.")
-    ordered = sorted(paths, key=lambda path: path.split("."))
-    for path, following in itertools.pairwise(ordered):
-        if path == following:
-            raise DeclarationError(place, f"the path {path!r} is used twice", "A field goes to one place: drop one of the two.")
-        if following.startswith(path + "."):
-            raise DeclarationError(
-                place, f"the path {following!r} lies below {path!r}, which is mapped whole", "Map either the whole or its parts."
-            )
-
-
-# When the document of a row was missed first; NULL in every row whose document is there.
-DELETED_AT = Column("", "timestamptz", "deleted_at")
