@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from mongo2pg.batches import id_columns
 from mongo2pg.batches.arrow import pa
-from mongo2pg.batches.columns import Default, Kept, Left, at_rows, column_of, leave_long, places, strings
+from mongo2pg.batches.columns import at_rows, column_of, leave_long, places, strings
 from mongo2pg.batches.elements import PLAIN, Content, Field, Keys, Mask, Positions, together, walk
 from mongo2pg.batches.jsontexts import object_id_texts, octets_of, texts
+from mongo2pg.batches.left import Default, Kept, Left
 from mongo2pg.batches.rows import declared_tree
 from mongo2pg.batches.typed_columns import uuid_array
 from mongo2pg.documents.bson_types import ALIASES, ARRAY, DOCUMENT, NULL, OBJECT_ID
