@@ -59,7 +59,7 @@ class Cursors:
         time.sleep(self._faults.delay)
         documents, positions = cursor.found
         parts, cursor.position = documents.batch(positions, cursor.position, most)
-        if single or cursor.position >= len(positions):
+        if single or self._faults.ends_early or cursor.position >= len(positions):
             self._open.pop(number, None)
             number = 0
         else:

@@ -28,6 +28,8 @@ class Faults:
     snapshots_are_gone: bool = False
     # Seconds after which a cursor is gone that nobody asked for a batch, as after mongod's cursorTimeoutMillis.
     cursor_seconds: float | None = None
+    # Whether every result ends with its first batch, as though there was no more. Stays.
+    ends_early: bool = False
 
 
 class Listener:

@@ -13,8 +13,10 @@ from pymongo import MongoClient
 from pymongo.cursor import RawBatchCursor
 from pymongo.errors import CursorNotFound
 
+from benchmarks.documents import FIRST_BATCH
 from benchmarks.replay_server import ReplayServer
 from deepiri.auth import AUTH
+from mongo2pg import books
 from mongo2pg.files.staging import read_json
 from tests.documents import COLLECTIONS, fill, oid, point, user
 from tests.mover import Mover
@@ -108,3 +110,25 @@ def test_a_reader_that_stalls_longer_than_the_cursor_lives_starts_the_chunk_agai
             time.sleep(0.5)
 
         extract_fails_then_completes(Mover(client["source"], conn, tmp_path / "staging", AUTH), monkeypatch, stall)
+
+
+def test_a_server_that_gives_fewer_documents_than_it_counts_is_no_witness_of_what_is_missing(conn: Any, tmp_path: Path) -> None:
+    with replayed() as server, MongoClient[Any](server.uri) as client:
+        server.faults.ends_early = True
+        run = Mover(client["source"], conn, tmp_path / "staging", AUTH).move("run")
+        run.row_counts()
+        (found,) = [check for check in books.read_checks(conn, run.key) if check.verdict != "passed"]
+        assert (found.check, found.subject) == ("accounting", "progresspoints")
+        assert found.detail == f"the server counts {POINTS:,} documents and gives {FIRST_BATCH}"
+
+
+def test_a_document_that_comes_twice_does_not_stand_for_one_that_does_not_come(conn: Any, tmp_path: Path) -> None:
+    with replayed() as server, MongoClient[Any](server.uri) as client:
+        there = [bson.encode(user(number)) for number in (1, 2)]
+        server.put("source", "users", there[:1] * 2)
+        run = Mover(client["source"], conn, tmp_path / "staging", AUTH.only(["users"])).move("run")
+        server.put("source", "users", there)
+        run.row_counts()
+        (found,) = [check for check in books.read_checks(conn, run.key) if check.verdict != "passed"]
+        assert (found.check, found.subject) == ("accounting", "users")
+        assert found.detail == f'{{"$oid":"{oid(2)}"}} is in the source and was not read'

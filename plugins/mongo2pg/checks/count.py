@@ -110,8 +110,12 @@ def _count_documents(
     closes = booked["read"] == read == outcomes + sum(booked["rejected"].values())
     if source is None:
         return _check("accounting", collection.name, closes, {"read": read}, _outcome(booked))
-    after = source.documents()
-    explanation = source.explain_documents() if after != read else Explanation()
+    after, withheld = source.documents(), None
+    explanation = Explanation()
+    # One that comes twice could stand for one that does not come.
+    if after != read - sum(manifest["superseded"] for manifest in manifests):
+        explanation = source.explain_documents()
+        withheld = source.withheld(after, explanation)
     if explanation.unexplained:  # a document that entered the window late, and that another run has read
         others = books.later_loads(conn, run, collection.name, source.plan["planned_at"])
         explanation.explain(ids_among(source.staging, others, explanation.unexplained))
@@ -119,10 +123,10 @@ def _count_documents(
     return _check(
         "accounting",
         collection.name,
-        closes and not explanation.unexplained,
+        closes and not explanation.unexplained and not withheld,
         {"source_before": source.plan["source_before"], "source_after": after, "read": read, "explained": explanation.explained},
         _outcome(booked),
-        explanation.detail,
+        "; ".join(filter(None, (withheld, explanation.detail))) or None,
     )
 
 

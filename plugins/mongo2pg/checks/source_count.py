@@ -31,9 +31,13 @@ from mongo2pg.planning.modes import LOOKBACK
 
 @dataclass
 class Explanation:
-    """How many documents' differences are explained, and a sentence for each one, by its `_id`, that is not."""
+    """How many documents' differences are explained, and a sentence for each one, by its `_id`, that is not.
+
+    `given` are the documents that the server gave for it, each once.
+    """
 
     explained: int = 0
+    given: int = 0
     unexplained: dict[str, str] = field(default_factory=dict)
 
     def explain(self, ids: Iterable[str]) -> None:
@@ -70,6 +74,7 @@ class SourceCount:
             read = dict.fromkeys((text for text, _ in self._read(manifest, ["_id"])), True)
             for document in self._find(how, {"_id": 1}):
                 text = document_id(document["_id"])
+                found.given += read.get(text, True)  # one that moves while it is read may come again
                 if text in read:
                     read[text] = False
                 elif self._came_later(document["_id"]):
@@ -87,6 +92,18 @@ class SourceCount:
                     found.unexplained[text] = f"{text} is in the source and was not read"
         found.explained += len(unread) - len(found.unexplained.keys() & unread.keys())
         return found
+
+    def withheld(self, counted: int, found: Explanation) -> str | None:
+        """A sentence where the server gives more or less than it counts: what it gives then cannot tell what is missing.
+
+        Between the count and the reading there may lie as much as changed meanwhile: what two counts say, and what was explained.
+        """
+        if found.given == counted:
+            return None
+        low, high = sorted((counted, now := self.documents()))
+        if max(low - found.given, found.given - high) <= found.explained + len(found.unexplained):
+            return None
+        return f"the server counts {now:,} documents and gives {found.given:,}"
 
     def twins(self) -> dict[str, str]:
         """A sentence for each `_id` that came twice and that the source has twice: not one document in two versions, but two.
