@@ -25,7 +25,7 @@ def test_a_driver_that_says_nothing_leaves_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("error", "kind", "said"),
     [
-        (CursorNotFound("cursor id 7 not found", 43), TransientError, "MongoDB: cursor id 7 not found (CursorNotFound)"),
+        (CursorNotFound("cursor 7 not found", 43, {"ok": 0.0}), TransientError, "MongoDB: cursor 7 not found (CursorNotFound)"),
         (AutoReconnect("connection closed"), TransientError, "MongoDB: connection closed (AutoReconnect)"),
         (OperationFailure("not authorized on deiri", 13), PermanentError, "grant the role read on the database"),
         (OperationFailure("Authentication failed.", 18), PermanentError, "MongoDB refuses the user or the password"),

@@ -32,8 +32,8 @@ def refusal(error: PyMongoError) -> PermanentError | TransientError:
 
 
 def _said(error: PyMongoError) -> str:
-    """The driver's words without what it knows of all servers."""
-    return first_line(error).split(", Timeout:")[0]
+    """The driver's words without what it knows of all servers, and without the reply that it read them from."""
+    return first_line(error).split(", Timeout:")[0].split(", full error:")[0]
 
 
 def target_fault(error: psycopg.Error) -> str:
