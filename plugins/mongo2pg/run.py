@@ -140,9 +140,13 @@ class Run:
 
     def delete_alone(self, max_delete_ratio: float = MAX_DELETE_RATIO) -> dict[str, Deletion]:
         """A run that moves nothing and takes out what is gone."""
+        self.plan_delete()
+        return self.delete(max_delete_ratio)
+
+    def plan_delete(self) -> None:
+        """The first half of it."""
         self._begin(DELETES, whole=False)
         self._plan(Request(DELETES))
-        return self.delete(max_delete_ratio)
 
     def reconcile(
         self, *, repair: bool = False, max_repair_ratio: float | None = None, chunk_bytes: int = CHUNK_BYTES

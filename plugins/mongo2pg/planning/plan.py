@@ -18,6 +18,8 @@ from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
+from mongo2pg import books
+from mongo2pg.books import Connection, RunKey
 from mongo2pg.databases import snapshot
 from mongo2pg.databases.source import exists, server_time, stored_bytes
 from mongo2pg.databases.window import SCAN_LIMIT, Part, Window, count, count_without_key, ends, find_index, in_range, parts, whole
@@ -95,6 +97,18 @@ def refuse_other_plan(staging: RunStaging, known: str | None) -> None:
     """
     if staging.present_plan != known:
         raise TransientError(f"another attempt has made a plan for {staging.run_id} meanwhile: this one's is given up")
+
+
+def forget_earlier(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
+    """What an earlier plan of the run was checked for says nothing of this one, its present one.
+
+    Raises TransientError where it is no more that: what has been checked since is another attempt's, which forgets under the same
+    locks before its first check.
+    """
+    with conn.transaction():
+        books.lock_collections(conn, [(run.domain, collection.name) for collection in domain.collections])
+        refuse_other_plan(staging, run.plan_id)
+        books.forget_checks(conn, run)
 
 
 def write_pointer(staging: RunStaging, domain: Domain, plan_id: str, lots: list[Lot], before: str | None) -> None:

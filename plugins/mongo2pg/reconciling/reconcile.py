@@ -36,7 +36,7 @@ from mongo2pg.errors import PermanentError
 from mongo2pg.files.planned import BOUNDS, RECONCILE, Lot, reading
 from mongo2pg.files.staging import CollectionStaging, RunStaging, read_json, write_json
 from mongo2pg.model import Collection, Domain
-from mongo2pg.planning.plan import CHUNK_BYTES, plan_collection, write_plans
+from mongo2pg.planning.plan import CHUNK_BYTES, forget_earlier, plan_collection, write_plans
 from mongo2pg.progress import Progress
 from mongo2pg.queries import set_aside, target
 from mongo2pg.settling.deletes import absent, create_gone, find_gone
@@ -78,7 +78,7 @@ def plan_reconcile(
             raise PermanentError(f"{collection.name} has no complete first run: run {domain.name} with mode full first")
     plans = ({**plan_collection(database, c, plan_id, chunk_bytes), "scope": RECONCILE} for c in domain.collections)
     lots = write_plans(staging, domain, plan_id, plans, chunk_bytes)
-    books.forget_checks(conn, run)
+    forget_earlier(conn, run, domain, staging)
     return lots
 
 

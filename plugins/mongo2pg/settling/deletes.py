@@ -28,7 +28,7 @@ from mongo2pg.errors import DeleteError, PermanentError
 from mongo2pg.files.planned import DELETES, FULL, scope
 from mongo2pg.files.staging import RunStaging, write_json
 from mongo2pg.model import Collection, Domain
-from mongo2pg.planning.plan import write_pointer
+from mongo2pg.planning.plan import forget_earlier, write_pointer
 from mongo2pg.queries import create_incoming, incoming, set_aside, target
 from mongo2pg.settling.places import Deletion, Outcome, Place, beside, find_places, lock_places
 from mongo2pg.settling.settlement import Settlement
@@ -52,7 +52,7 @@ def plan_deletes(conn: Connection, domain: Domain, staging: RunStaging) -> str:
         plan = {"plan_id": plan_id, "collection": collection.name, "scope": DELETES, "bounds": []}
         write_json(staging.collection(plan_id, collection.name).plan, plan)
     write_pointer(staging, domain, plan_id, [], before)
-    books.forget_checks(conn, run)
+    forget_earlier(conn, run, domain, staging)
     return plan_id
 
 
