@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +16,12 @@ import pytest
 
 from deepiri.auth import AUTH
 from mongo2pg import books
-from mongo2pg.books import RunKey
+from mongo2pg.books import Check, RunKey
 from mongo2pg.errors import StagingError, TransientError
-from mongo2pg.run import STAGES
+from mongo2pg.run import STAGES, Run
 from tests.documents import fill, user
 from tests.faults.grounds import Ground, outcome
-from tests.faults.tasks import Job, perform, perform_from
+from tests.faults.tasks import perform, perform_from
 from tests.mover import Mover
 
 
@@ -56,8 +57,8 @@ def stopped_while_it_writes(patch: pytest.MonkeyPatch) -> AbstractContextManager
     return the_first_stops(patch, "pyarrow.parquet.ParquetWriter.write_table", after=True)
 
 
-def waiting_for_a_lock(job: Job) -> bool:
-    with psycopg.connect(job.target, autocommit=True) as conn:
+def waiting_for_a_lock(target: str) -> bool:
+    with psycopg.connect(target, autocommit=True) as conn:
         row = conn.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         ).fetchone()
@@ -72,7 +73,7 @@ def test_a_load_and_its_retry_at_once_load_the_chunk_once(ground: Ground, monkey
             first = threads.submit(perform, job, "load")
             assert waits.wait(60)
             retry = threads.submit(perform, job, "load")
-            while not waiting_for_a_lock(job):
+            while not waiting_for_a_lock(job.target):
                 assert not retry.done()
             goes_on.set()
             first.result(60)
@@ -90,7 +91,7 @@ def test_a_load_that_waited_while_another_run_claimed_the_first_load_writes_noth
                 for collection in AUTH.collections:
                     books.lock_collection(conn, "auth", collection.name)
                 late = threads.submit(perform, job, "load")
-                while not waiting_for_a_lock(job):
+                while not waiting_for_a_lock(job.target):
                     assert not late.done()
                 for collection in AUTH.collections:
                     books.set_phase(conn, RunKey("auth", "another run", "its plan"), collection.name, "bulk")
@@ -157,6 +158,68 @@ def test_a_plan_that_is_made_late_takes_nothing_from_its_retry_s(
             first.result(60)
         perform_from(job, "delete")
         assert outcome(job) == ground.clean.outcome
+
+
+def plan_and_reconcile(run: Run) -> Iterator[None]:
+    run.prepare_reconcile(repair=False)
+    run.plan_reconcile()
+    yield
+    run.compare()
+    run.rows()
+
+
+def plan_and_delete(run: Run) -> Iterator[None]:
+    run.plan_delete()
+    yield
+    run.delete()
+
+
+@pytest.mark.parametrize(
+    ("place", "steps"), [("mongo2pg.plan.write_pointer", plan_and_reconcile), ("mongo2pg.deletes.write_pointer", plan_and_delete)]
+)
+def test_a_plan_whose_end_is_late_leaves_what_its_retry_has_checked(
+    mongo_database: Any,
+    target: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    steps: Callable[[Run], Iterator[None]],
+) -> None:
+    fill(mongo_database, users=[user(1)])
+    with target.connect() as conn, target.connect() as other, ThreadPoolExecutor(1) as threads:
+        users = AUTH.only(["users"])
+        Mover(mongo_database, conn, tmp_path, users).move("full")
+        one, retry = (Mover(mongo_database, each, tmp_path, users).run("later") for each in (conn, other))
+        with the_first_stops(monkeypatch, place, after=True) as (waits, _):
+            first = threads.submit(next, steps(one))
+            assert waits.wait(60)
+            assert list(steps(retry)) == [None]
+        with pytest.raises(TransientError, match="another attempt has made a plan"):
+            first.result(60)
+        assert retry.report()["failures"] == []
+
+
+def test_a_gate_that_ends_after_its_retry_leaves_one_report_and_it_is_what_the_checks_say(
+    mongo_database: Any, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(mongo_database, users=[user(1)])
+    with target.connect() as conn, target.connect() as other, ThreadPoolExecutor(2) as threads:
+        users = AUTH.only(["users"])
+        run = Mover(mongo_database, conn, tmp_path, users).move("run")
+        run.verify()
+        retry = Mover(mongo_database, other, tmp_path, users).run("run")
+        retry.resume()
+        with the_first_stops(monkeypatch, "mongo2pg.certificate.write", after=True) as (waits, goes_on):
+            first = threads.submit(run.report)
+            assert waits.wait(60)
+            books.write_checks(other, run.key, [Check("limits", "users", "failed")])
+            second = threads.submit(retry.report)
+            while not waiting_for_a_lock(target.conninfo) and not second.done():
+                pass
+            goes_on.set()
+        assert (first.result(60)["passed"], second.result(60)["passed"]) == (True, False)
+        booked = conn.execute("SELECT state, report_sha256 FROM migration.runs WHERE run_id = 'run'").fetchone()
+        assert booked == ("failed", hashlib.sha256((run.staging.folder / "report.json").read_bytes()).hexdigest())
 
 
 def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(

@@ -67,6 +67,7 @@ from mongo2pg.books.runs import (
     lock_chunk,
     lock_collection,
     lock_collections,
+    lock_report,
     note_removal,
     now,
     open_session,

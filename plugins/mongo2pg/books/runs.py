@@ -129,3 +129,8 @@ def lock_collections(conn: Connection, collections: Iterable[tuple[str, str]]) -
 def lock_chunk(conn: Connection, run: RunKey, collection: str, chunk: int) -> None:
     """Waits for the chunk's lock and holds it to the end of the transaction: a task and its own retry may run at once."""
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mongo2pg {run.plan_id} {collection} {chunk}",))
+
+
+def lock_report(conn: Connection, run: RunKey) -> None:
+    """Waits for the lock of the run's report and holds it to the end of the transaction."""
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"mongo2pg report {run.domain} {run.run_id}",))

@@ -26,11 +26,14 @@ def conclude(
     """Writes the run's report beside its files and into the books; returns it with the sha256 of its file.
 
     A check that the run owes and that left no verdict, for its task was killed, skipped or never began, is booked as `not_run`.
+    One attempt judges at a time: file and books are of the same one, and it saw all that stood in the books before.
     """
-    books.write_checks(conn, run, not_run(owed_checks(domain, run, staging), books.read_checks(conn, run)))
-    report = report_domain(conn, run, domain, staging, task_states)
-    sha256 = certificate.write(staging.folder, report)
-    books.finish_run(conn, run, report["passed"], report, sha256)
+    with conn.transaction():
+        books.lock_report(conn, run)
+        books.write_checks(conn, run, not_run(owed_checks(domain, run, staging), books.read_checks(conn, run)))
+        report = report_domain(conn, run, domain, staging, task_states)
+        sha256 = certificate.write(staging.folder, report)
+        books.finish_run(conn, run, report["passed"], report, sha256)
     return report, sha256
 
 
