@@ -251,6 +251,16 @@ def test_a_domain_runs_on_while_its_neighbour_s_tables_lack_what_its_new_declara
         assert neighbours.full(1)["failures"] == []
 
 
+def test_a_domain_runs_on_while_its_neighbour_s_table_has_a_new_name(neighbours: Neighbours) -> None:
+    neighbours.conn.execute("ALTER TABLE public.pets RENAME TO animals")
+    neighbours.declare(replace(PETS, table="animals", children=()))
+    neighbours.conn.execute("DROP TABLE public.toys")
+    neighbours.database.people.delete_one({"_id": oid(1)})
+    assert neighbours.full(0)["failures"] == []
+    assert neighbours.rows("SELECT owner::text FROM public.animals") == [(uuid_of(2),)] * 2
+    assert neighbours.rows("SELECT count(*) FROM migration.rejects WHERE (state, reason) = ('open', 'orphan')") == [(2,)]
+
+
 @pytest.mark.parametrize("order", [1, -1], ids=["the first", "the last"])
 def test_a_unique_key_that_is_declared_later_is_judged_among_the_rows_that_are_there(neighbours: Neighbours, order: int) -> None:
     tagged = replace(PETS, columns=(OWNER, Column("tag", "integer", required=True, default=1)), unique=(("tag",),))

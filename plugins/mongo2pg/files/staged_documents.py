@@ -41,11 +41,16 @@ def documents_at(raw: pq.ParquetFile, rows: Sequence[int]) -> Iterator[tuple[int
 def documents_of(
     staging: CollectionStaging, collection: Collection, root_ids: Sequence[bytes]
 ) -> dict[bytes, list[StagedDocument]]:
-    """The documents of this plan that became root rows with these ids; an id that two `_id`s reach has two."""
+    """The documents of this plan that became root rows with these ids; an id that two `_id`s reach has two.
+
+    A neighbour whose table has another name by now has none: its frames are those of the old one.
+    """
     wanted = pa.array(root_ids, pa.binary(16))
     found: dict[bytes, list[StagedDocument]] = {}
     for chunk in range(len(read_json(staging.plan)["bounds"])):
         manifest = read_json(staging.manifest(chunk))
+        if collection.table not in manifest["frames"]:
+            return {}
         with open_parquet(staging.frame(collection.table, chunk), manifest["frames"][collection.table]["sha256"]) as frame:
             made = frame.read(columns=["id", RAW_ROW])
         made = made.filter(pc.is_in(made["id"], wanted))
