@@ -384,6 +384,12 @@ BY_HAND = [
         f"the constraint {STATUS} of public.social_connections is missing or lets other values pass than the declaration",
     ),
     (
+        "an enum's CHECK is the opposite",
+        f"ALTER TABLE social_connections DROP CONSTRAINT {STATUS}, ADD CONSTRAINT {STATUS} "
+        "CHECK (status NOT IN ('pending', 'accepted', 'blocked'))",
+        f"the constraint {STATUS} of public.social_connections is missing or lets other values pass than the declaration",
+    ),
+    (
         "an enum's CHECK is not valid",
         f"ALTER TABLE social_connections DROP CONSTRAINT {STATUS}; ALTER TABLE social_connections ADD CONSTRAINT {STATUS} "
         "CHECK (status IN ('pending', 'accepted', 'blocked')) NOT VALID",

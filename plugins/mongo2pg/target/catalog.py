@@ -11,6 +11,8 @@ from mongo2pg.target.guards import ENFORCED, guards
 from mongo2pg.target.scripts import known_names, post_data, script, shown, stored_name
 
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
+# What makes of the values that pass those that do not: NOT IN is written with the first.
+_OPPOSITE = re.compile(r"<>|\bNOT\b(?! NULL)")
 
 
 def differences(conn: Connection, domain: Domain) -> list[str]:
@@ -103,8 +105,9 @@ def _altered_enums(domain: Domain, table: Table, checks: dict[tuple[str, str], s
     for column in table.columns:
         name = stored_name(f"{table.name}_{column.name}_check")
         # As PostgreSQL writes a literal: apostrophes and backslashes stand twice.
-        values = _LITERAL.findall(checks.get((table.name, name), ""))
-        if column.enum and {text.replace("''", "'").replace("\\\\", "\\") for text in values} != set(column.enum):
+        definition = checks.get((table.name, name), "")
+        values = {text.replace("''", "'").replace("\\\\", "\\") for text in _LITERAL.findall(definition)}
+        if column.enum and (values != set(column.enum) or _OPPOSITE.search(_LITERAL.sub("", definition))):
             faults.append(
                 f"the constraint {name} of {TARGET}.{table.name} is missing or lets other values pass than the declaration: "
                 f"make it as it stands in include/sql/{domain.name}/pre_data.sql; rows with others are "
