@@ -19,7 +19,7 @@ from mongo2pg import books
 from mongo2pg.books import Check, RunKey
 from mongo2pg.errors import StagingError, TransientError
 from mongo2pg.run import STAGES, Run
-from tests.documents import fill, user
+from tests.documents import fill, user, uuid_of
 from tests.faults.grounds import Ground, outcome
 from tests.faults.tasks import perform, perform_from
 from tests.mover import Mover
@@ -241,7 +241,13 @@ def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(
         first.result(60)
         verdicts = {check.subject: check.verdict for check in books.read_checks(conn, one.key) if check.check == "reconcile"}
         assert verdicts == {table.name: "failed" if table.name == "users" else "passed" for table in users.tables}
-        retry.rows()
+        with the_first_stops(monkeypatch, "mongo2pg.reconcile.find_gone", after=True) as (waits, _):
+            first = threads.submit(one.rows)
+            assert waits.wait(60)
+            other.execute("INSERT INTO public.users (id, email) VALUES (%s, 'nobody@example.com')", (uuid_of(99),))
+            retry.rows()
+        first.result(60)
         retry.repair()
         assert retry.report()["failures"] == []
-        assert other.execute("SELECT count(*) FROM public.users WHERE name = 'somebody else'").fetchone() == (0,)
+        query = "SELECT count(*) FROM public.users WHERE name = 'somebody else' OR email LIKE 'nobody@%'"
+        assert other.execute(query).fetchone() == (0,)

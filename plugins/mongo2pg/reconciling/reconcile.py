@@ -17,7 +17,7 @@ from itertools import chain
 from typing import Any
 
 from bson.json_util import dumps as to_extended_json
-from psycopg import sql
+from psycopg import Rollback, sql
 from pymongo.database import Database
 
 from mongo2pg import books
@@ -260,13 +260,17 @@ def check_constraints(conn: Connection, run: RunKey, domain: Domain, staging: Ru
 
 
 def find_unexplained(database: Database[Any], conn: Connection, run: RunKey, domain: Domain) -> list[Check]:
-    """Rows whose document is gone and that no declared expiry explains: each in the books, a check for each root table."""
+    """Rows whose document is gone and that no declared expiry explains: each in the books, a check for each root table.
+
+    What another attempt found that was begun later stands.
+    """
     checks: list[Check] = []
+    since = books.now(conn)
     books.forget_verdicts(conn, run, [ROWS], [collection.table for collection in domain.collections])
     for collection in domain.collections:
         create_gone(conn)
         gone, rows = find_gone(database, conn, collection)
-        with conn.transaction():
+        with conn.transaction() as noting:
             books.forget_differences(conn, run, ROWS, -1, [collection.table])
             conn.execute(
                 """
@@ -278,7 +282,8 @@ def find_unexplained(database: Database[Any], conn: Connection, run: RunKey, dom
             _, first = booked_differences(conn, run, ROWS, collection.table)
             detail = "; ".join(map(describe, first)) or None
             checks.append(_rows_check(collection, gone, {"without_document": gone, "rows": rows}, detail))
-            books.write_checks(conn, run, checks[-1:])
+            if not books.write_checks(conn, run, checks[-1:], since):
+                raise Rollback(noting)
     return checks
 
 
