@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from mongo2pg.model import Collection, Column, Table
@@ -40,6 +42,11 @@ def target(table: str) -> sql.Identifier:
 def incoming(table: str) -> sql.Identifier:
     """The temporary table in which rows for the table of that name come in."""
     return sql.Identifier(INCOMING, table)
+
+
+def quoted(conn: psycopg.Connection[Any], names: Iterable[str]) -> dict[str, str]:
+    """These names as a person has to write them in SQL."""
+    return dict(conn.execute("SELECT name, quote_ident(name) FROM unnest(%s::text[]) AS name", (list(names),)).fetchall())
 
 
 def comma(parts: Iterable[sql.Composable]) -> sql.Composed:

@@ -224,10 +224,11 @@ def test_a_user_who_may_not_read_the_database(outside: Outside, mongo) -> None:
 
 @pytest.fixture
 def clerk(postgres, target, outside: Outside) -> Iterator[str]:
-    """A role that may connect to the target and nothing else; the connection is its own."""
-    name = f"clerk_{secrets.token_hex(4)}"
-    password = postgres.server.create_role(name)
-    outside.connect_postgres(login=name, password=password)
+    """A role that may connect to the target and nothing else, as SQL writes its name; the connection is its own."""
+    login = f"clerk@{secrets.token_hex(4)}"
+    password = postgres.server.create_role(login)
+    outside.connect_postgres(login=login, password=password)
+    name = f'"{login}"'
     yield name
     with postgres.server.login(target.dbname, "postgres", postgres.server.superuser.password).connect(autocommit=True) as conn:
         conn.execute(f"DROP OWNED BY {name} CASCADE".encode())

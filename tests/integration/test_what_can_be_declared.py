@@ -12,6 +12,7 @@ from bson import Binary, MaxKey, MinKey, Timestamp
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
+from mongo2pg.errors import PrepareError
 from mongo2pg.model import Child, Collection, Column, Domain
 from mongo2pg.planning.modes import WINDOW, Request
 from mongo2pg.target import scripts
@@ -187,6 +188,12 @@ def test_tables_and_columns_may_have_names_that_are_words_of_sql(declare: Declar
     first = passed_twice(mover)
     assert (outcome(first["users"])[4], outcome(first["groups"])[4]) == ({"duplicate_key": 1}, {"orphan": 1})
     assert mover.column('SELECT "user"::text FROM "from"') == [uuid_of(1)]
+    mover.conn.execute('ALTER TABLE public."user" ALTER "order" DROP NOT NULL')
+    with pytest.raises(PrepareError, match=r'DELETE FROM public\."user" WHERE "order" IS NULL first') as fault:
+        mover.run("changed by hand").prepare()
+    statement = str(fault.value)[str(fault.value).index("ALTER TABLE") :].partition(";")[0]
+    mover.conn.execute(statement.encode())  # as the sentence has it
+    mover.run("mended").prepare()
 
 
 def test_names_may_be_so_long_that_postgresql_cuts_those_of_constraints(declare: Declare) -> None:

@@ -20,7 +20,7 @@ from mongo2pg.databases.window import index_faults
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.files.staging import written
 from mongo2pg.model import Domain
-from mongo2pg.queries import TARGET, comma, target
+from mongo2pg.queries import TARGET, comma, quoted, target
 from mongo2pg.target import catalog, lineage, schema
 from mongo2pg.target.guards import guards
 from mongo2pg.target.scripts import script_faults
@@ -164,7 +164,7 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
     """What keeps the books and the tables from being made, read from the catalog alone."""
     answer = conn.execute(
         """
-        SELECT current_user, current_database(), current_setting('server_version_num')::int,
+        SELECT quote_ident(current_user), quote_ident(current_database()), current_setting('server_version_num')::int,
                has_database_privilege(current_database(), 'CREATE'), has_schema_privilege(%s, 'CREATE'),
                to_regnamespace('migration') IS NOT NULL,
                to_regnamespace('migration') IS NULL OR has_schema_privilege('migration', 'CREATE'),
@@ -241,12 +241,14 @@ def _left_by_others(conn: Connection, tables: Sequence[str]) -> list[str]:
     """Rows and keys of tables that the books say nobody loaded: a first load would mix with those, and be refused by these."""
     holds_rows = comma(sql.SQL("EXISTS (SELECT FROM {})").format(target(name)) for name in tables)
     found = conn.execute(sql.SQL("SELECT {}").format(holds_rows)).fetchone() or ()
+    written_as = quoted(conn, tables)
     return [
         f"{TARGET}.{name} holds rows that no run of this pipeline loaded: move them away or empty the table first"
         for name, holds in zip(tables, found, strict=True)
         if holds
     ] + [
-        f"{TARGET}.{name} has keys that no run of this pipeline built: DROP TABLE {TARGET}.{name} CASCADE, and a run makes it anew"
+        f"{TARGET}.{name} has keys that no run of this pipeline built: DROP TABLE {TARGET}.{written_as[name]} CASCADE, "
+        "and a run makes it anew"
         for name, keys in guards(conn, tables).items()
         if keys
     ]

@@ -6,7 +6,7 @@ import re
 
 from mongo2pg.books import Connection
 from mongo2pg.model import Domain, Table
-from mongo2pg.queries import TARGET
+from mongo2pg.queries import TARGET, quoted
 from mongo2pg.target.guards import ENFORCED, guards
 from mongo2pg.target.scripts import known_names, post_data, script, shown, stored_name
 
@@ -35,19 +35,18 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
             elif got[0] != wanted[0]:
                 faults.append(f"column {where} is {got[0]}, the declaration says {wanted[0]}")
             elif got[1] != wanted[1]:
-                faults.append(
-                    f"column {where} is NOT NULL, the declaration says the opposite"
-                    if got[1]
-                    else f"column {where} is nullable, the declaration says the opposite: {_required(domain, table, column.name)}"
-                )
+                opposite = f"column {where} is {'NOT NULL' if got[1] else 'nullable'}, the declaration says the opposite"
+                faults.append(opposite if got[1] else f"{opposite}: {_required(conn, domain, table.name, column.name)}")
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
         faults += _altered_enums(domain, table, checks)
     return faults + _misbuilt(conn, domain) + _strangers(conn, domain)
 
 
-def _required(domain: Domain, table: Table, column: str) -> str:
+def _required(conn: Connection, domain: Domain, table: str, column: str) -> str:
     """How a column becomes NOT NULL. A document that lacks the value keeps its last good row, so that no run takes that one out."""
-    name, empty = f"{TARGET}.{table.name}", f"FROM {TARGET}.{table.name} WHERE {column} IS NULL"
+    written_as = quoted(conn, [table, column])
+    name, column = f"{TARGET}.{written_as[table]}", written_as[column]
+    empty = f"FROM {name} WHERE {column} IS NULL"
     return (
         f"ALTER TABLE {name} ALTER {column} SET NOT NULL; if rows are NULL there, DELETE {empty} first, which takes along what "
         f"hangs on them, and then run {domain.name}, and the domains that refer to it, with mode full"
@@ -160,26 +159,28 @@ def _misbuilt(conn: Connection, domain: Domain) -> list[str]:
     wanted = [made for made, _ in post_data(domain) if made.table in tables]
     there = {(table, guard.name): guard for table, found in guards(conn, tables).items() for guard in found}
     relations = _relations(conn, [made.name for made in wanted])
+    written_as = quoted(conn, [*tables, *(made.name for made in wanted)])
     faults = []
     for made in wanted:
         guard = there.get((made.table, made.name))
         holder, columns, broken = relations.get(made.name, (None, None, False))
         where = f"{made.name} of {TARGET}.{made.table}"
-        drop = f"ALTER TABLE {TARGET}.{made.table} DROP CONSTRAINT {made.name}, and a run builds it again"
+        alter, name = f"ALTER TABLE {TARGET}.{written_as[made.table]}", written_as[made.name]
+        drop = f"{alter} DROP CONSTRAINT {name}, and a run builds it again"
         if guard and (guard.kind, guard.columns, guard.references) != (made.kind, made.columns, made.references):
             faults.append(f"the constraint {where} is another one than in {file}: {drop}")
         elif guard and guard.state == "not valid":
-            validate = f"ALTER TABLE {TARGET}.{made.table} VALIDATE CONSTRAINT {made.name}"
+            validate = f"{alter} VALIDATE CONSTRAINT {name}"
             faults.append(f"the constraint {where} is not valid, no older row was looked at: {validate}, or {drop}")
         elif guard and guard.state != ENFORCED:
             faults.append(f"the constraint {where} holds nothing ({guard.state}): {drop}")
         elif not guard and made.name in relations and made.kind != "f" and (holder != made.table or made.kind != "i"):
             # Names of keys and indexes are one table's alone, those of foreign keys are not.
             what = f"an index of {TARGET}.{holder}: ALTER INDEX" if holder else "a table, view or sequence: ALTER TABLE"
-            faults.append(f"{where} cannot be built, its name is that of {what} {TARGET}.{made.name} RENAME TO …, or drop that")
+            faults.append(f"{where} cannot be built, its name is that of {what} {TARGET}.{name} RENAME TO …, or drop that")
         elif made.kind == "i" and (broken or (None not in (columns, made.columns) and columns != made.columns)):
             state = "broken" if broken else f"another one than in {file}"
-            faults.append(f"the index {where} is {state}: DROP INDEX {TARGET}.{made.name}, and a run builds it again")
+            faults.append(f"the index {where} is {state}: DROP INDEX {TARGET}.{name}, and a run builds it again")
     return faults
 
 
