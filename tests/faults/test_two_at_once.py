@@ -175,7 +175,8 @@ def plan_and_delete(run: Run) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("place", "steps"), [("mongo2pg.plan.write_pointer", plan_and_reconcile), ("mongo2pg.deletes.write_pointer", plan_and_delete)]
+    ("place", "steps"),
+    [("mongo2pg.planning.plan.write_pointer", plan_and_reconcile), ("mongo2pg.settling.deletes.write_pointer", plan_and_delete)],
 )
 def test_a_plan_whose_end_is_late_leaves_what_its_retry_has_checked(
     mongo_database: Any,
@@ -209,7 +210,7 @@ def test_a_gate_that_ends_after_its_retry_leaves_one_report_and_it_is_what_the_c
         run.verify()
         retry = Mover(mongo_database, other, tmp_path, users).run("run")
         retry.resume()
-        with the_first_stops(monkeypatch, "mongo2pg.certificate.write", after=True) as (waits, goes_on):
+        with the_first_stops(monkeypatch, "mongo2pg.verdict.certificate.write", after=True) as (waits, goes_on):
             first = threads.submit(run.report)
             assert waits.wait(60)
             books.write_checks(other, run.key, [Check("limits", "users", "failed")])
@@ -241,7 +242,7 @@ def test_a_comparison_that_ends_after_its_retry_leaves_that_one_s_word(
         first.result(60)
         verdicts = {check.subject: check.verdict for check in books.read_checks(conn, one.key) if check.check == "reconcile"}
         assert verdicts == {table.name: "failed" if table.name == "users" else "passed" for table in users.tables}
-        with the_first_stops(monkeypatch, "mongo2pg.reconcile.find_gone", after=True) as (waits, _):
+        with the_first_stops(monkeypatch, "mongo2pg.reconciling.reconcile.find_gone", after=True) as (waits, _):
             first = threads.submit(one.rows)
             assert waits.wait(60)
             other.execute("INSERT INTO public.users (id, email) VALUES (%s, 'nobody@example.com')", (uuid_of(99),))
