@@ -144,7 +144,7 @@ class Run:
         return self.delete(max_delete_ratio)
 
     def plan_delete(self) -> None:
-        """The first half of it."""
+        """Plans such a run, as far as its first task does."""
         self._begin(DELETES, whole=False)
         self._plan(Request(DELETES))
 

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,11 +111,17 @@ def _versions(domain: Domain) -> dict[str, Any]:
     return {
         "mongo2pg": _code(),
         "Python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **_libraries(),
         "declarations": {collection.name: collection.fingerprint for collection in domain.collections},
     }
 
 
+@cache
+def _libraries() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
+
+
+@cache
 def _code() -> str:
     """One digest over the engine and its SQL: whoever holds a checkout beside it knows whether that is what ran."""
     files = [*Path(__file__).parents[1].rglob("*.py"), *(INCLUDE / "migration").glob("*.sql")]
