@@ -30,6 +30,8 @@ class Faults:
     cursor_seconds: float | None = None
     # Whether every result ends with its first batch, as though there was no more. Stays.
     ends_early: bool = False
+    # Collections that this user may not read: no list has them, and each query for them is refused. Stays.
+    hidden: frozenset[str] = frozenset()
 
 
 class Listener:

@@ -124,6 +124,8 @@ class ReplayServer:
 
     def _at(self, request: Request) -> tuple[str, str, Collection]:
         database, name = _text(request.arguments[b"$db"]), _text(next(iter(request.arguments.values())))
+        if name in self.faults.hidden:
+            raise CommandError(UNAUTHORIZED, "Unauthorized", f"not authorized on {database} to execute command")
         return database, name, self.databases.get(database, {}).get(name) or Collection([])
 
     def find(self, request: Request) -> list[Buffer]:
@@ -194,7 +196,7 @@ class ReplayServer:
         arguments = _known(request, b"listCollections", b"filter", b"nameOnly", b"cursor")
         database = _text(request.arguments[b"$db"])
         listed = []
-        for name in sorted(self.databases.get(database, {})):
+        for name in sorted(self.databases.get(database, {}).keys() - self.faults.hidden):
             entry: dict[str, Any] = {"name": name, "type": "collection"}
             if not is_true(arguments.get(b"nameOnly")):
                 entry |= {"options": {}, "info": {"readOnly": True}, "idIndex": {"v": 2, "key": {"_id": 1}, "name": "_id_"}}

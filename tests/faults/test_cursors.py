@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import bson
 import pytest
 from pymongo import MongoClient
 from pymongo.cursor import RawBatchCursor
-from pymongo.errors import CursorNotFound
+from pymongo.errors import CursorNotFound, OperationFailure
 
 from benchmarks.documents import FIRST_BATCH
 from benchmarks.replay_server import ReplayServer
@@ -132,3 +133,16 @@ def test_a_document_that_comes_twice_does_not_stand_for_one_that_does_not_come(c
         (found,) = [check for check in books.read_checks(conn, run.key) if check.verdict != "passed"]
         assert (found.check, found.subject) == ("accounting", "users")
         assert found.detail == f'{{"$oid":"{oid(2)}"}} is in the source and was not read'
+
+
+def test_a_collection_that_the_user_may_not_read_any_more_does_not_pass_for_one_that_is_gone(conn: Any, tmp_path: Path) -> None:
+    users = AUTH.only(["users"])
+    optional = replace(users, collections=(replace(users.collections[0], optional=True),))
+    with replayed() as server, MongoClient[Any](server.uri) as client:
+        server.put("source", "users", [bson.encode(user(number)) for number in (1, 2)])
+        mover = Mover(client["source"], conn, tmp_path / "staging", optional)
+        mover.passed("first")
+        server.faults.hidden = frozenset({"users"})
+        with pytest.raises(OperationFailure, match="not authorized"):
+            mover.run("second").delete_alone()
+        assert mover.rows("SELECT count(*) FROM users") == [(2,)]

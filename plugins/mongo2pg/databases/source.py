@@ -12,8 +12,13 @@ SIZE_SAMPLES = 200
 
 
 def exists(database: Database[Any], name: str) -> bool:
-    """Whether the collection is there: reading a missing one gives no error, only no documents."""
-    return bool(database.list_collection_names(filter={"name": name}, authorizedCollections=True))
+    """Whether the collection is there: reading a missing one gives no error, only no documents.
+
+    One that this user may not read is in no list either, and must not pass for missing: then the query is refused.
+    """
+    if database.list_collection_names(filter={"name": name}, authorizedCollections=True):
+        return True
+    return database[name].find_one({}, {"_id": 1}) is not None
 
 
 def server_time(database: Database[Any]) -> str:
