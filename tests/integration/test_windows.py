@@ -16,10 +16,12 @@ from pymongo.database import Database
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from deepiri.auth import AUTH
+from mongo2pg.databases.source import _sampled_bytes
 from mongo2pg.databases.window import Window, find_index
 from mongo2pg.errors import PrepareError
 from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
+from mongo2pg.planning.plan import plan_collection
 from mongo2pg.planning.prepare import prepare
 from tests.documents import NOON, fill, oid, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
@@ -251,13 +253,15 @@ def test_the_declaration_can_leave_documents_without_a_date_to_reconcile_pp_28(m
 # ------------------------------------------------------------------------------------------------ what a window may cost
 
 
-class Replies(CommandListener):
-    """What a server answers, by the name of the command."""
+class Spoken(CommandListener):
+    """What is asked of a server, and what it answers, by the name of the command."""
 
     def __init__(self) -> None:
+        self.asked: dict[str, list[Any]] = {}
         self.of: dict[str, list[Any]] = {}
 
-    def started(self, event: CommandStartedEvent) -> None: ...
+    def started(self, event: CommandStartedEvent) -> None:
+        self.asked.setdefault(event.command_name, []).append(event.command)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         self.of.setdefault(event.command_name, []).append(event.reply)
@@ -269,13 +273,25 @@ class Replies(CommandListener):
 def test_to_ask_an_index_for_arrays_the_server_explains_a_query_and_runs_none(mover: Mover, mongo: Any, value: Any) -> None:
     fill(mover.database, users=[user(1, updatedAt=value)])
     mover.database.users.create_index("updatedAt")
-    replies = Replies()
-    with MongoClient[dict[str, Any]](mongo.admin.uri, event_listeners=[replies]) as client:
+    spoken = Spoken()
+    with MongoClient[dict[str, Any]](mongo.admin.uri, event_listeners=[spoken]) as client:
         index = find_index(client[mover.database.name], AUTH.collection("users"))
     assert index == ("updatedAt_1", value != NOON)
-    (explained,) = replies.of["explain"]
+    (explained,) = spoken.of["explain"]
     assert "queryPlanner" in explained
     assert "executionStats" not in explained
+
+
+def test_mongod_before_6_0_is_told_that_a_sample_may_be_sorted_on_disk(mover: Mover, mongo: Any) -> None:
+    fill(mover.database, users=[user(number, updatedAt=NOON) for number in range(9)])
+    spoken = Spoken()
+    with MongoClient[dict[str, Any]](mongo.admin.uri, event_listeners=[spoken]) as client:
+        source = client[mover.database.name]
+        assert _sampled_bytes(source, "users") > 0
+        whole = plan_collection(source, AUTH.collection("users"), "plan", chunk_bytes=EACH)
+        assert len(whole["bounds"]) > 1
+    samples = [asked for asked in spoken.asked["aggregate"] if "$sample" in asked["pipeline"][0]]
+    assert [asked.get("allowDiskUse") for asked in samples] == [True] * 2
 
 
 def test_a_collection_too_large_to_be_scanned_for_a_window_is_refused_with_the_command_for_its_index(mover: Mover) -> None:

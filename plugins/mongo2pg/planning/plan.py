@@ -21,7 +21,7 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.databases import snapshot
-from mongo2pg.databases.source import exists, server_time, stored_bytes
+from mongo2pg.databases.source import SORT_ON_DISK, exists, server_time, stored_bytes
 from mongo2pg.databases.window import SCAN_LIMIT, Part, Window, count, count_without_key, ends, find_index, in_range, parts, whole
 from mongo2pg.documents.decode import split
 from mongo2pg.errors import TransientError
@@ -237,7 +237,7 @@ def _cuts(database: Database[Any], name: str, chunks: int, part: Part, key: str)
     steps += [{"$sample": {"size": chunks * SAMPLES_PER_CHUNK}}, {"$project": shown}, {"$sort": {key: 1}}]
     # Raw, and read one by one: a sampled key that cannot be decoded is no bound, and hinders no other.
     options: dict[str, Any] = {"hint": part.hint} if part.hint else {}
-    sample = database[name].aggregate_raw_batches(steps, **options)
+    sample = database[name].aggregate_raw_batches(steps, allowDiskUse=SORT_ON_DISK, **options)
     texts = list(dict.fromkeys(text for batch in sample for raw in split(batch) if (text := bound(raw))))
     picked = [texts[len(texts) * cut // chunks] for cut in range(1, chunks)] if texts else []
     return list(dict.fromkeys(picked))
