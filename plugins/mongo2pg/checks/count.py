@@ -110,16 +110,16 @@ def _count_documents(
     closes = booked["read"] == read == outcomes + sum(booked["rejected"].values())
     if source is None:
         return _check("accounting", collection.name, closes, {"read": read}, _outcome(booked))
-    after, withheld = source.documents(), None
-    explanation = Explanation()
+    after, twins = source.documents(), source.twins()
+    explanation, withheld = Explanation(), None
     # One that comes twice could stand for one that does not come.
     if after != read - sum(manifest["superseded"] for manifest in manifests):
         explanation = source.explain_documents()
-        withheld = source.withheld(after, explanation)
+        withheld = None if twins else source.withheld(after, explanation)
     if explanation.unexplained:  # a document that entered the window late, and that another run has read
         others = books.later_loads(conn, run, collection.name, source.plan["planned_at"])
         explanation.explain(ids_among(source.staging, others, explanation.unexplained))
-    explanation.unexplained |= source.twins()
+    explanation.unexplained |= twins
     return _check(
         "accounting",
         collection.name,
