@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A session makes and removes about a million files. ext4 spares the inodes of what was just removed, and soon takes a
-# millisecond to find another; memory takes 10 µs. The most that a session was seen to have there is 2 GB.
-MEMORY, ROOM = Path("/dev/shm"), 8 << 30  # noqa: S108
+# millisecond to find another; memory takes 10 µs. The most that a session was seen to have there is 0.7 GB.
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30  # noqa: S108
 
 
 def _memory_has_room() -> bool:

@@ -1,4 +1,4 @@
-"""The engine in Airflow, which nothing else in it knows but `databases.connections`.
+"""The engine in Airflow, which no other room knows; `databases.connections` alone asks it for connections.
 
 pipeline              the DAG of a domain
 reconcile_pipeline    the one that compares and repairs
