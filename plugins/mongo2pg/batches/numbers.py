@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,22 +21,35 @@ from mongo2pg.model import EXACT_DOUBLES, Column
 MOST_PLACES = 30
 
 
-class _Numbers:
-    """Values as they come in, in whatever order, at the rows that own them."""
+# What a column takes of the values that lie at these positions: all, or those that fit.
+Read = Callable[[Positions], tuple[NDArray[np.generic], Mask | None]]
 
-    def __init__(self, dtype: str, left: Left) -> None:
-        self.values, self.missing, self._left = np.zeros(len(left.rows), dtype), np.ones(len(left.rows), np.bool_), left
 
-    def take(self, field: Field, values: NDArray[np.generic], fits: Mask | None = None) -> None:
+def _column(column: Column, fields: list[Field], left: Left, dtype: str, reads: Mapping[int, Read]) -> pa.Array:
+    """Values in whatever order they come, at the rows that own them; what is of another type or does not fit is left."""
+    values, missing = np.zeros(len(left.rows), dtype), np.ones(len(left.rows), np.bool_)
+    for field in fields:
+        if field.kind not in reads:
+            left.add(field.owner)
+            continue
         owner = field.owner
+        found, fits = reads[field.kind](field.at)
         if fits is not None and not fits.all():
-            self._left.add(owner[~fits])
-            owner, values = owner[fits], values[fits]
-        self.values[owner] = values
-        self.missing[owner] = False
+            left.add(owner[~fits])
+            owner, found = owner[fits], found[fits]
+        values[owner] = found
+        missing[owner] = False
+    return pa.array(values, mask=missing if missing.any() else None).cast(ARROW_TYPES[column.type])
 
-    def array(self, kind: pa.DataType) -> pa.Array:
-        return pa.array(self.values, mask=self.missing if self.missing.any() else None).cast(kind)
+
+def _within(read: Callable[[Positions], NDArray[np.int64]], least: int, most: int) -> Read:
+    """The integers from the least to the most."""
+
+    def fitting(at: Positions) -> tuple[NDArray[np.int64], Mask]:
+        values = read(at)
+        return values, (values >= least) & (values <= most)
+
+    return fitting
 
 
 def whole_numbers(content: Content, field: Field) -> Positions:
@@ -48,61 +61,41 @@ def integers(content: Content, column: Column, fields: list[Field], left: Left) 
     """Integers, and doubles that are whole numbers; what is out of range is left."""
     bits = 64 if column.type == "bigint" else 32
     least, most = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-    numbers = _Numbers("int64", left)
-    for field in fields:
-        if field.kind == INT32:
-            numbers.take(field, content.int32s(field.at))
-        elif field.kind == INT64:
-            values = content.int64s(field.at)
-            numbers.take(field, values, (values >= least) & (values <= most))
-        elif field.kind == DOUBLE:
-            doubles = content.doubles(field.at)
-            # 2^63 as a double is one more than a bigint holds; NaN compares false. An integer has no -0.0.
-            fits = (doubles >= least) & (doubles < most + 1) & (doubles == np.trunc(doubles))
-            fits &= ~((doubles == 0) & np.signbit(doubles))
-            numbers.take(field, np.where(fits, doubles, 0).astype(np.int64), fits)
-        else:
-            left.add(field.owner)
-    return numbers.array(ARROW_TYPES[column.type])
+
+    def whole(at: Positions) -> tuple[NDArray[np.int64], Mask]:
+        values = content.doubles(at)
+        # 2^63 as a double is one more than a bigint holds; NaN compares false. An integer has no -0.0.
+        fits = (values >= least) & (values < most + 1) & (values == np.trunc(values))
+        fits &= ~((values == 0) & np.signbit(values))
+        return np.where(fits, values, 0).astype(np.int64), fits
+
+    reads: dict[int, Read] = {
+        INT32: lambda at: (content.int32s(at), None),
+        INT64: _within(content.int64s, least, most),
+        DOUBLE: whole,
+    }
+    return _column(column, fields, left, "int64", reads)
 
 
 def doubles(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
     """Doubles, and integers that a double holds exactly; others are left."""
-    numbers = _Numbers("float64", left)
-    for field in fields:
-        if field.kind == DOUBLE:
-            numbers.take(field, content.doubles(field.at))
-        elif field.kind == INT32:
-            numbers.take(field, content.int32s(field.at))
-        elif field.kind == INT64:
-            values = content.int64s(field.at)
-            numbers.take(field, values, (values >= -EXACT_DOUBLES) & (values <= EXACT_DOUBLES))
-        else:
-            left.add(field.owner)
-    return numbers.array(ARROW_TYPES[column.type])
+    reads: dict[int, Read] = {
+        DOUBLE: lambda at: (content.doubles(at), None),
+        INT32: lambda at: (content.int32s(at), None),
+        INT64: _within(content.int64s, -EXACT_DOUBLES, EXACT_DOUBLES),
+    }
+    return _column(column, fields, left, "float64", reads)
 
 
 def timestamps(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
     """Dates that PostgreSQL has timestamps for; others are left."""
-    numbers = _Numbers("int64", left)
-    for field in fields:
-        if field.kind == DATE:
-            values = content.int64s(field.at)
-            numbers.take(field, values, (values >= FIRST_TIMESTAMP_MS) & (values <= LAST_TIMESTAMP_MS))
-        else:
-            left.add(field.owner)
-    return numbers.array(ARROW_TYPES[column.type])
+    reads = {DATE: _within(content.int64s, FIRST_TIMESTAMP_MS, LAST_TIMESTAMP_MS)}
+    return _column(column, fields, left, "int64", reads)
 
 
 def booleans(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
     """Booleans; all else is left."""
-    numbers = _Numbers("bool", left)
-    for field in fields:
-        if field.kind == BOOLEAN:
-            numbers.take(field, content.octets(field.at) == 1)
-        else:
-            left.add(field.owner)
-    return numbers.array(ARROW_TYPES[column.type])
+    return _column(column, fields, left, "bool", {BOOLEAN: lambda at: (content.octets(at) == 1, None)})
 
 
 def numerics(content: Content, column: Column, fields: list[Field], left: Left) -> pa.Array:
