@@ -295,7 +295,8 @@ UUIDS: dict[str, tuple[Binary, bool]] = {
     "made of a name": (Binary(bytes.fromhex("0b5c7a1e93f25c1d8a6b5f0e2d4c6a81"), 4), True),
     "nearly carrying an ObjectId": (Binary(bytes.fromhex("64b7f0a1c2d38e4f85a6b7c8d9000001"), 4), True),
     "as if it carried an ObjectId": (Binary(bytes.fromhex("64b7f0a1c2d38e4f85a6b7c8d9000000"), 4), False),
-    "of the old kind": (Binary(bytes.fromhex("0b5c7a1e93f24c1d8a6b5f0e2d4c6a82"), 3), False),
+    "of the old kind": (Binary(bytes.fromhex("0b5c7a1e93f24c1d8a6b5f0e2d4c6a82"), 3), True),
+    "of the old kind and a byte too short": (Binary(bytes(15), 3), False),
     "a byte too short": (Binary(bytes(15), 4), False),
     "a byte too long": (Binary(bytes(17), 4), False),
     "plain bytes": (Binary(bytes(range(16))), False),
@@ -303,7 +304,7 @@ UUIDS: dict[str, tuple[Binary, bool]] = {
 
 
 @pytest.mark.parametrize(("value", "agreed"), UUIDS.values(), ids=UUIDS)
-def test_uuids_are_agreed_on_where_they_tell_themselves(
+def test_uuids_are_agreed_on_where_they_and_what_extra_keeps_tell_them(
     conn: psycopg.Connection[Any], read_at_once: None, value: Binary, agreed: bool
 ) -> None:
     raws = [thing(1, _id=value), thing(2, owner=value), thing(3, _id=oid(1), owner=oid(1))]
@@ -312,6 +313,19 @@ def test_uuids_are_agreed_on_where_they_tell_themselves(
     assert standing.check(raws) == 1 + 2 * agreed
     conn.execute("UPDATE public.things SET extra = extra || jsonb_build_object('_id', 1, 'owner', 1)")
     assert standing.agreed(raws) == []
+
+
+@pytest.mark.parametrize(("stored", "other"), [(3, 4), (4, 3)])
+def test_a_uuid_of_the_old_kind_is_none_of_the_new_one(
+    conn: psycopg.Connection[Any], read_at_once: None, stored: int, other: int
+) -> None:
+    here, there = (
+        [thing(1, _id=Binary(bytes(range(16)), kind)), thing(2, owner=Binary(bytes(range(16)), kind))] for kind in (stored, other)
+    )
+    standing = Standing(conn, THINGS)
+    standing.put(here)
+    assert standing.agreed(here) == [0, 1]
+    assert standing.agreed(there) == []
 
 
 @pytest.mark.parametrize("value", [b"", b"x", Binary(bytes(16), 4), Binary(b"abc", 128)], ids=repr)

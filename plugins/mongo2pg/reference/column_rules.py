@@ -19,7 +19,21 @@ from mongo2pg.reference.cells import Cells
 from mongo2pg.reference.id_words import ids_of
 from mongo2pg.reference.octets import Mask, Octets, laid
 from mongo2pg.reference.texts import EARLIEST_MS, LATEST_MS, text_of
-from mongo2pg.reference.walk import ARRAY, BINARY, BOOLEAN, DATE, DECIMAL, DOUBLE, INTEGERS, NULL, NUMBERS, OBJECT_ID, STRING, Leaf
+from mongo2pg.reference.walk import (
+    ARRAY,
+    BINARY,
+    BOOLEAN,
+    DATE,
+    DECIMAL,
+    DOUBLE,
+    INTEGERS,
+    NULL,
+    NUMBERS,
+    OBJECT_ID,
+    OLD_UUID,
+    STRING,
+    Leaf,
+)
 
 EPOCH_2000_MS = 946_684_800_000
 # Whole numbers up to here have a double each.
@@ -154,7 +168,7 @@ def _date(column: Column, octets: Octets, leaf: Leaf, cells: Cells) -> Mask:
 
 _RULES: dict[tuple[str, int], Rule] = {
     ("uuid", OBJECT_ID): _id,
-    ("uuid", BINARY): _id,
+    **{("uuid", kind): _id for kind in (BINARY, OLD_UUID)},
     ("uuid", STRING): _reference,
     **{("uuid", kind): _reference for kind in INTEGERS},
     ("text", STRING): _text,

@@ -10,7 +10,7 @@ from mongo2pg.reference.column_rules import agrees
 from mongo2pg.reference.fields import Documents
 from mongo2pg.reference.json_cells import agrees_as_json
 from mongo2pg.reference.octets import Mask, Octets, Positions
-from mongo2pg.reference.walk import ARRAY, BINARY, DOCUMENT, INTEGERS, NULL, OBJECT_ID, STRING, Leaf, Path, Trees
+from mongo2pg.reference.walk import ARRAY, BINARY, DOCUMENT, INTEGERS, NULL, OBJECT_ID, OLD_UUID, STRING, Leaf, Path, Trees
 
 ID: Path = ("_id",)
 # The types of `_id`s of which the id of a row is a digest; about those that are missing here no rule says anything.
@@ -71,13 +71,14 @@ class Declared:
         """Whether `extra` keeps such a field, apart from the documents around it."""
         above = [path[:end] for end in range(1, len(path) + 1)]
         if path in self._columns:
-            # As an `_id`: a reference is the id of a row.
-            return bool(self._columns[path].references) and kind in _DIGESTED
+            # As of an `_id`: a reference is the id of a row.
+            column = self._columns[path]
+            return (bool(column.references) and kind in _DIGESTED) or (column.type == "uuid" and kind == OLD_UUID)
         if any(each in self._columns or each in self._holders or each in self._ignored for each in above):
             return False
         if path == ID:
-            # The id of a row tells which ObjectId or UUID it was; of any other `_id` it is a digest.
-            return kind not in (OBJECT_ID, BINARY) if self._root else not self._source_id
+            # The id of a row tells which ObjectId or UUID it was, but not which subtype it had; of any other `_id` it is a digest.
+            return kind not in (OBJECT_ID, BINARY) if self._root else kind == OLD_UUID or not self._source_id
         return not (path in self._inner and kind in (DOCUMENT, NULL))
 
 

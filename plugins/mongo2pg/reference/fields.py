@@ -18,16 +18,19 @@ from mongo2pg.reference.arrays import elements_of
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words, first_bytes
 from mongo2pg.reference.walk import (
     ARRAY,
+    BINARY,
     DEEPEST,
     DOCUMENT,
     NOBODY,
     NULL,
+    OLD_UUID,
     Group,
     Leaf,
     Path,
     Some,
     Trees,
     are_documents,
+    are_old_uuids,
 )
 
 # So many documents, or so many bytes of them, are read sooner at once than one by one.
@@ -230,6 +233,7 @@ def _inside(octets: Octets, level: _Level, paths: list[Path], sound: Mask) -> _L
         above = (of_kind.holders[elements.holders], of_kind.names[elements.holders])
         facts.append((*above, elements.kinds, elements.keys, elements.values))
     holders, parents, kinds, keys, at = (np.concatenate(each) for each in zip(*facts, strict=True))
+    kinds = np.where((kinds == BINARY) & are_old_uuids(octets, at), OLD_UUID, kinds)
     names, named = _name(octets, paths, parents, keys, at - 1 - keys)
     sound[holders[~named]] = False
     return _Level(holders, names, kinds, at).of(sound[holders])

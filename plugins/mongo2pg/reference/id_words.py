@@ -8,7 +8,7 @@ import numpy as np
 
 from mongo2pg.reference.ids import packed
 from mongo2pg.reference.octets import Mask, Octets, Positions, Words
-from mongo2pg.reference.walk import BINARY, INTEGERS, OBJECT_ID, STRING, Leaf
+from mongo2pg.reference.walk import BINARY, INTEGERS, OBJECT_ID, OLD_UUID, STRING, Leaf
 
 # Two big-endian numbers for each id.
 Ids = Words
@@ -19,8 +19,10 @@ def ids_of(octets: Octets, leaf: Leaf) -> tuple[Ids, Mask] | None:
     certain = np.ones(len(leaf.at), np.bool_)
     if leaf.kind == OBJECT_ID:
         return np.stack(uuid_words(octets, leaf.at), axis=1), certain
-    if leaf.kind == BINARY:
+    if leaf.kind in (BINARY, OLD_UUID):
         found = np.stack([octets.words(">u8", leaf.at + start) for start in (5, 13)], axis=1)
+        if leaf.kind == OLD_UUID:
+            return found, certain
         is_uuid = (octets.integers("<i4", leaf.at) == _UUID_BYTES) & (octets.integers("u1", leaf.at + 4) == _UUID_SUBTYPE)
         return found, is_uuid & ~_carries_object_id(found)
     values: list[Any]

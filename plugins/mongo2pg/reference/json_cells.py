@@ -26,6 +26,7 @@ from mongo2pg.reference.walk import (
     NULL,
     NUMBERS,
     OBJECT_ID,
+    OLD_UUID,
     STRING,
     Leaf,
     Path,
@@ -199,5 +200,5 @@ _JSON: dict[int, Callable[[_Text, Leaf], None]] = {
     OBJECT_ID: _json_object_id,
     DATE: _json_date,
     DECIMAL: _json_decimal,
-    BINARY: _json_binary,
+    **dict.fromkeys((BINARY, OLD_UUID), _json_binary),
 }

@@ -27,6 +27,9 @@ INT32: Final = 0x10
 INT64: Final = 0x12
 DECIMAL: Final = 0x13
 
+# A binary value of 16 bytes and subtype 3 is told apart from others, because more is kept of it. No type of BSON has this number.
+OLD_UUID: Final = 0xE5
+
 NUMBERS = (INT32, INT64, DOUBLE)
 # How numpy reads those that are whole.
 INTEGERS: dict[int, Literal["<i4", "<i8"]] = {INT32: "<i4", INT64: "<i8"}
@@ -153,10 +156,21 @@ def are_documents(octets: Octets, starts: Positions, stops: Positions) -> Mask:
 
 
 def _head(octets: Octets, at: int) -> bytes:
-    """Type, key and the zero byte behind it; of a document's end the zero byte."""
+    """Type, key and the zero byte behind it, and of a UUID of the old kind what makes it one; of a document's end the zero byte."""
     if octets.content[at : at + 1] == b"\0":
         return b"\0"
-    return octets.content[at : octets.content.find(b"\0", at + 1) + 1]
+    end = octets.content.find(b"\0", at + 1) + 1
+    is_old = octets.content[at] == BINARY and octets.content[end : end + len(_OLD)] == _OLD
+    return octets.content[at : end + len(_OLD) if is_old else end]
+
+
+# Its length and its subtype.
+_OLD = b"\x10\0\0\0\3"
+
+
+def are_old_uuids(octets: Octets, at: Positions) -> Mask:
+    """Which binary values are UUIDs of the old kind (BSON specification, "Binary subtypes")."""
+    return octets.hold(at, _OLD)
 
 
 def _leave(going: _Walk) -> _Walk:
@@ -173,17 +187,18 @@ _NOBODY = _Walk(np.zeros(0, np.int64), np.zeros(0, np.int64), [])
 
 
 def _step(octets: Octets, going: _Walk, head: bytes, whole: Set[Path]) -> _Walk:
+    name = head.removesuffix(_OLD)
     try:
-        path = (*going.above[-1], head[1:-1].decode())
+        path = (*going.above[-1], name[1:-1].decode())
     except UnicodeDecodeError:
         return _NOBODY
-    kind, at = head[0], going.at + len(head)
-    if path in going.leaves or not head.endswith(b"\0") or len(path) > DEEPEST:
+    kind, at = head[0], going.at + len(name)
+    if path in going.leaves or not name.endswith(b"\0") or len(path) > DEEPEST:
         return _NOBODY
     ends = value_ends(octets, kind, at)
     if ends is None:
         return _NOBODY
-    going.leaves[path] = Leaf(kind, at)
+    going.leaves[path] = Leaf(kind if name == head else OLD_UUID, at)
     going.at = ends
     sound = (ends > 0) & (ends < going.ends[-1])
     if not sound.all():
