@@ -16,6 +16,7 @@ from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Time
 
 from deepiri.auth import AUTH
 from mongo2pg.databases.window import Window
+from mongo2pg.documents import identity
 from mongo2pg.errors import StagingError
 from mongo2pg.files.parquet import frame
 from mongo2pg.moving.load import load_chunk
@@ -608,6 +609,42 @@ def test_of_twins_in_two_runs_the_smaller_stays(mover: Mover, chunk_bytes: int, 
     before = mover.image()
     mover.passed("third", chunk_bytes, backwards=not backwards)
     assert mover.image() == before
+
+
+# Pairs of `_id`s that reach one id, the one that MongoDB sorts first in front.
+PAIRS = {
+    "large and small digits": (TWIN.upper(), TWIN.lower()),
+    "a UUID of the old kind and the ObjectId in it": (Binary(identity.uuid_from_objectid(BOB).bytes, 3), BOB),
+    "a number and the UUID of its name": (5, Binary(identity.id_from_value(5).bytes, 4)),
+}
+
+
+@pytest.mark.parametrize("chunk_bytes", [1 << 20, EACH], ids=["one chunk", "many chunks"])
+@pytest.mark.parametrize("later", [False, True], ids=["in a first load", "in a second run"])
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_of_all_documents_that_might_share_an_id_only_those_that_do_are_held(
+    mover: Mover, chunk_bytes: int, later: bool, pair: tuple[Any, Any]
+) -> None:
+    winner, loser = pair
+    others = [user(number, _id=str(oid(number))) for number in (1, 3, 4)]
+    twins = [user(8, _id=winner, roles=["won"]), user(9, _id=loser, roles=["lost", "twice"])]
+    if later:
+        fill(mover.database, users=[others[0], twins[1]])
+        mover.passed("first", chunk_bytes)
+    fill(mover.database, users=[*others, *twins])
+    run = mover.staged("run", chunk_bytes, backwards=later)
+    run.load()
+    (held,) = mover.column("SELECT count(*) FROM migration.held WHERE table_name = 'users'")
+    assert 1 <= held <= 2 if later else held == 0
+    run.carry("delete")
+    report = counts(run)
+    assert (report["users"]["read"], report["users"]["rejected"]) == (5, {"duplicate_key": 1})
+    assert mover.column("SELECT role FROM user_roles WHERE user_id = %s", str(identity.id_from_value(winner))) == ["won"]
+    assert mover.column("SELECT count(*) FROM users") == [4]
+    before = mover.image()
+    mover.passed("again", chunk_bytes)
+    assert mover.image() == before
+    assert mover.run("look").reconcile()["passed"]
 
 
 @SIZES

@@ -29,6 +29,7 @@ from mongo2pg.batches.clean import MOST_UNDECLARED, CleanReader
 from mongo2pg.batches.elements import Content
 from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.documents.identity import DECIMAL128_CONTEXT
+from mongo2pg.files.parquet import MAY_SHARE
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.moving.normaliser import Normaliser
 from tests.documents import NOON, oid, user
@@ -208,14 +209,22 @@ def test_ids_and_references_of_every_usual_type_go_by_columns() -> None:
     same_by_both(POINTS, encoded(contents))
 
 
-NOT_ALONE = [
-    *(str(oid(1)), "A" * 24, "a\0b", 5.0),
-    *(Binary(OID_UUID, 4), Binary(NAMED_UUID, 4), Binary(bytes(16), 3), Binary(bytes(15), 4)),
-]
+SHARED = [str(oid(1)), "A" * 24, Binary(NAMED_UUID, 4), Binary(bytes(range(16)), 3)]
 
 
-def test_documents_with_an_id_that_another_one_may_share_are_left_to_the_rule() -> None:
-    contents = [{"_id": name, "of": oid(1)} for name in [*NAMES, *NOT_ALONE]]
+def test_ids_that_another_document_may_share_go_by_columns_and_are_marked() -> None:
+    contents = [{"_id": name, "of": other, "new": 1} for name in [*NAMES, *SHARED] for other in [*NAMES, *SHARED]]
+    assert left(POINTS, encoded(contents)) == []
+    same_by_both(POINTS, encoded(contents))
+    frame = Normaliser(POINTS).normalise(pa.array(encoded([{"_id": name} for name in [*SHARED, *NAMES]])), 0).frames["points"]
+    assert frame[MAY_SHARE].to_pylist() == [True] * len(SHARED) + [False] * len(NAMES)
+
+
+ODD_IDS = ["a\0b", 5.0, Binary(OID_UUID, 4), Binary(bytes(15), 4), Binary(bytes(15), 3), Binary(bytes(16), 5)]
+
+
+def test_documents_with_an_unusual_id_are_left_to_the_rule() -> None:
+    contents = [{"_id": name, "of": oid(1)} for name in [*NAMES, *ODD_IDS]]
     assert left(POINTS, encoded(contents)) == list(range(len(NAMES), len(contents)))
     same_by_both(POINTS, encoded(contents))
 

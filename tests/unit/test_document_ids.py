@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mongo2pg.batches.elements import Content
 from mongo2pg.documents.decode import DBPointer, OddRegex, Symbol, Undefined
 from mongo2pg.documents.document_ids import MALFORMED, document_id, of_bytes
 from mongo2pg.documents.identity import id_from_value
 from mongo2pg.documents.outline import UNREADABLE, count_elements, own_id
 from mongo2pg.model import Child, Column
+from mongo2pg.moving.extract import SMALLEST
+from mongo2pg.moving.names import names_of
 from mongo2pg.reference.documents import MISSING, read_id
 from mongo2pg.reference.ids import name
+from tests.unit.random_documents import FEW, damaged
 from tests.unit.raw_bson import Pairs, Raw, document
 
 OID = ObjectId("64b7f0a1c2d3e4f5a6b7c8d9")
@@ -114,6 +121,21 @@ def test_a_document_without_a_readable_id_is_named_by_its_bytes(raw: bytes) -> N
     assert own_id(raw) is UNREADABLE
     assert read_id(raw) is MISSING
     assert of_bytes(raw).startswith(MALFORMED)
+
+
+CUTS = [document({"_id": value})[:-cut] for value, _ in NAMES for cut in range(2, 9)]
+
+
+@FEW
+@given(st.data())
+def test_many_documents_at_once_have_the_names_that_each_has_alone(data: st.DataObject) -> None:
+    each = [document({"_id": value, "x": 1}) for value, _ in NAMES] + [document({"x": 1, "_id": 5}), document({})]
+    broken = [raw for raw in [data.draw(damaged(raw)) for raw in each] + CUTS if len(raw) >= SMALLEST]
+    raws = [len(raw).to_bytes(4, "little") + raw[4:] for raw in data.draw(st.permutations([*each, *broken]))]
+    content = Content(*raws)
+    starts = np.cumsum([0, *map(len, raws)])
+    found = names_of(content, starts[:-1], content.slices(starts[:-1], starts[1:]))
+    assert found.to_pylist() == list(map(of_bytes, raws))
 
 
 def test_the_name_made_of_bytes_is_their_digest() -> None:

@@ -17,7 +17,7 @@ from bson.objectid import ObjectId
 from mongo2pg.batches import id_columns
 from mongo2pg.batches.rows import ArrayCount
 from mongo2pg.documents import identity
-from mongo2pg.files.parquet import HOLD, RAW_ROW
+from mongo2pg.files.parquet import MAY_SHARE, RAW_ROW
 from mongo2pg.model import Child, Collection, Column
 from mongo2pg.moving.normaliser import Batch, Normaliser, Reject
 from tests.unit.column_text import plain
@@ -115,7 +115,7 @@ def test_a_document_becomes_a_row_in_each_frame() -> None:
             "body": '{"b":1,"a":[2.0]}',
             "updated_at": 1_700_000_000_123,
             RAW_ROW: 5,
-            HOLD: False,
+            MAY_SHARE: False,
         }
     ]
     assert rows(batch.frames["post_tags"], "id") == [
@@ -158,7 +158,7 @@ def test_a_document_becomes_a_row_in_each_frame() -> None:
 def test_what_has_no_column_or_does_not_fit_stands_in_extra(content: dict[str, Any], want: dict[str, Any]) -> None:
     batch, _ = normalised({"_id": oid(1), "slug": "s", **content})
     assert batch.rejects == []
-    assert rows(batch.frames["posts"], "id", "slug", RAW_ROW, HOLD) == [want]
+    assert rows(batch.frames["posts"], "id", "slug", RAW_ROW, MAY_SHARE) == [want]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_what_has_no_column_or_does_not_fit_stands_in_extra(content: dict[str, A
 )
 def test_a_document_is_held_if_another_one_may_have_its_uuid(document_id: Any, hold: bool) -> None:
     batch, _ = normalised({"_id": document_id, "slug": "s"})
-    assert batch.frames["posts"][HOLD].to_pylist() == [hold]
+    assert batch.frames["posts"][MAY_SHARE].to_pylist() == [hold]
 
 
 def test_what_a_declaration_makes_of_an_element_is_what_its_row_has_and_what_must_not_come_twice() -> None:

@@ -42,11 +42,12 @@ class Undeclared(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The rows of one table: its columns (without `extra` where that is empty), the document of each row, by number, what stands
-    in `extra`, and where defaults stand for nothing."""
+    """The rows of one table: its columns (without `extra` where that is empty), the document of each row, by number, whether
+    another document may have the row's id, what stands in `extra`, and where defaults stand for nothing."""
 
     columns: dict[str, pa.Array]
     document: Positions
+    doubtful: Mask
     undeclared: list[Undeclared]
     defaults: list[Default]
 
@@ -79,7 +80,8 @@ class CleanReader:
         stay = ~rows.left.rows
         tables = {
             self._root.name: Part(
-                _filtered(columns, stay), np.flatnonzero(stay), rows.undeclared(stay, numbers), rows.defaults(stay)
+                *(_filtered(columns, stay), np.flatnonzero(stay), rows.left.doubtful[stay]),
+                *(rows.undeclared(stay, numbers), rows.defaults(stay)),
             )
         }
         ids = np.frombuffer(columns["id"].buffers()[1], np.uint8).reshape(-1, 16)
@@ -269,7 +271,7 @@ class _Elements:
         undeclared = self._rows.undeclared(stay, self.parent, f"{self._child.path}.")
         columns["id"] = uuid_array(self._ids(stay, parent_texts))
         columns[self.table.parent_key] = uuid_array(parent_ids[parent].tobytes())
-        return Part(columns, parent, undeclared, self._rows.defaults(stay))
+        return Part(columns, parent, self._rows.left.doubtful[stay], undeclared, self._rows.defaults(stay))
 
     def _ids(self, stay: Mask, parent_texts: list[bytes]) -> bytes:
         path, kind = self._child.path, self._child.kind

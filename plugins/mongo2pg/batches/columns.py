@@ -70,10 +70,7 @@ def _uuids(content: Content, column: Column, fields: list[Field], left: Left) ->
         if field.kind == OBJECT_ID:
             found = id_columns.uuids_from_objectids(content.object_ids(field.at).tobytes())
         elif field.kind == BINARY:
-            found = content.blocks(field.at + 5, 16)
-            # Those of version 5 or 8 may be what another `_id` becomes.
-            fits = (content.int32s(field.at) == 16) & (content.octets(field.at + 4) == 4) & ~np.isin(found[:, 6] >> 4, (5, 8))
-            left.add(field.owner[~fits])
+            found = _ids_of_binaries(content, column, field, left)
         elif field.kind in _KEPT_IDS and (column.references or column.name == "id"):
             found = _KEPT_IDS[field.kind](content, column, field, left)
             left.keep(column, field)
@@ -88,11 +85,25 @@ def _uuids(content: Content, column: Column, fields: list[Field], left: Left) ->
     return pa.Array.from_buffers(pa.binary(16), len(array), [present, array.buffers()[1]])
 
 
+def _ids_of_binaries(content: Content, column: Column, field: Field, left: Left) -> NDArray[np.uint8]:
+    found = content.blocks(field.at + 5, 16)
+    subtype, version = content.octets(field.at + 4), found[:, 6] >> 4
+    old = subtype == 3
+    # One of version 8 may look as if it carried an ObjectId.
+    left.add(field.owner[(content.int32s(field.at) != 16) | ~old & ((subtype != 4) | (version == 8))])
+    if old.any():
+        left.keep(column, field.of(old))
+    if column.name == "id":
+        # Another document may have a UUID of these bytes, or an `_id` that becomes one of version 5.
+        left.doubtful[field.owner[old | (version == 5)]] = True
+    return found
+
+
 def _ids_of_strings(content: Content, column: Column, field: Field, left: Left) -> NDArray[np.uint8]:
     array = strings(content, field.at + 4, field.at + 3 + content.int32s(field.at), None, field.owner, left)
-    if not column.references:
+    if column.name == "id":
         # Another document may have the ObjectId of these digits.
-        left.add(field.owner[np.asarray(pc.match_substring_regex(array, f"^{HEX_OBJECT_ID.pattern}$"))])
+        left.doubtful[field.owner[np.asarray(pc.match_substring_regex(array, f"^{HEX_OBJECT_ID.pattern}$"))]] = True
     texts = array.dictionary_encode()
     ids = id_columns.uuids_from_texts([text.decode(errors="replace") for text in texts.dictionary.view(pa.binary()).to_pylist()])
     found: NDArray[np.uint8] = ids[np.asarray(texts.indices)]

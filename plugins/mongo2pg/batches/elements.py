@@ -73,6 +73,10 @@ class Field(NamedTuple):
     begin: Positions
     at: Positions
 
+    def of(self, some: Mask) -> Field:
+        """Some of the elements."""
+        return self._replace(owner=self.owner[some], begin=self.begin[some], at=self.at[some])
+
 
 class Content:
     """The bytes of a batch, one part behind the other, read at many positions at once.

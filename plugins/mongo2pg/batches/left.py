@@ -28,10 +28,10 @@ class Default(NamedTuple):
 
 class Left:
     """The rows of a table that are left to the rule, and the little that is to be said of others: that `extra` keeps a value beside
-    its column, that a default stands for one."""
+    its column, that a default stands for one, that it is `doubtful` whether another document has the row's id, too."""
 
     def __init__(self, count: int) -> None:
-        self.rows = np.zeros(count, np.bool_)
+        self.rows, self.doubtful = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         self.kept: list[Kept] = []
         self.defaults: list[Default] = []
 

@@ -13,6 +13,7 @@ from mongo2pg.books.checks import forget_checks, forget_differences, forget_verd
 from mongo2pg.books.cleared import cleared_in_vain, cleared_of, forget_cleared, note_cleared
 from mongo2pg.books.entries import Check, Connection, Load, RejectRow, RunKey, Verdict
 from mongo2pg.books.passes import (
+    any_doubtful,
     came_after,
     committed_pass,
     committed_since,

@@ -188,6 +188,18 @@ def was_bulk(conn: Connection, run: RunKey, collection: str) -> bool:
     return row is not None
 
 
+def any_doubtful(conn: Connection, run: RunKey, collection: str) -> bool:
+    """Whether this run and plan loaded documents in bulk that may share their id with another one."""
+    row = conn.execute(
+        """
+        SELECT FROM migration.passes
+        WHERE (domain, run_id, plan_id, collection, stage) = (%s, %s, %s, %s, 'load') AND doubtful > 0 LIMIT 1
+        """,
+        (*run, collection),
+    ).fetchone()
+    return row is not None
+
+
 def rejected_before(conn: Connection, run: RunKey, collection: str) -> tuple[int, int]:
     """How many documents the twenty plans before this one rejected, and how many they read."""
     row = conn.execute(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
@@ -17,13 +17,14 @@ from mongo2pg.files.staging import HashingFile, default_root, on_this_machine, r
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mongo2pg.files.staging import StagingPath
+    from mongo2pg.files.staging import CollectionStaging, StagingPath
+    from mongo2pg.model import Collection
 
 
 # Columns that PostgreSQL does not get: the row of the raw file that the document stands in and, in root frames, whether
-# the document must be held, because another `_id` may reach the same UUID.
+# the document may share its id, because another `_id` may reach the same UUID.
 RAW_ROW = "_row"
-HOLD = "_hold"
+MAY_SHARE = "_may_share"
 
 
 @contextmanager
@@ -55,6 +56,20 @@ def open_parquet(path: StagingPath, sha256: str) -> pq.ParquetFile:
         raise StagingError(
             f"{path} is missing although its manifest names it; clear the task `plan` to read the source again"
         ) from None
+
+
+@contextmanager
+def open_frames(
+    staging: CollectionStaging, manifest: Mapping[str, Any], collection: Collection
+) -> Iterator[dict[str, pq.ParquetFile]]:
+    """The frames of a chunk, by table."""
+    with ExitStack() as opened:
+        yield {
+            table.name: opened.enter_context(
+                open_parquet(staging.frame(table.name, manifest["chunk"]), manifest["frames"][table.name]["sha256"])
+            )
+            for table in collection.tables
+        }
 
 
 def frame(run_id: str, table: str, root: StagingPath | None = None) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import operator
 import struct
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -11,24 +10,22 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from bson.errors import InvalidBSON
-from numpy.typing import NDArray
 from pymongo.database import Database
 
 from mongo2pg.ahead import ahead
 from mongo2pg.batches.arrow import pa
 from mongo2pg.batches.elements import Content, Positions
-from mongo2pg.batches.jsontexts import fixed_texts, object_id_texts, octets_of
+from mongo2pg.batches.jsontexts import octets_of
 from mongo2pg.databases.raw_batches import ArrayCursor
 from mongo2pg.databases.snapshot import LOCAL, as_planned
 from mongo2pg.databases.source import server_time
 from mongo2pg.documents.bson_types import DOCUMENT
 from mongo2pg.documents.decode import OPTIONS
-from mongo2pg.documents.document_ids import MALFORMED, of_bytes
-from mongo2pg.files.parquet import open_parquet, parquet_writer
+from mongo2pg.files.parquet import parquet_writer
 from mongo2pg.files.planned import Reading, reading
 from mongo2pg.files.staging import CollectionStaging, read_json, write_json
+from mongo2pg.moving.names import Names, names_of
 from mongo2pg.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -164,89 +161,6 @@ def _hop(array: bytes) -> tuple[Positions, Positions]:
     return begin, length
 
 
-class Names:
-    """Watches the names of a chunk's documents for one that comes twice: no MongoDB stores it, and yet it can be read.
-
-    A document that was deleted and inserted again during a scan is, and one that a sharded cluster has on two shards.
-    """
-
-    def __init__(self) -> None:
-        self._last: str | None = None
-        self._ascend = True
-
-    def add(self, names: pa.Array) -> None:
-        """Takes the next ones. As long as they ascend, as they do in the order of the index, none comes twice."""
-        if self._ascend and len(names):
-            self._ascend = (self._last is None or self._last < names[0].as_py()) and _ascend(names)
-            self._last = names[-1].as_py()
-
-    def superseded(self, staging: CollectionStaging, chunk: int, sha256: str) -> list[int]:
-        """The rows of the raw file whose document comes again: the later reading is the newer version."""
-        if self._ascend:
-            return []
-        with open_parquet(staging.raw(chunk), sha256) as raw:
-            found = raw.read(columns=["_id"]).column(0).combine_chunks()
-        if _all_differ(found):
-            return []
-        names = found.dictionary_encode()
-        code, rows = np.asarray(names.indices), np.arange(len(names))
-        last = np.zeros(len(names.dictionary), np.int64)
-        np.maximum.at(last, code, rows)
-        # Documents without a readable `_id` are not one document because they look alike.
-        nameless = np.asarray(pc.starts_with(names.dictionary, MALFORMED))
-        return np.flatnonzero((last[code] != rows) & ~nameless[code]).tolist()
-
-
-def _digits(names: pa.Array) -> NDArray[np.uint8] | None:
-    """The 24 digits of each name, n × 24 bytes; None where not all of them are ObjectIds."""
-    bounds, octets = octets_of(names)
-    size = len(_OBJECT_ID_NAME)
-    if octets.size != size * len(names) or not (np.diff(bounds) == size).all():
-        return None
-    return np.ascontiguousarray(octets.reshape(-1, size)[:, 9:33])
-
-
-def _ascend(names: pa.Array) -> bool:
-    # By numpy: the first call of one of Arrow's kernels in this thread would cost 80 MB beside documents of 16 MB.
-    digits = _digits(names)
-    if digits is None:
-        texts = names.to_pylist()
-        return all(map(operator.lt, texts, texts[1:]))
-    # As numbers of eight digits, the first ones the weightiest.
-    first, second, third = digits.view(">u8").astype(np.uint64).T
-    after = third[1:] > third[:-1]
-    for part in (second, first):
-        after = (part[1:] > part[:-1]) | ((part[1:] == part[:-1]) & after)
-    return bool(after.all())
-
-
-def _all_differ(names: pa.Array) -> bool:
-    """True if no name occurs twice; of names that are not all ObjectIds it says nothing."""
-    digits = _digits(names)
-    if digits is None:
-        return False
-    # Eight of the digits at a time, mixed by odd numbers: where no two mixtures are the same, no two names are.
-    mixed = digits.view(np.uint64) @ _ODD
-    mixed.sort()
-    return bool((mixed[1:] != mixed[:-1]).all())
-
-
-_OBJECT_ID_NAME = '{"$oid":"' + "0" * 24 + '"}'
-_ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
-
-
 def _raw_table(content: Content, starts: Positions, stops: Positions) -> pa.Table:
     documents = content.slices(starts, stops)
-    usual = content.holds(starts + 4, _OBJECT_ID_FIRST) & (stops - starts >= _WITH_OBJECT_ID)
-    odd = [of_bytes(documents[row].as_py()).encode() for row in np.flatnonzero(~usual).tolist()]
-    ids = [fixed_texts(object_id_texts(content.object_ids(starts[usual] + 9))), pa.array(odd, pa.binary())]
-    order = np.empty(len(starts), np.int64)
-    order[usual], order[~usual] = np.arange(len(starts) - len(odd)), np.arange(len(starts) - len(odd), len(starts))
-    texts = ids[0] if not odd else pa.concat_arrays(ids).take(pa.array(order))
-    return pa.table({"_id": texts.view(pa.string()), "bson": documents}, schema=RAW_SCHEMA)
-
-
-# How nearly all documents begin: their `_id` is an ObjectId and stands in front, where mongod puts it.
-_OBJECT_ID_FIRST = b"\x07_id\0"
-# The least that holds one: length, type and key, the ObjectId, a zero byte.
-_WITH_OBJECT_ID = 4 + len(_OBJECT_ID_FIRST) + 12 + 1
+    return pa.table({"_id": names_of(content, starts, documents), "bson": documents}, schema=RAW_SCHEMA)

@@ -2,44 +2,36 @@
 
 The first load of a collection copies into bare tables (`bulk`); later ones copy into temporary tables and write only
 what differs (`merge`). A document that no chunk can judge alone (a reference whose row may still come, a unique slot
-that may still become free, an `_id` that another may share) is held for `settle`.
+that may still become free, an id that another document has) is held for `settle`, which sees to those of a first load itself.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
-from decimal import Decimal
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import pgpq
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pgpq import encoders
-from pgpq.schema import Jsonb
 from psycopg import sql
-from psycopg.types.numeric import DecimalBinaryDumper
 
 from mongo2pg import books
-from mongo2pg.ahead import ahead
-from mongo2pg.batches.arrow import pa
-from mongo2pg.batches.typed_columns import ARROW_TYPES
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.documents import identity
 from mongo2pg.documents.document_ids import compact
-from mongo2pg.documents.identity import uuid_text
 from mongo2pg.documents.outline import UNREADABLE, own_id
 from mongo2pg.errors import StagingError, TransientError
-from mongo2pg.files.parquet import HOLD, RAW_ROW, open_parquet
+from mongo2pg.files.parquet import open_frames, open_parquet
 from mongo2pg.files.planned import REJECTS, scope
 from mongo2pg.files.staged_documents import documents_at
 from mongo2pg.files.staging import CollectionStaging, read_json
-from mongo2pg.model import Collection, Column, Table
+from mongo2pg.model import Collection
+from mongo2pg.moving.copying import all_rows, copy_frames, rows_without
 from mongo2pg.moving.held import hold, name_held
 from mongo2pg.moving.merge import merge
+from mongo2pg.moving.twins import count_doubtful, hold_twins, twins_within
 from mongo2pg.moving.versions import is_overtaken
-from mongo2pg.queries import create_incoming, incoming, names, same_image, target
+from mongo2pg.queries import create_incoming, incoming, same_image, target
 from mongo2pg.target import schema
 
 log = logging.getLogger(__name__)
@@ -72,15 +64,8 @@ def load_chunk(
         if not staging.manifest(chunk).exists() or is_overtaken(conn, run, collection, staging, chunk):
             read_again()
         manifest = _manifest(run, collection, staging, chunk)
-        files = {
-            table.name: open_parquet(staging.frame(table.name, chunk), manifest["frames"][table.name]["sha256"])
-            for table in collection.tables
-        }
-        try:
-            facts = _bulk(conn, run, collection, files) if phase == "bulk" else _merge(conn, run, collection, files)
-        finally:
-            for file in files.values():
-                file.close()
+        with open_frames(staging, manifest, collection) as files:
+            facts = _bulk(conn, collection, files) if phase == "bulk" else _merge(conn, run, collection, files)
         books.note_declaration(conn, run, collection.name, collection.fingerprint)
         lost = _book_rejects(conn, run, collection, staging, chunk, manifest)
         # A first load meets no older version of anything, and no key to look for one by.
@@ -118,21 +103,21 @@ def _own_phase(conn: Connection, run: RunKey, collection: Collection, shared: bo
     return phase
 
 
-def _bulk(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
-    flagged = _hold_flagged(conn, run, collection, files)
+def _bulk(conn: Connection, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
     for table in collection.tables:
-        copy_frames(conn, target(table.name), table, _without(files[table.name], flagged))
-    rows = files[collection.table].metadata.num_rows
-    return {"inserted": rows - len(flagged), "held": len(flagged)}
+        copy_frames(conn, target(table.name), table, all_rows(files[table.name]))
+    roots = files[collection.table]
+    return {"inserted": roots.metadata.num_rows, "held": 0, "doubtful": count_doubtful(roots)}
 
 
 def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> dict[str, Any]:
     # Few rows meet many: PostgreSQL's default, made for disks that turn, would read the whole target instead of looking them up.
     conn.execute("SET LOCAL random_page_cost = 1.1")
-    flagged = _hold_flagged(conn, run, collection, files)
+    twins = twins_within(files[collection.table])
+    hold_twins(conn, run, collection, files, twins)
     for table in collection.tables:
         conn.execute(create_incoming(table))
-        copy_frames(conn, incoming(table.name), table, _without(files[table.name], flagged))
+        copy_frames(conn, incoming(table.name), table, rows_without(files[table.name], [twin.row for twin in twins]))
         conn.execute(sql.SQL("ANALYZE {}").format(incoming(table.name)))
     name_held(conn, [])
     for question in _questions_for_settle(conn, collection):
@@ -144,32 +129,10 @@ def _merge(conn: Connection, run: RunKey, collection: Collection, files: dict[st
         "inserted": len(inserted),
         "updated": len(updated),
         "unchanged": unchanged,
-        "held": len(flagged) + held,
+        "held": len(twins) + held,
         "inserted_ids": inserted,
         "updated_ids": updated,
     }
-
-
-def _hold_flagged(conn: Connection, run: RunKey, collection: Collection, files: dict[str, pq.ParquetFile]) -> list[int]:
-    """Holds the documents that may share their id with another one; returns their raw rows."""
-    if not pc.any(files[collection.table].read(columns=[HOLD])[HOLD]).as_py():
-        return []
-    root = files[collection.table].read(columns=["id", RAW_ROW, HOLD])
-    flagged = root.filter(root[HOLD]).select(["id", RAW_ROW]).to_pylist()
-    # Two of them may share an id right here: they are held one after the other, so that their child rows stay apart.
-    layers: list[dict[bytes, int]] = []
-    for row in flagged:
-        layer = next((layer for layer in layers if row["id"] not in layer), None)
-        if layer is None:
-            layers.append(layer := {})
-        layer[row["id"]] = row[RAW_ROW]
-    for layer in layers:
-        for table in collection.tables:
-            conn.execute(create_incoming(table))
-            copy_frames(conn, incoming(table.name), table, _only(files[table.name], list(layer.values())))
-        name_held(conn, [uuid_text(root_id) for root_id in layer])
-        hold(conn, run, collection)
-    return [row[RAW_ROW] for row in flagged]
 
 
 def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[sql.Composed]:
@@ -208,67 +171,6 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
           AND migration.document_id(t.id, t.extra) <> migration.document_id(i.id, i.extra)
         """
     ).format(incoming=incoming(root.name), target=target(root.name))
-
-
-# --- COPY -----------------------------------------------------------------------------------------------------------
-
-
-def copy_frames(conn: Connection, into: sql.Identifier, table: Table, batches: Iterable[pa.RecordBatch]) -> None:
-    """COPY in PostgreSQL's binary format, encoded from Arrow; columns that no table has (`_row`) stay behind."""
-    wire = pa.schema([(column.name, _WIRE_TYPES.get(column.type, ARROW_TYPES[column.type])) for column in table.columns])
-    encoder = pgpq.ArrowToPostgresBinaryEncoder.new_with_encoders(
-        wire, {column.name: _encoder(column, wire.field(column.name)) for column in table.columns}
-    )
-    copy_sql = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT BINARY)").format(into, names(table.columns))
-    with conn.cursor() as cursor, cursor.copy(copy_sql) as copy:
-        copy.write(encoder.write_header())
-        for encoded in ahead(_encoded(encoder, table, wire, batches)):
-            copy.write(encoded)
-        copy.write(encoder.finish())
-
-
-def _encoded(encoder: Any, table: Table, wire: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Generator[bytes]:
-    for batch in batches:
-        if batch.num_rows:
-            arrays = [_wire_array(batch.column(column.name), column) for column in table.columns]
-            yield encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=wire))
-
-
-# pgpq has no encoder from text to numeric: the values go as the bytes that PostgreSQL's numeric_recv reads.
-_WIRE_TYPES = {"numeric": pa.binary()}
-
-
-def _encoder(column: Column, field: pa.Field) -> Any:
-    if column.type == "jsonb":
-        return encoders.StringEncoderBuilder.new_with_output(field, Jsonb())
-    return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)
-
-
-def _wire_array(array: pa.Array, column: Column) -> pa.Array:
-    if column.type != "numeric":
-        return array
-    dumper = DecimalBinaryDumper(Decimal)
-    return pa.array([None if text is None else dumper.dump(Decimal(text)) for text in array.to_pylist()], pa.binary())
-
-
-def _batches(file: pq.ParquetFile) -> Iterable[pa.RecordBatch]:
-    for group in range(file.num_row_groups):
-        yield from file.read_row_group(group).to_batches()
-
-
-def _without(file: pq.ParquetFile, rows: list[int]) -> Iterable[pa.RecordBatch]:
-    if not rows:
-        return _batches(file)
-    unwanted = pa.array(rows, pa.int64())
-    return (batch.filter(pc.invert(pc.is_in(batch.column(RAW_ROW), unwanted))) for batch in _batches(file))
-
-
-def _only(file: pq.ParquetFile, rows: list[int]) -> Iterable[pa.RecordBatch]:
-    wanted = pa.array(rows, pa.int64())
-    return (batch.filter(pc.is_in(batch.column(RAW_ROW), wanted)) for batch in _batches(file))
-
-
-# --- rejects ---------------------------------------------------------------------------------------------------------
 
 
 def _book_rejects(

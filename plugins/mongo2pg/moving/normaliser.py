@@ -30,7 +30,7 @@ from mongo2pg.documents.decode import MalformedError, decode_batch
 from mongo2pg.documents.document_ids import document_id, of_bytes
 from mongo2pg.documents.extended_json import extended_json
 from mongo2pg.documents.outline import count_elements, own_id
-from mongo2pg.files.parquet import HOLD, RAW_ROW
+from mongo2pg.files.parquet import MAY_SHARE, RAW_ROW
 from mongo2pg.model import Child, Collection, Column, Table
 
 # Row groups of up to so many bytes are read two at once. Those of `extract` are smaller, but where a document is large: then
@@ -112,7 +112,7 @@ class Normaliser:
     def schema(self, table: Table) -> pa.Schema:
         """The columns of a table's frames, and those that stay behind in staging."""
         columns = [*((column.name, ARROW_TYPES[column.type]) for column in table.columns), (RAW_ROW, pa.int64())]
-        return pa.schema(columns if table.child else [*columns, (HOLD, pa.bool_())])
+        return pa.schema(columns if table.child else [*columns, (MAY_SHARE, pa.bool_())])
 
     def normalise(self, documents: pa.BinaryArray, first_row: int) -> Batch:
         """The frames of these documents, the first of which is row `first_row` of the raw file; never raises for a value."""
@@ -164,7 +164,7 @@ class Normaliser:
         others = {
             "extra": pa.nulls(count, ARROW_TYPES["jsonb"]),
             RAW_ROW: pa.array(rows[part.document], pa.int64()),
-            HOLD: pa.array(np.zeros(count, np.bool_)),
+            MAY_SHARE: pa.array(part.doubtful),
         }
         return pa.RecordBatch.from_arrays([(others | part.columns)[name] for name in schema.names], schema=schema)
 

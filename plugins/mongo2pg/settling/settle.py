@@ -27,7 +27,7 @@ from mongo2pg.model import Domain, Table
 from mongo2pg.queries import comma, target
 from mongo2pg.settling.places import Deletion, Loser, Named, Outcome, beside, lock_places
 from mongo2pg.settling.settle_rounds import Settler
-from mongo2pg.settling.shared_ids import judge_shared_ids
+from mongo2pg.settling.shared_ids import hold_loaded_twins, judge_shared_ids
 from mongo2pg.target import schema
 
 # 6,000 rows show how few or many values a key has, and where its ranges lie to a twentieth of the table; the default of 100 reads
@@ -82,6 +82,7 @@ def _judged(begin: Callable[[], Settler]) -> Settler:
     while True:
         settler = begin()
         with settler.conn.transaction() as attempt:
+            hold_loaded_twins(settler, settler.own)
             settler.staying = judge_shared_ids(settler, settler.holding, unfit)
             settler.open_held(settler.holding)
             settler.judge()

@@ -41,10 +41,14 @@ class Settler(Settlement):
         self.domain, self.staging = domain, staging
         super().__init__(conn, run, find_places(conn, run, domain, staging, everyone), database)
         self.own = [place for place in self.places.values() if place.own]
-        self.holding = [place for place in self.own if place.held]
         self.references = self._references()
         # Who may keep a slot only a run can say that has read all documents.
         self.unguarded = {p.collection.table: unguarded(conn, p) if scope(p.staging) == FULL else set() for p in self.own}
+
+    @property
+    def holding(self) -> list[Place]:
+        """The collections of which this plan holds documents."""
+        return [place for place in self.own if place.held]
 
     def knows(self, domain: Domain) -> bool:
         """Whether all collections of a domain are complete, by its present declaration: another one's keys its next run builds."""

@@ -5,16 +5,52 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
+from mongo2pg import books
 from mongo2pg.books import Connection
 from mongo2pg.documents.document_ids import compact
+from mongo2pg.documents.identity import uuid_text
 from mongo2pg.documents.outline import count_elements
+from mongo2pg.files.staging import read_json
 from mongo2pg.queries import marked, target
 from mongo2pg.settling.places import Loser, Named, Place
 from mongo2pg.settling.settlement import Settlement
 from mongo2pg.settling.unique_slots import bson_order_of
+
+if TYPE_CHECKING:
+    from mongo2pg.files.staged_documents import StagedDocument
+
+
+def hold_loaded_twins(settlement: Settlement, places: Sequence[Place]) -> None:
+    """Takes the documents of first loads that share an id out of their tables again and holds them instead.
+
+    Those tables had no key, so that nobody was told: here they are looked for, where the books say that there may be any.
+    """
+    for place in places:
+        if not place.bulk or not books.any_doubtful(settlement.conn, place.run, place.collection.name):
+            continue
+        root = target(place.collection.table)
+        rows = settlement.conn.execute(sql.SQL("SELECT id::text FROM {} GROUP BY id HAVING count(*) > 1").format(root))
+        if twins := place.documents([row[0] for row in rows]):
+            _hold(settlement, place, twins)
+
+
+def _hold(settlement: Settlement, place: Place, documents: Mapping[bytes, Sequence[StagedDocument]]) -> None:
+    from mongo2pg.files.parquet import open_frames
+    from mongo2pg.moving.twins import Twin, hold_twins  # with Arrow: only where there are any
+
+    settlement.take_back(place, [uuid_text(root_id) for root_id, sharing in documents.items() for _ in sharing])
+    settlement.delete_rows(place, list(map(uuid_text, documents)))
+    by_chunk = sorted((each.chunk, Twin(root_id, each.row)) for root_id, sharing in documents.items() for each in sharing)
+    for chunk, some in groupby(by_chunk, key=itemgetter(0)):
+        with open_frames(place.staging, read_json(place.staging.manifest(chunk)), place.collection) as files:
+            hold_twins(settlement.conn, place.run, place.collection, files, [twin for _, twin in some])
+    place.held = True
 
 
 def judge_shared_ids(settlement: Settlement, holding: Sequence[Place], unfit: Mapping[Named, Loser]) -> set[Named]:
@@ -97,8 +133,6 @@ def _lose(settlement: Settlement, place: Place, losers: list[Loser], loaded: lis
     )
     if loaded:
         settlement.take_back(place, loaded)
-        if place.bulk:  # nothing refers to them yet: the winners come in as new rows
-            settlement.delete_rows(place, loaded)
     counts: Counter[str] = Counter()
     for content in _contents(place, losers):
         counts.update({child.path: count_elements(content, child) for child in place.collection.children})
