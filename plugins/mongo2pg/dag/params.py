@@ -20,6 +20,8 @@ VERIFY_SOURCES = {
 
 # A hundred years: PostgreSQL's and Python's calendars do not reach as far as any number of days.
 MOST_DAYS = 36_500
+# A petabyte: Airflow takes a number beyond 64 bits and then cannot hand it to a task, which dies without a line in its log.
+MOST_MB = 1_000_000_000
 
 # Parts of the form, below what most runs need.
 READING, VERIFYING, LIMITS = "How documents are read and staged", "How it is verified", "What turns the run red"
@@ -132,6 +134,7 @@ def domain_params(domain: Domain) -> dict[str, Param]:
             1024,
             type="integer",
             minimum=0,
+            maximum=MOST_MB,
             title="Scan up to MB",
             description="A larger collection without an index on its change key is not scanned for a window",
             section=READING,
@@ -169,8 +172,9 @@ def _moment(title: str, description: str) -> Param:
 
 
 def param(name: str) -> Any:
-    """The run's value of a param."""
-    return get_current_context()["params"][name]
+    """The run's value of a param; a whole number is an int however it was written."""
+    value = get_current_context()["params"][name]
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 64.0 is an integer in JSON Schema
 
 
 def refuse_unknown_params(known: Iterable[str]) -> None:
