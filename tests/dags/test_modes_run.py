@@ -67,6 +67,15 @@ def run(airflow, **conf: Any) -> Ran:
     return Ran(run_id, airflow.client.wait_for_run(DAG, run_id))
 
 
+def marked(airflow, task: str, state: str, **conf: Any) -> Ran:
+    """A run of which somebody marked a task in Airflow before it could begin."""
+    airflow.client.request("PATCH", f"/dags/{DAG}", json={"is_paused": True})
+    run_id = airflow.client.trigger(DAG, conf)
+    airflow.client.request("PATCH", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}", json={"new_state": state})
+    airflow.client.unpause(DAG)
+    return Ran(run_id, airflow.client.wait_for_run(DAG, run_id))
+
+
 def passed(airflow, ran: Ran) -> None:
     said = {task: log(airflow, ran, task, dag=DAG) for task, found in states(airflow, ran, DAG).items() if "failed" in found}
     assert ran.state == "success", said
@@ -209,3 +218,15 @@ def test_what_contradicts_itself_is_refused_in_words(asleep, first: Ran) -> None
     refused = run(asleep, mode="full", to="2025-01-01T00:00:00Z")
     assert refused.state == "failed"
     assert "from and to belong to mode window" in log(asleep, refused, "prepare", dag=DAG)
+
+
+@pytest.mark.parametrize(
+    ("task", "state", "conf"),
+    [("prepare", "success", {}), ("prepare", "skipped", {}), ("plan", "success", {}), ("plan", "success", {"mode": "dry_run"})],
+)
+def test_a_task_that_was_marked_by_hand_and_did_nothing_makes_the_run_red(asleep, first: Ran, task: str, state: str, conf) -> None:
+    ran = marked(asleep, task, state, **conf)
+    assert (ran.state, states(asleep, ran, DAG)[task]) == ("failed", {state})
+    if state == "success":
+        assert f"the task {'prepare' if task == 'prepare' else 'move.load'} did not succeed" in log(asleep, ran, "gate", dag=DAG)
+    assert not rows(asleep, "SELECT FROM migration.runs WHERE run_id = %s AND state = 'passed'", ran.id)

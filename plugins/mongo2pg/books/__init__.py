@@ -63,6 +63,7 @@ from mongo2pg.books.rejects import (
 from mongo2pg.books.runs import (
     finish_run,
     forgettable_runs,
+    has_begun,
     install,
     last_report,
     lock_chunk,

@@ -67,6 +67,14 @@ def start_run(
     )
 
 
+def has_begun(conn: Connection, run: RunKey) -> bool:
+    """Whether the books know the run: they do not where nothing made them, or where somebody marked the task that begins it."""
+    if _installed(conn) is None:
+        return False
+    found = conn.execute("SELECT FROM migration.runs WHERE (domain, run_id) = (%s, %s)", (run.domain, run.run_id))
+    return found.fetchone() is not None
+
+
 def run_params(conn: Connection, run: RunKey) -> dict[str, Any]:
     """What the run was given when it began; nothing for one that never did."""
     row = conn.execute("SELECT params FROM migration.runs WHERE (domain, run_id) = (%s, %s)", (run.domain, run.run_id)).fetchone()

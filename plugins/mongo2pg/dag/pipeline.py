@@ -20,7 +20,18 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.dag.params import domain_params, param, refuse_unknown_params, request
 from mongo2pg.dag.task_run import TaskRun
-from mongo2pg.dag.tasks import announce, audit_task, conclude, current_run_id, permanent, run_is_alive, started_by, task_states
+from mongo2pg.dag.tasks import (
+    NOTHING_TO_DO,
+    announce,
+    audit_task,
+    conclude,
+    current_run_id,
+    left_by,
+    permanent,
+    run_is_alive,
+    started_by,
+    task_states,
+)
 from mongo2pg.databases.connections import source, target
 from mongo2pg.model import Collection, Domain
 from mongo2pg.planning.modes import DELETES, DRY_RUN, FULL, REPLAY, refuse
@@ -317,9 +328,10 @@ def _gate(here: TaskRun) -> dict[str, Any]:
     from mongo2pg.verdict import gate
 
     states = task_states()
-    if states.get("prepare") == "skipped":
+    # A task that somebody marked by hand left nothing: what it should have done was not done, and the run is red.
+    if states.get("prepare") == "skipped" and left_by("prepare", NOTHING_TO_DO):
         raise AirflowSkipException("prepare says why there was nothing to do")
-    if param("mode") == DRY_RUN and states.get("plan") == "success":
+    if param("mode") == DRY_RUN and states.get("plan") == "success" and left_by("plan") is not None:
         raise AirflowSkipException("a dry run moves nothing: there is nothing to judge")
     report, sha256 = here.report(states, began=states.get("prepare") == "success" and param("mode") != DRY_RUN)
     announce(log, here.domain.name, f"the run of {here.domain.name}", here.staging.folder, report, sha256, gate.faults(report))

@@ -51,12 +51,18 @@ class TaskRun(NamedTuple):
         return self.staging.collection(plan_id, collection)
 
     def report(self, states: Mapping[str, str], *, began: bool) -> tuple[dict[str, Any], str]:
-        """Writes the run's report, also into the books if the run `began`; returns it with the sha256 of its file."""
+        """Writes the run's report, also into the books if the run `began`; returns it with the sha256 of its file.
+
+        It began if the books say so, too: a task that somebody marked in Airflow has done nothing.
+        """
+        from mongo2pg import books
         from mongo2pg.verdict import certificate, gate
 
-        if not began:
-            report = gate.report_unprepared(self.asked, self.key(), states)
-            return report, certificate.write(self.staging.folder, report)
-        with target() as conn:
-            run, moved = (self.current(), self.moved()) if self.is_planned else (self.key(), self.asked)
-            return gate.conclude(conn, run, moved, self.staging, states)
+        if began:
+            with target() as conn:
+                if books.has_begun(conn, self.key()):
+                    run, moved = (self.current(), self.moved()) if self.is_planned else (self.key(), self.asked)
+                    return gate.conclude(conn, run, moved, self.staging, states)
+            states = {**states, "prepare": "failed"}
+        report = gate.report_unprepared(self.asked, self.key(), states)
+        return report, certificate.write(self.staging.folder, report)

@@ -28,6 +28,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A first load takes hours where it is worth waiting for: how often a run asks whether the other one has ended.
 BETWEEN_TURNS = timedelta(seconds=15)
 
+# By this name a task that found nothing to do leaves the reason.
+NOTHING_TO_DO = "nothing_to_do"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -55,6 +58,12 @@ def task_states() -> dict[str, str]:
     instance: Any = context["ti"]
     states = instance.get_task_states(dag_id=instance.dag_id, run_ids=[context["run_id"]])[context["run_id"]]
     return {name: str(state) for name, state in states.items() if name != instance.task_id}
+
+
+def left_by(task_id: str, key: str = "return_value") -> Any:
+    """What a task of this run handed on; None where it did nothing, for somebody marked it in Airflow."""
+    instance: Any = get_current_context()["ti"]
+    return instance.xcom_pull(task_ids=task_id, key=key)
 
 
 def audit_task(log: logging.Logger, stage: str, domain: str, **facts: Any) -> None:
@@ -97,6 +106,8 @@ def permanent(stage: Callable[P, R]) -> Callable[P, R]:
             return stage(*args, **kwargs)
         except NothingToDoError as error:
             log.info("%s", error)  # Airflow says that a task is skipped, and not why
+            instance: Any = get_current_context()["ti"]
+            instance.xcom_push(NOTHING_TO_DO, str(error))
             raise AirflowSkipException(str(error)) from error
         except AirflowSkipException as error:
             log.info("%s", error)
