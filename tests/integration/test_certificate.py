@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deepiri.auth import AUTH
+from mongo2pg import books
 from mongo2pg.books import RunKey
 from mongo2pg.databases.window import Window
 from mongo2pg.run import Run
@@ -50,6 +51,13 @@ def test_the_page_names_the_digest_of_the_report_and_so_do_the_books(mover: Move
     assert json.loads(content) == json.loads(json.dumps(report, default=str))
     assert digest in page
     assert mover.rows("SELECT state, report_sha256 FROM migration.runs WHERE run_id = 'r1'") == [("passed", digest)]
+
+
+def test_a_run_that_somebody_triggers_again_by_its_old_id_bears_that_name(mover: Mover) -> None:
+    run = mover.move("r1")
+    for who in ("ada", "bob"):
+        books.start_run(mover.conn, run.key, "full", {}, who, {})
+    assert run.verify()["run"]["started_by"] == "bob"
 
 
 def test_the_page_says_what_was_rejected_kept_and_compared(mover: Mover) -> None:

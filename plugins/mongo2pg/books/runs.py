@@ -54,14 +54,17 @@ def now(conn: Connection) -> str:
 def start_run(
     conn: Connection, run: RunKey, mode: str, params: Mapping[str, Any], started_by: str | None, ends: Mapping[str, Any]
 ) -> None:
-    """Notes that a run began, or that it was cleared and begins again; `ends` are the databases between which it moves."""
+    """Notes that a run began, or begins again: it was cleared, or deleted in Airflow and triggered by its old id.
+
+    `ends` are the databases between which it moves.
+    """
     conn.execute(
         """
         INSERT INTO migration.runs (domain, run_id, mode, params, state, started_by, ends)
         VALUES (%s, %s, %s, %s, 'running', %s, %s)
         ON CONFLICT (domain, run_id) DO UPDATE
         SET state = 'running', finished_at = NULL, staging_removed_at = NULL,
-            mode = excluded.mode, params = excluded.params, ends = excluded.ends
+            mode = excluded.mode, params = excluded.params, started_by = excluded.started_by, ends = excluded.ends
         """,
         (run.domain, run.run_id, mode, Jsonb(dict(params)), started_by, Jsonb(dict(ends))),
     )
