@@ -40,6 +40,11 @@ def run_all(source: Database[Any], conn: Connection[Any], order: Sequence[Domain
         assert report["passed"], (domain.name, report["failures"])
 
 
+def test_where_nothing_was_moved_there_is_no_reference_to_judge(source: Any, target: Any, tmp_path: Path) -> None:
+    with source.connect() as client, target.connect(autocommit=True) as conn:
+        assert settle_across(client["nothing"], conn, DOMAINS, tmp_path) == []
+
+
 def images(conn: Connection[Any]) -> dict[str, list[str]]:
     """Every row of every table as text."""
     return {

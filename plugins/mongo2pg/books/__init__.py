@@ -61,6 +61,7 @@ from mongo2pg.books.rejects import (
     supersede_rejects,
 )
 from mongo2pg.books.runs import (
+    are_there,
     finish_run,
     forgettable_runs,
     has_begun,

@@ -45,6 +45,11 @@ def _installed(conn: Connection) -> str | None:
     return row[0] if row else None
 
 
+def are_there(conn: Connection) -> bool:
+    """Whether anybody has made the books."""
+    return conn.execute("SELECT to_regclass('migration.runs') IS NOT NULL").fetchone() == (True,)
+
+
 def now(conn: Connection) -> str:
     """PostgreSQL's clock, which tells the order of what the books say."""
     row = conn.execute("SELECT clock_timestamp()::text").fetchone()
@@ -72,7 +77,7 @@ def start_run(
 
 def has_begun(conn: Connection, run: RunKey) -> bool:
     """Whether the books know the run: they do not where nothing made them, or where somebody marked the task that begins it."""
-    if _installed(conn) is None:
+    if not are_there(conn):
         return False
     found = conn.execute("SELECT FROM migration.runs WHERE (domain, run_id) = (%s, %s)", (run.domain, run.run_id))
     return found.fetchone() is not None

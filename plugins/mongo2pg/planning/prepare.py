@@ -215,8 +215,9 @@ def target_faults(conn: Connection, domain: Domain) -> list[str]:
 
 def _moved_in_full(conn: Connection, domain: Domain) -> list[str]:
     """The collections that windows are read of: those with a complete first load."""
-    row = conn.execute("SELECT to_regclass('migration.collections') IS NOT NULL").fetchone()
-    phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections]) if row and row[0] else {}
+    if not books.are_there(conn):
+        return []
+    phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
     return [name for name, (phase, _, _) in phases.items() if phase == "complete"]
 
 

@@ -30,8 +30,10 @@ def settle_across(database: Database[Any], conn: Connection, domains: Sequence[D
 
     A domain that settles judges what its neighbours' rows refer to, but two that settle at the same time do not see each
     other. Returns the names of the domains whose rows changed. Their checks and reports are made anew, by what their runs were
-    given, and each new report names the one that it replaces.
+    given, and each new report names the one that it replaces. Where nobody has moved anything there is nothing to judge.
     """
+    if not books.are_there(conn):
+        return []
     waiting: set[str] = set()
     settled = False
     for domain in domains:
