@@ -24,6 +24,8 @@ ONE, OTHER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
         (Request(WINDOW, end=ONE), "give both, from and to"),
         (Request(WINDOW, OTHER, ONE), "must lie before to"),
         (Request(WINDOW, ONE, ONE), "must lie before to"),
+        (Request(WINDOW, interval=(ONE, OTHER), backfill=True), "take mode incremental, without from and to"),
+        (Request(WINDOW, ONE, OTHER, interval=(ONE, OTHER), backfill=True), "take mode incremental, without from and to"),
         (Request(DRY_RUN, end=ONE), "a dry run of a window needs both ends"),
         *(
             (Request(mode, start=ONE), f"from and to belong to mode window, and this is mode {mode}")

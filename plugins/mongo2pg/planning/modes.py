@@ -35,7 +35,9 @@ class Request(NamedTuple):
 def refuse(request: Request) -> None:
     """Raises PrepareError where the request contradicts itself."""
     faults = []
-    if request.mode == WINDOW and not (request.start and request.end):
+    if request.mode == WINDOW and request.interval:
+        faults.append("a run of a backfill moves the window of its own interval: take mode incremental, without from and to")
+    elif request.mode == WINDOW and not (request.start and request.end):
         faults.append("mode window moves what changed from one moment to another: give both, from and to")
     if request.mode not in (WINDOW, DRY_RUN) and (request.start or request.end):
         faults.append(f"from and to belong to mode window, and this is mode {request.mode}: leave them empty or change the mode")
