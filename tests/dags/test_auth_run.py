@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -380,11 +381,9 @@ def test_whichever_task_fails_the_run_ends_red(empty, latest: Ran, task: str) ->
     if task != "gate":
         assert any(line.startswith(f"- the task {task}") for line in log(empty, latest, "gate").splitlines())
         assert report(empty, latest)["passed"] is False
-        assert (
-            rows(empty, "SELECT state FROM migration.runs WHERE run_id = %s", latest.id)
-            == [("failed",) if task != "prepare" else ("running",)]
-            or task == "prepare"
-        )
+        file = empty.staging / "auth" / safe_name(latest.id) / "report.json"
+        booked = rows(empty, "SELECT state, report_sha256 FROM migration.runs WHERE run_id = %s", latest.id)
+        assert booked == [("failed", hashlib.sha256(file.read_bytes()).hexdigest())], "books and file tell the same"
 
 
 def test_after_all_these_failures_the_run_can_be_cleared_and_goes_green(empty, latest: Ran) -> None:

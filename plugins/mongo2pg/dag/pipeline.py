@@ -333,7 +333,7 @@ def _gate(here: TaskRun) -> dict[str, Any]:
         raise AirflowSkipException("prepare says why there was nothing to do")
     if param("mode") == DRY_RUN and states.get("plan") == "success" and left_by("plan") is not None:
         raise AirflowSkipException("a dry run moves nothing: there is nothing to judge")
-    report, sha256 = here.report(states, began=states.get("prepare") == "success" and param("mode") != DRY_RUN)
+    report, sha256 = here.report(states, booked=param("mode") != DRY_RUN)
     announce(log, here.domain.name, f"the run of {here.domain.name}", here.staging.folder, report, sha256, gate.faults(report))
     return report
 

@@ -145,7 +145,7 @@ def _gate(here: TaskRun) -> None:
     states = task_states()
     if not param("repair"):
         states.pop("repair", None)  # it did not begin because something differs: the checks say what
-    report, sha256 = here.report(states, began=states.get("prepare") == "success")
+    report, sha256 = here.report(states)
     # Where the tab of the run in Airflow's UI looks for it.
     certificate.write(RunStaging(here.staging.root, NAME, current_run_id()).folder, report)
     name = here.domain.name

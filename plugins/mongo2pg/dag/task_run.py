@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mongo2pg.databases.connections import target
+from mongo2pg.errors import PermanentError, TransientError
 from mongo2pg.model import Domain
 
 if TYPE_CHECKING:
@@ -50,19 +51,25 @@ class TaskRun(NamedTuple):
         """The folder of a collection under a plan."""
         return self.staging.collection(plan_id, collection)
 
-    def report(self, states: Mapping[str, str], *, began: bool) -> tuple[dict[str, Any], str]:
-        """Writes the run's report, also into the books if the run `began`; returns it with the sha256 of its file.
+    def report(self, states: Mapping[str, str], *, booked: bool = True) -> tuple[dict[str, Any], str]:
+        """Writes the run's report, also into the books if they know the run; returns it with the sha256 of its file.
 
-        It began if the books say so, too: a task that somebody marked in Airflow has done nothing.
+        They know it from `prepare`, of an earlier attempt for one, unless somebody marked that in Airflow. A run that is not to be
+        `booked` is in none.
         """
         from mongo2pg import books
         from mongo2pg.verdict import certificate, gate
 
-        if began:
-            with target() as conn:
-                if books.has_begun(conn, self.key()):
-                    run, moved = (self.current(), self.moved()) if self.is_planned else (self.key(), self.asked)
-                    return gate.conclude(conn, run, moved, self.staging, states)
-            states = {**states, "prepare": "failed"}
+        prepared = states.get("prepare") == "success"
+        try:
+            if booked:
+                with target() as conn:
+                    if books.has_begun(conn, self.key()):
+                        run, moved = (self.current(), self.moved()) if self.is_planned else (self.key(), self.asked)
+                        return gate.conclude(conn, run, moved, self.staging, states)
+                states = {**states, "prepare": "failed"}
+        except (PermanentError, TransientError):
+            if prepared:
+                raise  # else it is what `prepare` has failed by
         report = gate.report_unprepared(self.asked, self.key(), states)
         return report, certificate.write(self.staging.folder, report)
