@@ -60,6 +60,67 @@ def test_nobody_loses_a_key_to_a_row_that_hangs_on_an_orphan_of_its_own_table(de
     assert mover.column("SELECT id::text FROM marks") == [uuid_of(2)]
 
 
+def chain(declare: Declare, *children: Child) -> tuple[Mover, Callable[..., None]]:
+    """Marks each of which needs another one, or itself, and a tag of its own; and what writes some of them."""
+    columns = (Column("after", "uuid", required=True, references="marks"), Column("tag", "text", required=True))
+    mover = declare(Collection("marks", "marks", "at", columns, children, unique=(("tag",),)))
+
+    def write(*marks: tuple[int, int, str], **more: Any) -> None:
+        for at, after, tag in marks:
+            mover.database.marks.replace_one({"_id": oid(at)}, {"after": oid(after), "tag": tag, **more}, upsert=True)
+
+    return mover, write
+
+
+def test_a_row_goes_that_needs_itself(declare: Declare) -> None:
+    mover, write = chain(declare)
+    write((2, 2, "a"), (3, 2, "b"), (4, 4, "c"))
+    mover.passed("first")
+    write((1, 1, "a"))
+    assert outcome(mover.passed("second")["marks"]) == (4, 1, 0, 1, {"duplicate_key": 1, "orphan": 1})
+    assert mover.rejects() == {("marks", str(oid(2)), "tag", "duplicate_key"), ("marks", str(oid(3)), "after", "orphan")}
+    assert mover.column("SELECT id::text FROM marks ORDER BY id") == [uuid_of(1), uuid_of(4)]
+    assert mover.run("third").reconcile()["passed"] is True
+
+
+@pytest.mark.parametrize("after", [{2: 3, 3: 2, 4: 3}, {2: 3, 3: 4, 4: 2}, {2: 2, 3: 2, 4: 3}], ids=str)
+@pytest.mark.parametrize("how", ["it is gone", "its key goes to another"])
+def test_rows_go_that_need_each_other(declare: Declare, after: dict[int, int], how: str) -> None:
+    mover, write = chain(declare)
+    write(*((at, other, f"tag {at}") for at, other in after.items()))
+    mover.passed("first")
+    if how == "it is gone":
+        mover.database.marks.delete_one({"_id": oid(2)})
+    else:
+        write((1, 1, "tag 2"))
+    mover.passed("second")
+    left = [] if how == "it is gone" else [uuid_of(1)]
+    assert mover.column("SELECT id::text FROM marks") == left
+    assert {(at, reason) for _, at, _, reason in mover.rejects()} >= {(str(oid(3)), "orphan"), (str(oid(4)), "orphan")}
+    assert mover.run("third").reconcile()["passed"] is True
+
+
+def test_of_rows_that_go_at_once_each_is_rejected_once_although_one_needs_the_other(declare: Declare) -> None:
+    mover, write = chain(declare)
+    write((3, 3, "a"), (4, 3, "b"), (5, 4, "c"))
+    mover.passed("first")
+    write((1, 1, "a"), (2, 2, "b"))
+    assert outcome(mover.passed("second")["marks"]) == (5, 2, 0, 0, {"duplicate_key": 2, "orphan": 1})
+    assert mover.column("SELECT id::text FROM marks ORDER BY id") == [uuid_of(1), uuid_of(2)]
+
+
+def test_elements_that_name_their_own_document_go_with_it_and_are_no_rejects(declare: Declare) -> None:
+    votes = Child("votes", "votes", "documents", (Column("by", "uuid", required=True, references="marks"),))
+    mover, write = chain(declare, votes)
+    write((2, 2, "a"), (3, 3, "b"), votes=[{"by": oid(2)}])
+    mover.passed("first")
+    write((1, 1, "a"))
+    mover.passed("second")
+    rejects = {("marks", str(oid(2)), "tag", "duplicate_key"), ("marks", str(oid(3)), "votes.0.by", "orphan")}
+    assert mover.rejects() == rejects
+    assert mover.run("third").reconcile()["passed"] is True
+
+
 def test_a_repair_reads_a_document_once_that_waits_for_the_one_whose_key_it_has(declare: Declare) -> None:
     columns = (Column("tag", "integer", required=True), Column("after", "uuid", references="marks"))
     mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))

@@ -276,8 +276,7 @@ def _take_out(deleter: Settlement, place: Place, ids: list[str], read_time: str)
         )
         books.forget_stale(deleter.conn, place.run, place.collection.name, ids)
     elif ids:
-        deleter.release(place, ids)
-        deleter.delete_rows(place, ids)
+        deleter.take_out(place, ids)
     place.deletion.deleted_ids += ids
 
 

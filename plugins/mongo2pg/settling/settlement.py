@@ -45,6 +45,8 @@ class Settlement:
         self.places = {place.collection.table: place for place in places}
         self.constrained = schema.foreign_keys(conn)
         self.leaving: dict[str, set[str]] = {}
+        # Whose dependents are being released: a table and its rows that go, then one that refers to it, and so on.
+        self._going: list[tuple[str, list[str]]] = []
         self.staying: set[Named] = set()
 
     def sides(self, place: Place, table: Table, column: Column) -> list[sql.Identifier]:
@@ -87,17 +89,29 @@ class Settlement:
         counted, gone = self._condemn(place, losers)
         self.take_back(place, counted)
         place.deletion.deleted_ids += gone
-        self.release(place, ids)
         for table in place.tables:
             if table.child:
                 rows = self._delete(target(table.name), table.parent_key, counted)
                 place.outcome.move_elements(table.child.path, "of_parents_not_loaded", rows)
-        self.delete_rows(place, ids)
+        self.take_out(place, ids)
 
-    def release(self, place: Place, ids: list[str]) -> None:
-        """Before these root rows go: no mark of theirs stays, and nothing hangs on them."""
+    def take_out(self, place: Place, ids: list[str]) -> None:
+        """These root rows go with their child rows: no mark of theirs stays, and whatever hangs on them goes first.
+
+        Rows of one table that need each other go at once, or each would be in the way of the others.
+        """
+        root, *children = place.tables
+        self.leaving.setdefault(root.name, set()).update(ids)
         books.forget_stale(self.conn, place.run, place.collection.name, ids)
-        self._release_dependents(place.collection.table, ids)
+        for table in children:  # first, for they may name rows that go, too
+            self._delete(target(table.name), table.parent_key, ids)
+        if self._going and self._going[-1][0] == root.name:
+            self._going[-1][1].extend(ids)
+            self._release_dependents(root.name, ids)
+            return
+        self._going.append((root.name, list(ids)))
+        self._release_dependents(root.name, ids)
+        self._delete(target(root.name), "id", self._going.pop()[1])
 
     def reject_elements(self, place: Place, table: Table, column: Column, side: sql.Identifier, ids: list[str]) -> None:
         """Takes child rows whose reference leads nowhere to the rejects; their documents stay."""
