@@ -121,6 +121,20 @@ def test_elements_that_name_their_own_document_go_with_it_and_are_no_rejects(dec
     assert mover.run("third").reconcile()["passed"] is True
 
 
+@pytest.mark.parametrize("needs", ["itself", "element"])
+def test_who_needs_a_row_that_waits_for_a_key_waits_with_it(declare: Declare, needs: str) -> None:
+    votes = Child("votes", "votes", "documents", (Column("by", "uuid", required=True, references="marks"),))
+    mover, write = chain(declare, votes)
+    write((1, 1, "a"), (9, 9, "z"))
+    mover.passed("first")
+    # 3 waits for the tag of 1, which waits for that of 9; 2 comes with 3.
+    write((9, 9, "y"), (1, 1, "z"), (3, 3, "a"))
+    write((2, 3 if needs == "itself" else 2, "c"), votes=[{"by": oid(3)}] if needs == "element" else [])
+    assert outcome(mover.passed("second")["marks"]) == (4, 2, 2, 0, {})
+    assert mover.column("SELECT tag FROM marks ORDER BY id") == ["z", "c", "a", "y"]
+    assert mover.run("third").reconcile()["passed"] is True
+
+
 def test_a_repair_reads_a_document_once_that_waits_for_the_one_whose_key_it_has(declare: Declare) -> None:
     columns = (Column("tag", "integer", required=True), Column("after", "uuid", references="marks"))
     mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))

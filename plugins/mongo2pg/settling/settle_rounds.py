@@ -235,4 +235,29 @@ class Settler(Settlement):
                 )
             )
             found |= {row[0] for row in rows}
+        while more := self._cannot_without(place, found):
+            found |= more
         return sorted(found)
+
+    def _cannot_without(self, place: Place, waiting: set[str]) -> set[str]:
+        """Those of the held documents that need the row of one that waits, and do not wait themselves."""
+        found: set[str] = set()
+        table_name = place.collection.table
+        needed = [(t, c) for t in place.tables for c in t.references if c.required and c.references == table_name]
+        for table, column in needed if waiting else ():
+            rows = self.conn.execute(
+                sql.SQL(
+                    """
+                    SELECT x.{owner}::text FROM {side} x
+                    WHERE x.{column} = ANY(%s::uuid[]) AND NOT EXISTS (SELECT FROM {parent} p WHERE p.id = x.{column})
+                    """
+                ).format(
+                    owner=sql.Identifier(table.owner),
+                    side=incoming(table.name),
+                    column=sql.Identifier(column.name),
+                    parent=target(table_name),
+                ),
+                (list(waiting),),
+            )
+            found |= {row[0] for row in rows}
+        return found - waiting
