@@ -135,6 +135,41 @@ def test_who_needs_a_row_that_waits_for_a_key_waits_with_it(declare: Declare, ne
     assert mover.run("third").reconcile()["passed"] is True
 
 
+@pytest.fixture
+def owners_and_pets(declare: Declare) -> Mover:
+    """A person and a pet that name each other, and another such pair."""
+    columns = (Column("tag", "integer", required=True), Column("favourite", "uuid", references="pets"))
+    people = Collection("people", "people", "at", columns, unique=(("tag",),))
+    mover = declare(people, Collection("pets", "pets", "at", (Column("owner", "uuid", required=True, references="people"),)))
+    mover.database.people.insert_many([{"_id": oid(at), "tag": at, "favourite": oid(10 + at)} for at in (2, 3)])
+    mover.database.pets.insert_many([{"_id": oid(10 + at), "owner": oid(at)} for at in (2, 3)])
+    mover.passed("first")
+    return mover
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["they alone", "and another hangs on them"])
+def test_documents_of_two_collections_that_name_each_other_go_at_once(owners_and_pets: Mover, others: bool) -> None:
+    mover = owners_and_pets
+    if others:
+        mover.database.pets.update_one({"_id": oid(13)}, {"$set": {"owner": oid(2)}})
+        mover.passed("second")
+    mover.database.people.delete_one({"_id": oid(2)})
+    mover.database.pets.delete_one({"_id": oid(12)})
+    assert outcome(mover.passed("third")["pets"])[4] == ({"orphan": 1} if others else {})
+    assert mover.column("SELECT id::text FROM pets") == ([] if others else [uuid_of(13)])
+    assert mover.column("SELECT favourite::text FROM people") == [None if others else uuid_of(13)]
+    assert mover.run("fourth").reconcile()["passed"] is True
+
+
+def test_a_row_goes_that_names_one_that_needs_it(owners_and_pets: Mover) -> None:
+    mover = owners_and_pets
+    mover.database.people.insert_one({"_id": oid(1), "tag": 2})
+    counts = mover.passed("second")
+    assert (outcome(counts["people"])[4], outcome(counts["pets"])[4]) == ({"duplicate_key": 1}, {"orphan": 1})
+    assert mover.column("SELECT id::text FROM people ORDER BY id") == [uuid_of(1), uuid_of(3)]
+    assert mover.run("third").reconcile()["passed"] is True
+
+
 def test_a_repair_reads_a_document_once_that_waits_for_the_one_whose_key_it_has(declare: Declare) -> None:
     columns = (Column("tag", "integer", required=True), Column("after", "uuid", references="marks"))
     mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))

@@ -36,7 +36,7 @@ class Settlement:
     """The places under settlement and what can be done to their rows; one transaction, which the caller holds.
 
     With a `database`, which only a replay lacks, a document that a place's run did not read, or perhaps not last, is read now,
-    before its row goes. `leaving` names rows, by table, that go in the same transaction: nobody clears a reference of theirs.
+    before its row goes. `leaving` names rows, by table, that go in the same transaction: no book tells of a reference of theirs.
     `staying` are the documents that have an id which others claim, too.
     """
 
@@ -329,9 +329,12 @@ class Settlement:
                         ),
                         (ids,),
                     )
-                    dependents = [row[0] for row in found if row[0] not in self.leaving.get(table.name, ())]
+                    named = [row[0] for row in found]
+                    going = self.leaving.get(table.name, set())
+                    dependents = [each for each in named if each not in going]
                     if not column.required:
                         self.clear(place, table, column, target(table.name), dependents)
+                        self._let_go(table, column, [each for each in named if each in going])
                     elif table.child:
                         self.reject_elements(place, table, column, target(table.name), dependents)
                     else:
@@ -341,6 +344,14 @@ class Settlement:
                 f"rows of {table_name} must go, but {column_name} of {stranger}, which no declaration here names as a reference, "
                 "refers to them: drop its foreign key or declare it"
             )
+
+    def _let_go(self, table: Table, column: Column, ids: list[str]) -> None:
+        """Rows that go as well, perhaps later, are not in the way of those that they name; nobody reads them again."""
+        if ids:
+            query = sql.SQL("UPDATE {} SET {} = NULL WHERE id = ANY(%s::uuid[])").format(
+                target(table.name), sql.Identifier(column.name)
+            )
+            self.conn.execute(query, (ids,))
 
     def delete_rows(self, place: Place, ids: list[str]) -> None:
         """Takes root rows and their child rows out of the target."""
