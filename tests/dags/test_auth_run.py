@@ -391,6 +391,17 @@ def test_after_all_these_failures_the_run_can_be_cleared_and_goes_green(empty, l
     assert report(empty, latest)["passed"] is True
 
 
+def test_a_run_that_begins_again_has_no_report_until_its_gate_writes_one(empty, latest: Ran) -> None:
+    folder = empty.staging / "auth" / safe_name(latest.id)
+    empty.client.clear("auth", latest.id, ["prepare"])
+    deadline = time.monotonic() + 120
+    while any(folder.glob("report.*")):
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.2)
+    assert clear(empty, latest, "gate") == "success"
+    assert report(empty, latest)["passed"] is True
+
+
 def test_the_row_of_a_document_that_vanished_goes_with_the_next_run(empty, latest: Ran) -> None:
     empty.source.progresspoints.delete_one({"_id": oid(402)})
     second = run(empty, CONF)

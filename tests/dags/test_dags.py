@@ -222,19 +222,6 @@ def test_a_number_has_a_largest_value_that_airflow_can_hand_to_a_task(bag, dag_i
     assert max(numbers.values()) < 2**63
 
 
-def test_a_whole_number_may_be_written_with_a_point(monkeypatch) -> None:
-    from mongo2pg.dag import params
-
-    given = {"chunk_mb": 64.0, "max_reject_ratio": 0.5, "repair": True, "mode": "full"}
-    monkeypatch.setattr(params, "get_current_context", lambda: {"params": given})
-    taken = {name: params.param(name) for name in given}
-    assert taken == given
-    assert {name: type(value) for name, value in taken.items()} == {
-        **{"chunk_mb": int, "max_reject_ratio": float},
-        **{"repair": bool, "mode": str},
-    }
-
-
 @pytest.mark.parametrize("domain", DOMAINS, ids=lambda domain: domain.name)
 def test_the_collections_of_a_run_are_picked_from_a_list(bag, domain) -> None:
     names = [collection.name for collection in domain.collections]

@@ -102,8 +102,8 @@ def scheduled(asleep) -> Ran:
 
 @pytest.fixture(scope="module")
 def first(asleep, scheduled: Ran) -> Ran:
-    """The first run by hand, with the form as it stands."""
-    return run(asleep)
+    """The first run by hand, with the form as it stands, but that whole numbers are written with a point."""
+    return run(asleep, chunk_mb=64.0, retention_days=30.0, scan_limit_mb=1024.0)
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,6 @@ from mongo2pg.dag.tasks import (
     left_by,
     permanent,
     run_is_alive,
-    started_by,
     task_states,
 )
 from mongo2pg.databases.connections import source, target
@@ -74,7 +73,6 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="prepare")
         @permanent
         def prepare_run() -> None:
-            from mongo2pg import books
             from mongo2pg.databases.ends import ends
             from mongo2pg.databases.source import server_time
             from mongo2pg.files.retention import remove_staged
@@ -96,7 +94,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 if asked.mode != DRY_RUN:
                     if database is not None:
                         what_moves(conn, collections, asked, server_time(database))  # a schedule may come too early
-                    books.start_run(conn, here.key(), asked.mode, dict(get_current_context()["params"]), started_by(), between)
+                    here.begin(conn, asked.mode, between)
                     removed = remove_staged(conn, domain.name, root, param("retention_days"), run_is_alive)
             audit_task(log, "prepare", domain.name, mode=asked.mode, **between, staging_removed=removed)
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, TriggerRule, get_current_context, task
+from airflow.sdk import DAG, TriggerRule, task
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.dag.params import param, reconcile_params, refuse_unknown_params
 from mongo2pg.dag.task_run import TaskRun
-from mongo2pg.dag.tasks import announce, audit_task, conclude, current_run_id, named, permanent, started_by, task_states
+from mongo2pg.dag.tasks import announce, audit_task, conclude, current_run_id, named, permanent, task_states
 from mongo2pg.databases.connections import source, target
 from mongo2pg.model import Domain
 
@@ -55,7 +55,6 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="prepare")
         @permanent
         def prepare_run() -> None:
-            from mongo2pg import books
             from mongo2pg.databases.ends import ends
             from mongo2pg.planning.prepare import prepare
 
@@ -64,7 +63,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
             with source() as database, target() as conn:
                 prepare(database, conn, here.domain, here.staging.root)
                 between = ends(database, conn)
-                books.start_run(conn, here.key(), NAME, dict(get_current_context()["params"]), started_by(), between)
+                here.begin(conn, NAME, between)
             audit_task(log, "prepare", here.domain.name, mode=NAME, **between)
 
         @task(task_id="plan")

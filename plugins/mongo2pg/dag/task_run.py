@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from airflow.sdk import get_current_context
+
+from mongo2pg.dag.tasks import started_by
 from mongo2pg.databases.connections import target
 from mongo2pg.errors import PermanentError, TransientError
 from mongo2pg.model import Domain
 
 if TYPE_CHECKING:
-    from mongo2pg.books import RunKey
+    from mongo2pg.books import Connection, RunKey
     from mongo2pg.files.staging import CollectionStaging, RunStaging
 
 
@@ -50,6 +53,14 @@ class TaskRun(NamedTuple):
     def staged(self, plan_id: str, collection: str) -> CollectionStaging:
         """The folder of a collection under a plan."""
         return self.staging.collection(plan_id, collection)
+
+    def begin(self, conn: Connection, mode: str, ends: Mapping[str, Any]) -> None:
+        """Notes in the books that the run begins between these `ends`; the report of an earlier attempt goes."""
+        from mongo2pg import books
+        from mongo2pg.verdict import certificate
+
+        books.start_run(conn, self.key(), mode, dict(get_current_context()["params"]), started_by(), ends)
+        certificate.remove(self.staging.folder)
 
     def report(self, states: Mapping[str, str], *, booked: bool = True) -> tuple[dict[str, Any], str]:
         """Writes the run's report, also into the books if they know the run; returns it with the sha256 of its file.

@@ -65,6 +65,12 @@ def write(folder: StagingPath, report: Mapping[str, Any]) -> str:
     return file.sha256
 
 
+def remove(folder: StagingPath) -> None:
+    """Takes both away: a run that begins again is not to be judged by what it was before."""
+    for name in ("report.html", "report.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
 def render(report: Mapping[str, Any], sha256: str) -> str:
     """The report of a domain, or of a platform of several, as a page without scripts or anything from elsewhere."""
     pages = Environment(
