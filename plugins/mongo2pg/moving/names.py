@@ -20,37 +20,40 @@ from mongo2pg.files.staging import CollectionStaging
 
 def names_of(content: Content, starts: Positions, documents: pa.BinaryArray) -> pa.StringArray:
     """What `document_ids.of_bytes` says of each of these documents, which begin at these positions."""
-    sizes = content.int32s(starts)
     # Where mongod puts the `_id`, and where its value begins then: behind a length, a type and a key.
     first, at = content.holds(starts + 5, b"_id\0"), starts + 9
-    kinds, room = np.where(first, content.octets(starts + 4), 0), sizes - 10
+    kinds, room = np.where(first, content.octets(starts + 4), 0), content.int32s(starts) - 10
     usual = (kinds == OBJECT_ID) & (room >= 12)
-    odd = np.full(len(starts), None, object)
-    for kind, size, numbers in ((INT32, 4, content.int32s), (INT64, 8, content.int64s)):
-        rows = np.flatnonzero((kinds == kind) & (room >= size))
-        odd[rows] = list(map(str, numbers(at[rows]).tolist()))
-    rows = np.flatnonzero((kinds == BINARY) & (room >= 21))
-    head = content.blocks(at[rows], 5)
-    for subtype in (3, 4):
-        these = rows[(head == [16, 0, 0, 0, subtype]).all(axis=1)]
-        values = content.blocks(at[these] + 5, 16).tobytes()
-        odd[these] = [
-            f'{{"$binary":{{"base64":"{b64encode(values[start : start + 16]).decode()}","subType":"{subtype:02d}"}}}}'
-            for start in range(0, len(values), 16)
-        ]
-    rows = np.flatnonzero((kinds == STRING) & (room >= 5))
-    length = content.int32s(at[rows])
-    sound = (length >= 1) & (length <= room[rows] - 4) & (content.octets(at[rows] + 3 + length) == 0)
-    rows, length = rows[sound], length[sound]
-    odd[rows] = list(map(_of_text, content.slices(at[rows] + 4, at[rows] + 3 + length).to_pylist()))
-    for row in np.flatnonzero(~usual & (odd == None)).tolist():  # noqa: E711 - of each element
-        odd[row] = of_bytes(documents[row].as_py())
     ids = fixed_texts(object_id_texts(content.object_ids(at[usual]))).view(pa.string())
     if usual.all():
         return ids
+    others = np.flatnonzero(~usual)
+    odd = _by_kind(content, kinds[others], at[others], room[others])
+    for row in [row for row, name in enumerate(odd) if name is None]:
+        odd[row] = of_bytes(documents[int(others[row])].as_py())
     order = np.empty(len(starts), np.int64)
-    order[usual], order[~usual] = np.arange(len(ids)), np.arange(len(ids), len(starts))
-    return pa.concat_arrays([ids, pa.array(odd[~usual], pa.string())]).take(pa.array(order))
+    order[usual], order[others] = np.arange(len(ids)), np.arange(len(ids), len(starts))
+    return pa.concat_arrays([ids, pa.array(odd, pa.string())]).take(pa.array(order))
+
+
+def _by_kind(content: Content, kinds: NDArray[np.uint8], at: Positions, room: Positions) -> NDArray[np.object_]:
+    """The name of each of these `_id`s, which have so many bytes, as far as it is of a usual type; None for the others."""
+    names = np.full(len(at), None, object)
+    for kind, size, numbers in ((INT32, 4, content.int32s), (INT64, 8, content.int64s)):
+        rows = (kinds == kind) & (room >= size)
+        names[rows] = list(map(str, numbers(at[rows]).tolist()))
+    head = content.blocks(at, 5)
+    for subtype in (3, 4):
+        rows = (kinds == BINARY) & (room >= 21) & (head == [16, 0, 0, 0, subtype]).all(axis=1)
+        values = content.blocks(at[rows] + 5, 16).tobytes()
+        names[rows] = [
+            f'{{"$binary":{{"base64":"{b64encode(values[start : start + 16]).decode()}","subType":"{subtype:02d}"}}}}'
+            for start in range(0, len(values), 16)
+        ]
+    length = content.int32s(at)
+    rows = (kinds == STRING) & (length >= 1) & (length <= room - 4) & (content.octets(at + 3 + length) == 0)
+    names[rows] = list(map(_of_text, content.slices(at[rows] + 4, at[rows] + 3 + length[rows]).to_pylist()))
+    return names
 
 
 def _of_text(text: bytes) -> str | None:
