@@ -177,6 +177,11 @@ def param(name: str) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value  # 64.0 is an integer in JSON Schema
 
 
+def all_params() -> dict[str, Any]:
+    """All of the run's params, as they were given."""
+    return dict(get_current_context()["params"])
+
+
 def refuse_unknown_params(known: Iterable[str]) -> None:
     """Airflow takes unknown keys of a run's conf without a word: a mistyped one would do nothing. Raises PrepareError."""
     unknown = sorted(set(get_current_context()["dag_run"].conf or {}) - set(known))

@@ -18,7 +18,7 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TriggerRule, get_
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
 
-from mongo2pg.dag.params import domain_params, param, refuse_unknown_params, request
+from mongo2pg.dag.params import all_params, domain_params, param, refuse_unknown_params, request
 from mongo2pg.dag.task_run import TaskRun
 from mongo2pg.dag.tasks import (
     NOTHING_TO_DO,
@@ -221,7 +221,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         def count_rows() -> None:
             from mongo2pg.checks.count import Limits, count_domain
 
-            here, limits = _here(domain), Limits.of(get_current_context()["params"])
+            here, limits = _here(domain), Limits.of(all_params())
             with _source_if_read() as database, target() as conn:
                 checks = count_domain(database, conn, here.current(), here.moved(), here.staging, limits)
             _conclude("row_counts", domain, checks)

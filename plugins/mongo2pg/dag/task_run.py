@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow.sdk import get_current_context
-
+from mongo2pg.dag.params import all_params
 from mongo2pg.dag.tasks import started_by
 from mongo2pg.databases.connections import target
 from mongo2pg.errors import PermanentError, TransientError
@@ -59,7 +58,7 @@ class TaskRun(NamedTuple):
         from mongo2pg import books
         from mongo2pg.verdict import certificate
 
-        books.start_run(conn, self.key(), mode, dict(get_current_context()["params"]), started_by(), ends)
+        books.start_run(conn, self.key(), mode, all_params(), started_by(), ends)
         certificate.remove(self.staging.folder)
 
     def report(self, states: Mapping[str, str], *, booked: bool = True) -> tuple[dict[str, Any], str]:

@@ -3,7 +3,8 @@
 settle           the stage
 settle_rounds    the rounds in which it judges
 places           a collection while rows of it are judged
-settlement       rows out, references cleared, sums closed
+losses           documents on their way to the rejects, sums closed
+settlement       rows out, references cleared
 shared_ids       documents whose `_id`s reach one UUID
 unique_slots     unique keys that several rows claim
 deletes          the stage `delete`
