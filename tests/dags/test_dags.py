@@ -156,6 +156,7 @@ def test_dags_say_what_they_are_and_catch_up_with_nothing(bag, dag_id: str) -> N
     assert "mongo2pg" in dag.tags
     assert dag.description
     assert dag.doc_md
+    assert [task.task_id for task in dag.tasks if not task.doc_md] == []
 
 
 @pytest.mark.parametrize("dag_id", sorted(DOMAIN_IDS))

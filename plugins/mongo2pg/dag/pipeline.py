@@ -26,6 +26,7 @@ from mongo2pg.dag.tasks import (
     audit_task,
     conclude,
     current_run_id,
+    for_each,
     left_by,
     permanent,
     run_is_alive,
@@ -73,6 +74,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="prepare")
         @permanent
         def prepare_run() -> None:
+            """Finds everything that can be wrong from outside, and names all of it, before anything is written; then makes the
+            books and the tables where they are missing. Removes what runs staged whose `retention_days` are over.
+            """
             from mongo2pg.databases.ends import ends
             from mongo2pg.databases.source import server_time
             from mongo2pg.files.retention import remove_staged
@@ -101,6 +105,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="plan")
         @permanent
         def plan_run() -> list[Lot]:
+            """Cuts each collection into ranges of `_id`, small ones together: each lot is a task of the stages that follow.
+            Cleared, it reads the source afresh. A dry run says here what would be read and rejected, and ends.
+            """
             from mongo2pg.begin import begin
 
             here, chunk_bytes, scan_limit = _here(domain), param("chunk_mb") << 20, param("scan_limit_mb") << 20
@@ -124,6 +131,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             @task(task_id="extract", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
             @permanent
             def extract_lot(lot: Lot) -> Lot:
+                """Stages the documents' bytes as the server sends them. Cleared, it goes on with the chunk that is not complete."""
                 from mongo2pg.moving.extract import extract_chunk
                 from mongo2pg.moving.replay import extract_rejects
 
@@ -146,6 +154,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             @task(task_id="normalise", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
             @permanent
             def normalise_lot(lot: Lot) -> Lot:
+                """Turns the staged documents into typed rows, one file for each table, and counts what does not fit."""
                 from mongo2pg.moving.normalise import normalise_chunk
 
                 here = _here(domain)
@@ -159,6 +168,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             @task(task_id="load", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
             @permanent
             def load_lot(lot: Lot) -> None:
+                """Copies the rows into PostgreSQL, a transaction for each chunk. Cleared, it loads what is not committed."""
                 from mongo2pg.moving.load import load_chunk
 
                 here = _here(domain)
@@ -177,6 +187,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="delete", trigger_rule=TriggerRule.NONE_FAILED)
         @permanent
         def delete_gone() -> None:
+            """Takes out the rows whose document is gone; if these are more than `max_delete_ratio`, none; then it fails."""
             from mongo2pg.settling.deletes import delete_domain
 
             here = _here(domain)
@@ -197,6 +208,9 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="settle")
         @permanent
         def settle_run() -> None:
+            """Judges references and unique keys now that all chunks are in, and builds keys and indexes after a first load, in one
+            transaction. Its counts are changes to those of `load`: what goes to the rejects is taken off there.
+            """
             from mongo2pg.settling.settle import settle_domain
 
             if param("mode") == DELETES:
@@ -219,6 +233,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="row_counts")
         @permanent
         def count_rows() -> None:
+            """Closes the sums: what the source has, what was read, what became of it, what the tables hold, how much is dirt."""
             from mongo2pg.checks.count import Limits, count_domain
 
             here, limits = _here(domain), Limits.of(all_params())
@@ -229,6 +244,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="checksums", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
         @permanent
         def compare_lot(lot: Lot) -> None:
+            """Works out by other code which rows the documents must become, and compares them with the tables, cell by cell."""
             from mongo2pg.checks.live import compare_source, is_live
             from mongo2pg.checks.verify import verify_chunk
 
@@ -246,6 +262,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="references")
         @permanent
         def judge_references() -> None:
+            """Looks for rows that refer to rows that are not there, and for foreign keys that are missing or not enforced."""
             from mongo2pg.checks.references import check_references
 
             here = _here(domain)
@@ -255,6 +272,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="uniqueness")
         @permanent
         def judge_keys() -> None:
+            """Looks for rows that share a key, and for unique keys that are missing or not enforced."""
             from mongo2pg.checks.uniqueness import check_uniqueness
 
             here = _here(domain)
@@ -264,6 +282,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="round_trip", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
         @permanent
         def rebuild_lot(lot: Lot) -> None:
+            """Rebuilds a share of the documents, `round_trip_sample`, from their rows, and compares them with what was read."""
             from mongo2pg.checks.round_trip import round_trip_chunk
 
             here, checks = _here(domain), []
@@ -278,6 +297,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE, outlets=[asset])
         @permanent
         def judge_run() -> None:
+            """Writes the report, which the tab Report shows, and fails unless every task and every check passed."""
             report = _gate(_here(domain))
             get_current_context()["outlet_events"][asset].extra = told(report)
 
@@ -286,7 +306,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
         moved = move.expand(lot=lots)
         prepare_run() >> lots
         moved >> delete_gone() >> settled
-        checks = [count_rows(), compare_lot.expand(lot=lots), judge_references(), judge_keys(), rebuild_lot.expand(lot=lots)]
+        checks = [count_rows(), for_each(compare_lot, lots), judge_references(), judge_keys(), for_each(rebuild_lot, lots)]
         # Where one lot fails, all that follows fails with it at once, while others may still be at work: the gate waits for these.
         settled >> checks >> judge_run() << moved
     # Only now: each task would get a copy of its own, which Airflow validates whenever it parses or serialises the DAG.

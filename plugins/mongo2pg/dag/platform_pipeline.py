@@ -42,6 +42,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="unpaused")
         @permanent
         def check_unpaused() -> None:
+            """Names the DAGs of domains that are paused: their runs would never start."""
             from mongo2pg.errors import PrepareError
 
             refuse_unknown_params(common_params(*MODES))
@@ -56,6 +57,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="references", trigger_rule=TriggerRule.ALL_DONE)
         @permanent
         def settle_references() -> None:
+            """Judges the references between domains that none of their runs could judge yet, and verifies again what changed."""
             from mongo2pg.databases.connections import source, target
             from mongo2pg.files.staging import default_root
             from mongo2pg.verdict.across import settle_across
@@ -67,6 +69,7 @@ def platform_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
         @permanent
         def judge_platform() -> None:
+            """Puts the reports of all domains under one roof (the tab Report), and fails unless each of them passed."""
             from mongo2pg.files.staging import RunStaging, default_root
             from mongo2pg.verdict import certificate
             from mongo2pg.verdict.across import faults, report_platform
@@ -90,6 +93,7 @@ def _run_domain(domain: Domain) -> TriggerDagRunOperator:
     """A run of the domain's own DAG under this run's id; while it goes on, no worker waits for it."""
     return TriggerDagRunOperator(
         task_id=domain.name,
+        doc_md=f"Runs the DAG `{domain.name}` under the id of this run, and waits until it has ended.",
         trigger_dag_id=domain.name,
         trigger_run_id="{{ run_id }}",
         conf="{{ dict(params) | tojson }}",  # type: ignore[arg-type]  # the operator reads a text as JSON

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.dag.params import param, reconcile_params, refuse_unknown_params
 from mongo2pg.dag.task_run import TaskRun
-from mongo2pg.dag.tasks import announce, audit_task, conclude, current_run_id, named, permanent, task_states
+from mongo2pg.dag.tasks import announce, audit_task, conclude, current_run_id, for_each, named, permanent, task_states
 from mongo2pg.databases.connections import source, target
 from mongo2pg.model import Domain
 
@@ -55,6 +55,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="prepare")
         @permanent
         def prepare_run() -> None:
+            """Finds everything that can be wrong from outside, and names all of it, before anything is read."""
             from mongo2pg.databases.ends import ends
             from mongo2pg.planning.prepare import prepare
 
@@ -69,6 +70,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="plan")
         @permanent
         def plan_run() -> list[Lot]:
+            """Cuts each collection into ranges of `_id`. Cleared, it begins the comparison anew."""
             from mongo2pg.reconciling.reconcile import plan_reconcile
 
             here = _here(domains)
@@ -81,6 +83,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="compare", map_index_template="{{ task.op_kwargs['lot']['label'] }}")
         @permanent
         def compare_lot(lot: Lot) -> None:
+            """Reads the documents and compares them with their rows; what seems to differ is read again before it counts."""
             from mongo2pg.reconciling.reconcile import Reconciler
 
             here, checks = _here(domains), []
@@ -94,6 +97,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="rows")
         @permanent
         def find_rows() -> None:
+            """Looks for rows whose document is gone, that refer to nothing or share a key, and for keys that are missing."""
             from mongo2pg.reconciling.reconcile import check_rows
 
             here = _here(domains)
@@ -103,6 +107,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="repair")
         @permanent
         def repair_differences() -> None:
+            """Moves the documents that differ again, takes out rows whose document is gone, and compares all of them once more."""
             from mongo2pg.reconciling.repair import repair_domain
 
             if not param("repair"):
@@ -116,12 +121,13 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
         @task(task_id="gate", trigger_rule=TriggerRule.ALL_DONE)
         @permanent
         def judge_run() -> None:
+            """Writes the report, which the tab Report shows, and fails if anything differs still."""
             _gate(_here(domains))
 
         lots = plan_run()
         repaired = repair_differences()
         prepare_run() >> lots
-        compared, gate = [compare_lot.expand(lot=lots), find_rows()], judge_run()
+        compared, gate = [for_each(compare_lot, lots), find_rows()], judge_run()
         # What differs fails one of these and the repair with it, while others may still be at work: the gate waits for them.
         lots >> compared >> repaired >> gate << compared
     dag.params = ParamsDict(reconcile_params(domains))  # only now, as in `domain_dag`

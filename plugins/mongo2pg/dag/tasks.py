@@ -94,6 +94,11 @@ def announce(
         raise GateError("\n".join([f"{what} is red:", *(f"- {fault}" for fault in faults)]))
 
 
+def for_each(stage: Any, lots: Any) -> Any:
+    """The task `stage`, once for each lot. To a mapped task Airflow does not give its function's docs by itself."""
+    return stage.override(doc_md=stage.function.__doc__).expand(lot=lots)
+
+
 def permanent(stage: Callable[P, R]) -> Callable[P, R]:
     """A failure that a retry cannot cure fails the task at once; where there is nothing to do it is skipped.
 
