@@ -183,7 +183,7 @@ def test_an_unknown_param_is_refused_by_prepare_before_anything_is_written(empty
 
 def test_the_report_of_a_run_that_could_not_begin_says_that_nothing_ran(empty, refused: Ran) -> None:
     found = report(empty, refused)
-    assert (found["passed"], found["failed_tasks"][:1]) == (False, ["checksums"])
+    assert (found["passed"], found["failed_tasks"][:2]) == (False, ["prepare", "checksums"])
     assert {check["verdict"] for check in found["checks"]} == {"not_run"}
     assert "the task prepare did not succeed" in log(empty, refused, "gate")
 

@@ -114,8 +114,9 @@ def is_current(conn: Connection, run: RunKey, domain: Domain, staging: RunStagin
 
 
 def failed(task_states: Mapping[str, str]) -> list[str]:
-    """The tasks that turn a run red: one that was skipped had nothing to do."""
-    return sorted(task for task, state in task_states.items() if state not in ("success", "skipped"))
+    """The tasks that turn a run red, those first that failed themselves: one that was skipped had nothing to do."""
+    red = (task for task, state in task_states.items() if state not in ("success", "skipped"))
+    return sorted(red, key=lambda task: (task_states[task] == "upstream_failed", task))
 
 
 def faults(report: Mapping[str, Any]) -> list[str]:
