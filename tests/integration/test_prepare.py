@@ -21,6 +21,7 @@ from mongo2pg import books
 from mongo2pg.databases import connections
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from mongo2pg.model import Collection, Domain
+from mongo2pg.planning.modes import INCREMENTAL, Request
 from mongo2pg.planning.prepare import prepare
 from mongo2pg.target import scripts
 from tests.documents import COLLECTIONS, connection, fill, oid, point, skill_tree, user
@@ -639,6 +640,33 @@ def test_rows_that_no_run_loaded_are_not_mixed_with(outside: Outside, target) ->
     execute(target, "INSERT INTO users (id, email) VALUES (gen_random_uuid(), 'a@x')", "DELETE FROM migration.collections")
     said = outside.fault()
     assert "public.users holds rows that no run of this pipeline loaded: move them away or empty the table first" in said
+
+
+BOOKS = [f"TABLE migration.{name}" for name in ("collections", "runs", "passes", "rejects", "differences")]
+BOOKS += ["INDEX migration.rejects_open_key", "FUNCTION migration.document_id"]
+
+
+@pytest.mark.parametrize("dropped", BOOKS)
+def test_what_somebody_dropped_of_the_books_is_made_again_by_a_full_run_and_no_other_run_does_without_it(
+    mongo_database, target, tmp_path: Path, caplog: pytest.LogCaptureFixture, dropped: str
+) -> None:
+    fill(mongo_database, users=[user(1), user(2) | {"email": None}])
+    name = dropped.split()[1]
+    with target.connect() as conn:
+        mover = Mover(mongo_database, conn, tmp_path)
+        mover.passed("first")
+        conn.execute(f"DROP {dropped}".encode())
+        with pytest.raises(PrepareError, match=f"{name} of the books is gone: run auth with mode full, which makes it again"):
+            mover.run("window").follow(Request(INCREMENTAL))
+        if name == "migration.collections":  # nobody knows any more who loaded the rows
+            with pytest.raises(PrepareError, match="holds rows that no run of this pipeline loaded"):
+                mover.run("full").move()
+            return
+        mover.passed("full")
+        assert f"made again, tables empty: {name}" in caplog.text
+        caplog.clear()
+        mover.run("next").follow(Request(INCREMENTAL))
+        assert "made again" not in caplog.text
 
 
 def test_a_first_load_goes_into_bare_tables_not_into_those_that_another_collection_left_with_their_keys(

@@ -71,6 +71,7 @@ from mongo2pg.books.runs import (
     lock_collection,
     lock_collections,
     lock_report,
+    lost,
     note_removal,
     now,
     open_session,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,6 +13,11 @@ from psycopg.types.json import Jsonb
 
 from mongo2pg.books.entries import Connection, RunKey
 from mongo2pg.queries import INCLUDE, SESSION
+
+log = logging.getLogger(__name__)
+
+# What the scripts make, by its name.
+_MADE = re.compile(r"^CREATE (?:OR REPLACE )?(?:TABLE|(?:UNIQUE )?INDEX|FUNCTION) (?:IF NOT EXISTS )?(?:migration\.)?(\w+)", re.M)
 
 
 def open_session(conn: Connection) -> None:
@@ -25,19 +32,46 @@ def install(conn: Connection) -> None:
     """Creates the schema `migration` with its tables and functions where they are missing, or brings older ones up to date.
 
     Where nothing is to be done no table is locked: CREATE INDEX IF NOT EXISTS waits for every load that is under way, even if the
-    index is there.
+    index is there. What somebody dropped is made again, and said: a table comes back empty.
     """
-    scripts = [path.read_text() for path in sorted((INCLUDE / "migration").glob("*.sql"))]
+    scripts = _scripts()
     version = hashlib.sha256("".join(scripts).encode()).hexdigest()
-    if _installed(conn) == version:
+    if _installed(conn) == version and not lost(conn):
         return
     # CREATE … IF NOT EXISTS of two sessions at once can still collide in the catalog: one at a time.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('mongo2pg install', 0))")
-    if _installed(conn) == version:
+    gone = lost(conn)
+    if _installed(conn) == version and not gone:
         return
     for script in scripts:
         conn.execute(script)
     conn.execute(sql.SQL("COMMENT ON TABLE migration.runs IS {}").format(version))
+    if gone:
+        log.warning("made again, tables empty: %s. What they said is lost: run every domain with mode full", ", ".join(gone))
+
+
+def lost(conn: Connection) -> list[str]:
+    """What somebody dropped of the books that were there in their present version; none of books that nobody made yet."""
+    scripts = _scripts()
+    made = [name for script in scripts for name in _MADE.findall(script)]
+    if _installed(conn) not in (None, hashlib.sha256("".join(scripts).encode()).hexdigest()):
+        return []  # an older version lacks what came later
+    rows = conn.execute(
+        """
+        WITH there AS (
+            SELECT relname AS name FROM pg_class WHERE relnamespace = to_regnamespace('migration')
+            UNION SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace('migration')
+        )
+        SELECT 'migration.' || name FROM unnest(%(made)s::text[]) AS name
+        WHERE name NOT IN (SELECT name FROM there) AND EXISTS (SELECT FROM there WHERE name = ANY(%(made)s)) ORDER BY 1
+        """,
+        {"made": made},
+    )
+    return [name for (name,) in rows]
+
+
+def _scripts() -> list[str]:
+    return [path.read_text() for path in sorted((INCLUDE / "migration").glob("*.sql"))]
 
 
 def _installed(conn: Connection) -> str | None:

@@ -48,14 +48,15 @@ def check(
     """Raises PrepareError with every fault that can be found without writing anything.
 
     A run that does not read the source has no `database`. Where windows are to be read, `scan_limit` says up to how many bytes a
-    collection may be scanned for one. A run that is not about `whole` collections fills no table that is gone.
+    collection may be scanned for one. A run that is not about `whole` collections fills no table that is gone, and knows nothing of
+    what stood in books that are.
     """
     if faults := script_faults(domain):
         raise PrepareError(faults)
     faults = source_faults(database, domain) if database is not None else []
     faults += staging_faults(staging_root) + target_faults(conn, domain)
     if not faults and not whole:
-        faults = _unfilled_tables(conn, domain.only(_moved_in_full(conn, domain)))
+        faults = _lost_books(conn, domain) or _unfilled_tables(conn, domain.only(_moved_in_full(conn, domain)))
     if not faults and database is not None and scan_limit is not None:
         faults = index_faults(database, domain.only(_moved_in_full(conn, domain)), scan_limit)
     if faults:
@@ -219,6 +220,10 @@ def _moved_in_full(conn: Connection, domain: Domain) -> list[str]:
         return []
     phases = books.phases(conn, domain.name, [collection.name for collection in domain.collections])
     return [name for name, (phase, _, _) in phases.items() if phase == "complete"]
+
+
+def _lost_books(conn: Connection, domain: Domain) -> list[str]:
+    return [f"{name} of the books is gone: run {domain.name} with mode full, which makes it again" for name in books.lost(conn)]
 
 
 def _unfilled_tables(conn: Connection, moved: Domain) -> list[str]:
