@@ -424,6 +424,8 @@ BY_HAND = [
         "CREATE TABLE part PARTITION OF skills FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
         "public.skills is a partitioned table",
     ),
+    ("a table is unlogged", "ALTER TABLE skills SET UNLOGGED", "a crash empties it: ALTER TABLE public.skills SET LOGGED"),
+    ("books are unlogged", "ALTER TABLE migration.passes SET UNLOGGED", "ALTER TABLE migration.passes SET LOGGED"),
     ("a sequence stands for a table", "DROP TABLE skills; CREATE SEQUENCE skills", "public.skills is no table"),
 ]
 

@@ -39,7 +39,7 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
                 faults.append(opposite if got[1] else f"{opposite}: {_required(conn, domain, table.name, column.name)}")
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
         faults += _altered_enums(domain, table, checks)
-    return faults + _misbuilt(conn, domain) + _strangers(conn, domain)
+    return faults + _misbuilt(conn, domain) + _strangers(conn, domain) + _unlogged(conn, domain)
 
 
 def _required(conn: Connection, domain: Domain, table: str, column: str) -> str:
@@ -150,6 +150,19 @@ def _strangers(conn: Connection, domain: Domain) -> list[str]:
         },
     )
     return [f"{what} of {TARGET}.{table} is not in include/sql/{domain.name}: drop it" for table, what in rows]
+
+
+def _unlogged(conn: Connection, domain: Domain) -> list[str]:
+    """The domain's tables, and those of the books, that PostgreSQL empties after a crash."""
+    rows = conn.execute(
+        """
+        SELECT format('%%s.%%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relpersistence = 'u' AND (n.nspname = %s AND c.relname = ANY(%s) OR n.nspname = 'migration')
+        ORDER BY 1
+        """,
+        (TARGET, [table.name for table in domain.tables]),
+    )
+    return [f"the table {name} is UNLOGGED, a crash empties it: ALTER TABLE {name} SET LOGGED" for (name,) in rows]
 
 
 def _misbuilt(conn: Connection, domain: Domain) -> list[str]:
