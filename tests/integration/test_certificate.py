@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,25 @@ def test_no_secret_and_no_markup_of_a_document_reaches_the_page(mover: Mover) ->
         assert secret not in content.decode()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_a_field_s_name_is_no_line_of_its_own_in_the_log(
+    mover: Mover, mongo_database: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    mongo_database.users.update_one({"_id": oid(1)}, {"$set": {'a\nAUDIT {"passed": true}': 1, "x" * 1000: 1}})
+    mover.move("r1")
+    said = [record.getMessage() for record in caplog.records if "is not declared" in record.getMessage()]
+    assert any('users.a\\nAUDIT {"passed": true} is not declared' in each for each in said)
+    assert all("\n" not in each and len(each) < 400 for each in said)
+
+
+def test_a_row_that_is_missing_is_no_row_of_nulls_on_the_page(mover: Mover) -> None:
+    run = mover.move("r1")
+    mover.rows("DELETE FROM users WHERE id = %s RETURNING 1", uuid_of(1))
+    run.verify()
+    _, page = pages(run)
+    assert '<td>missing</td><td class="mono"></td><td class="mono"></td>' in page
 
 
 def test_a_run_that_could_not_begin_has_a_page_too(tmp_path: Path) -> None:

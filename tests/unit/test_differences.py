@@ -11,6 +11,7 @@ LONG = "a" * 1000
 CASES = [
     ("short ones whole", "1.10", "1.1", "'1.10'", "'1.1'"),
     ("a space at the end", "a", "a ", "'a'", "'a '"),
+    ("two that look alike in ASCII", "caf\u00e9", "cafe\u0301", "'caf\\xe9'", "'cafe\\u0301'"),
     ("NULL is no text", None, "", None, "''"),
     ("long ones from before where they part", f"{LONG}b{LONG}", f"{LONG}c", f"… 950 characters, then '{'a' * 50}b{'a' * 149}' …",
      f"… 950 characters, then '{'a' * 50}c'"),
@@ -45,3 +46,9 @@ def test_each_kind_of_difference_is_a_sentence() -> None:
         "users 7: another row has the same user_id, ordinal",
         "users: 5 email (required) is rejected without that cause",
     ]
+
+
+def test_what_a_document_s_author_wrote_breaks_no_line() -> None:
+    source = 'the element skills.a\nAUDIT {"passed": true}\u2028\u202eb\x1b[31m\ud800é of 5 is rejected'
+    said = describe(Difference("users", None, None, "reject", source, None))
+    assert said == 'users: the element skills.a\\nAUDIT {"passed": true}\\u2028\\u202eb\\x1b[31m\\ud800é of 5 is rejected'

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+from unicodedata import normalize
 
 from psycopg import sql
 
+from mongo2pg.audit import one_line
 from mongo2pg.books import Connection, RunKey
 
 # Differences shown in a log, a check or a report; all of them are in migration.differences.
@@ -29,7 +31,11 @@ class Difference(NamedTuple):
 
 
 def describe(difference: Difference) -> str:
-    """A difference as a sentence of bounded length; values of sensitive columns are digests already."""
+    """A difference as a sentence of bounded length, on one line; values of sensitive columns are digests already."""
+    return one_line(_sentence(difference))
+
+
+def _sentence(difference: Difference) -> str:
     where = f"{difference.table} {difference.id}"
     source, target = excerpts(difference.source, difference.target)
     if difference.kind == "different":
@@ -48,19 +54,23 @@ def describe(difference: Difference) -> str:
 
 
 def excerpts(source: str | None, target: str | None) -> tuple[str | None, str | None]:
-    """Both values in quotes, None where there is none; long ones from shortly before where they part."""
+    """Both values in quotes, None where there is none; long ones from shortly before where they part.
+
+    Two that look alike, as é and e with an accent do, are written in ASCII.
+    """
     one, other = source or "", target or ""
     start = 0
     if max(len(one), len(other)) > EXCERPT:
         shorter = min(len(one), len(other))
         start = max(next((at for at in range(shorter) if one[at] != other[at]), shorter) - EXCERPT // 4, 0)
-    return _excerpt(source, start), _excerpt(target, start)
+    write = ascii if normalize("NFKC", one) == normalize("NFKC", other) else repr
+    return _excerpt(source, start, write), _excerpt(target, start, write)
 
 
-def _excerpt(text: str | None, start: int) -> str | None:
+def _excerpt(text: str | None, start: int, write: Callable[[str], str]) -> str | None:
     if text is None:
         return None
-    shown = repr(text[start : start + EXCERPT])
+    shown = write(text[start : start + EXCERPT])
     before = f"… {start:,} characters, then " if start else ""
     return f"{before}{shown}{' …' if len(text) > start + EXCERPT else ''}"
 

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from mongo2pg.ahead import side_by_side
+from mongo2pg.audit import excerpt
 from mongo2pg.batches.arrow import pa
 from mongo2pg.documents.reasons import booked_misfits
 from mongo2pg.files.parquet import open_parquet, parquet_writer
@@ -75,10 +76,10 @@ def normalise_chunk(collection: Collection, staging: CollectionStaging, chunk: i
         log.info(
             "%s.%s is not declared: %s values (%s) kept in extra, first in %s",
             collection.name,
-            path,
+            excerpt(path),
             f"{drift['count']:,}",
             ", ".join(f"{kind} {count:,}" for kind, count in drift["bson_types"].items()),
-            drift["first_id"],
+            excerpt(drift["first_id"]),
         )
     return manifest
 
