@@ -153,6 +153,13 @@ def test_a_row_that_is_missing_is_no_row_of_nulls_on_the_page(mover: Mover) -> N
     assert '<td>missing</td><td class="mono"></td><td class="mono"></td>' in page
 
 
+def test_a_reason_that_nobody_knows_is_shown_and_no_gate_fails_by_it(mover: Mover) -> None:
+    run = mover.move("r1")
+    mover.rows("UPDATE migration.rejects SET reason = 'by hand' WHERE reason = 'type_mismatch' RETURNING 1")
+    assert run.verify()["passed"] is False
+    assert "<td>by hand</td>" in pages(run)[1]
+
+
 def test_a_run_that_could_not_begin_has_a_page_too(tmp_path: Path) -> None:
     report = gate.report_unprepared(AUTH, RunKey("auth", "r1"), {"prepare": "failed"})
     certificate.write(tmp_path, report)
