@@ -27,7 +27,12 @@ def test_a_driver_that_says_nothing_leaves_a_sentence() -> None:
     [
         (CursorNotFound("cursor 7 not found", 43, {"ok": 0.0}), TransientError, "MongoDB: cursor 7 not found (CursorNotFound)"),
         (AutoReconnect("connection closed"), TransientError, "MongoDB: connection closed (AutoReconnect)"),
-        (OperationFailure("not authorized on deiri", 13), PermanentError, "grant the role read on the database"),
+        (
+            OperationFailure("not authorized on deiri to execute command { find: 'users', filter: { _id: 'secret' } }", 13),
+            PermanentError,
+            "MongoDB lets this user in but not read (not authorized on deiri): correct the database of the connection (its "
+            "schema), or grant the role read on the database",
+        ),
         (OperationFailure("Authentication failed.", 18), PermanentError, "MongoDB refuses the user or the password"),
     ],
 )

@@ -18,7 +18,12 @@ def source_fault(error: PyMongoError) -> str:
             "MongoDB refuses the user or the password: correct the connection (a user of another database needs extra.authSource)"
         )
     if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
-        return "MongoDB lets this user in but not read: grant the role read on the database"
+        # What follows is the command, in which ids of documents may stand.
+        where = _said(error).split(" to execute")[0]
+        return (
+            f"MongoDB lets this user in but not read ({where}): "
+            "correct the database of the connection (its schema), or grant the role read on the database"
+        )
     return (
         f"MongoDB cannot be reached ({type(error).__name__}: {_said(error)}): check host and port of the connection, and the server"
     )
