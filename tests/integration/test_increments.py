@@ -89,6 +89,25 @@ def test_a_window_of_the_past_leaves_the_watermark_and_one_that_meets_it_moves_i
     assert mark < watermark(mover) <= now(mover)
 
 
+def test_a_watermark_that_the_source_s_clock_has_not_reached_is_refused_until_a_full_run_sets_it_right(mover: Mover) -> None:
+    """The server that gave it had a wrong clock: from it on nothing is found, and every run would be green."""
+    follow(mover, "first")
+    sign_up(mover, 1, 2)
+    mover.rows("UPDATE migration.collections SET watermark = %s RETURNING 1", now(mover) + 24 * HOUR)
+    for run_id, asked in (("by hand", {}), ("scheduled", {"interval": (NOON, now(mover))})):
+        with pytest.raises(PrepareError, match="an earlier one was wrong, set it right, and run auth with mode full"):
+            follow(mover, run_id, **asked)
+    mover.passed("full")
+    assert watermark(mover) <= now(mover)
+    sign_up(mover, 3)
+    assert outcome(counts(follow(mover, "next", lookback=timedelta(0)))["users"])[:2] == (1, 1)
+    # A server that took over and is a little behind finds all that it has been given since.
+    mover.rows("UPDATE migration.collections SET watermark = %s RETURNING 1", now(mover) + timedelta(minutes=1))
+    sign_up(mover, 4)
+    follow(mover, "behind")
+    assert mover.column("SELECT count(*) FROM users WHERE name = 'User 4'") == [1]
+
+
 def test_the_watermark_stays_where_a_chunk_is_not_loaded_pp_33(mover: Mover) -> None:
     follow(mover, "first")
     mark = watermark(mover)

@@ -85,10 +85,15 @@ def watermark(conn: Connection, run: RunKey, collection: str) -> datetime | None
 
 
 def move_watermark(conn: Connection, run: RunKey, collection: str, start: str | None, end: str) -> None:
-    """Moves the watermark to the end of what was moved: never backwards, and from a window that begins after it not at all."""
+    """Moves the watermark to the end of what was moved: never backwards, and from a window that begins after it not at all.
+
+    A full run, which has no start, takes it back from where no clock has come yet: that was a wrong one's.
+    """
     conn.execute(
         """
-        UPDATE migration.collections SET watermark = greatest(watermark, %(end)s::timestamptz)
+        UPDATE migration.collections SET watermark = CASE
+            WHEN %(start)s::timestamptz IS NULL AND watermark > clock_timestamp() THEN %(end)s::timestamptz
+            ELSE greatest(watermark, %(end)s::timestamptz) END
         WHERE domain = %(domain)s AND collection = %(collection)s
           AND (%(start)s::timestamptz IS NULL OR %(start)s::timestamptz <= watermark)
         """,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from mongo2pg import books
@@ -41,6 +42,8 @@ def windows(conn: Connection, domain: Domain, request: Request, now: str) -> dic
     Raises PrepareError for a window before the first full run, and NothingToDoError where a schedule asks for one. A schedule goes
     back to the watermark where that lies before its interval: a run that failed or never took place leaves no gap.
 
+    Raises PrepareError for a watermark beyond the source's clock, too, unless the window was given.
+
     Of a collection whose declaration changed since its last full run, rows that no window reads would stay as the old one made
     them: it is read in full where a person left that to the run, and else PrepareError.
     """
@@ -54,6 +57,8 @@ def windows(conn: Connection, domain: Domain, request: Request, now: str) -> dic
             raise PrepareError([f"{name} has no complete full run yet: run {domain.name} with mode full first" for name in missing])
         _refuse_changed(domain, changed)
         return dict.fromkeys(marks, Window(request.start, request.end, request.lookback))
+    if not request.backfill:
+        _refuse_ahead(domain, moved, request, now)
     if request.interval is None:
         return {name: Window(mark, max(mark, datetime.fromisoformat(now)), request.lookback) for name, mark in moved.items()}
     if request.backfill or not moved:
@@ -65,6 +70,18 @@ def windows(conn: Connection, domain: Domain, request: Request, now: str) -> dic
         )
     start, end = request.interval
     return {name: Window(start if request.backfill else min(start, mark), end, request.lookback) for name, mark in moved.items()}
+
+
+def _refuse_ahead(domain: Domain, marks: Mapping[str, datetime], request: Request, now: str) -> None:
+    """From a watermark that lies after the source's clock nothing would be found, and what is written until then never."""
+    if ahead := [name for name, mark in marks.items() if mark - request.lookback > datetime.fromisoformat(now)]:
+        raise PrepareError(
+            [
+                f"{name} is moved up to {marks[name].isoformat()}, as the books have it, and the source's clock says {now}: "
+                f"the clock of this server or of an earlier one was wrong, set it right, and run {domain.name} with mode full"
+                for name in sorted(ahead)
+            ]
+        )
 
 
 def _refuse_changed(domain: Domain, changed: set[str]) -> None:
