@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import shutil
+import socket
 import traceback
 from collections.abc import Iterator
 from dataclasses import replace
@@ -798,6 +800,18 @@ def test_a_connection_that_is_lost_during_a_run_may_be_tried_again(outside: Outs
 
     with pytest.raises(TransientError, match="PostgreSQL: "):
         lose_it()
+
+
+def test_a_connection_that_is_cut_is_one_line(outside: Outside) -> None:
+    def cut_it() -> None:
+        with connections.target() as conn:
+            with socket.socket(fileno=os.dup(conn.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+            conn.execute("SELECT 1")
+
+    with pytest.raises(TransientError) as cut:
+        cut_it()
+    assert str(cut.value) == "PostgreSQL: consuming input failed: server closed the connection unexpectedly"
 
 
 def test_a_primary_that_became_a_standby_during_a_run_may_be_tried_again(outside: Outside) -> None:

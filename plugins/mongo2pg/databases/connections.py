@@ -283,10 +283,12 @@ def _without_rows(error: psycopg.Error) -> PermanentError | TransientError:
     """PostgreSQL's error without its details: in them stand whole rows, sensitive columns and all."""
     import psycopg
 
+    from mongo2pg.databases.connection_faults import first_line
+
     facts = error.diag
     places = [facts.table_name, facts.column_name, facts.constraint_name]
     where = ", ".join(f"{kind} {name}" for kind, name in zip(("table", "column", "constraint"), places, strict=True) if name)
-    said = f"PostgreSQL: {facts.message_primary or error}" + (f" ({where})" if where else "")
+    said = f"PostgreSQL: {facts.message_primary or first_line(error)}" + (f" ({where})" if where else "")
     # What a retry may cure (a lost connection, a deadlock, a full disk) is an OperationalError to psycopg; but for a primary that
     # became a standby: the next connection finds its successor.
     again = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction)
