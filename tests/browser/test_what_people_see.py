@@ -48,7 +48,7 @@ def place(airflow: Any) -> Any:
     """An Airflow that knows all DAGs, a source with documents, and a target without a single table."""
     fill(
         airflow.source,
-        users=[user(number) for number in range(1, 6)],
+        users=[user(number, **{"undeclared" * 30: number}) for number in range(1, 6)],
         skilltrees=[skill_tree(301, oid(1))],
         progresspoints=[point(401, oid(1))],
     )
