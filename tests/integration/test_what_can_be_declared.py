@@ -170,6 +170,23 @@ def test_a_row_goes_that_names_one_that_needs_it(owners_and_pets: Mover) -> None
     assert mover.run("third").reconcile()["passed"] is True
 
 
+def test_a_row_that_is_marked_as_deleted_keeps_no_key_for_one_that_gives_way(declare: Declare) -> None:
+    people = Collection("people", "people", "at", (Column("tag", "integer", required=True),), unique=(("tag",),))
+    owner = Column("owner", "uuid", required=True, references="people")
+    mover = declare(people, Collection("pets", "pets", "at", (owner,), deletes="mark"))
+    mover.database.people.insert_many([{"_id": oid(at), "tag": at} for at in (1, 2, 3)])
+    mover.database.pets.insert_one({"_id": oid(9), "owner": oid(3)})
+    mover.passed("first")
+    mover.database.pets.delete_many({})
+    # 3 loses its new tag to 1, and its row, stale then, is in the way of 2, who claims the old one.
+    for at, tag in ((2, 3), (3, 1)):
+        mover.database.people.update_one({"_id": oid(at)}, {"$set": {"tag": tag}})
+    assert outcome(mover.passed("second")["people"])[4] == {"duplicate_key": 1}
+    assert mover.rows("SELECT id::text, tag FROM people ORDER BY id") == [(uuid_of(1), 1), (uuid_of(2), 3)]
+    assert mover.column("SELECT count(*) FROM pets") == [0]
+    assert mover.run("third").reconcile()["passed"] is True
+
+
 def test_a_repair_reads_a_document_once_that_waits_for_the_one_whose_key_it_has(declare: Declare) -> None:
     columns = (Column("tag", "integer", required=True), Column("after", "uuid", references="marks"))
     mover = declare(Collection("marks", "marks", "at", columns, unique=(("tag",),)))

@@ -15,7 +15,7 @@ from mongo2pg.books import Connection
 from mongo2pg.databases.lookup import read_id
 from mongo2pg.documents import identity
 from mongo2pg.model import Column, Table
-from mongo2pg.queries import comma, incoming, target
+from mongo2pg.queries import comma, incoming, marked, target
 from mongo2pg.settling.places import Place
 from mongo2pg.target.guards import ENFORCED, guards, state_of
 
@@ -107,14 +107,26 @@ def _claims(conn: Connection, place: Place, key: tuple[str, ...], *, everywhere:
 
 
 def _bound(conn: Connection, place: Place, references: References, ids: set[str]) -> set[str]:
-    """Those of these rows that a required reference of a document hangs on that this run did not read."""
+    """Those of these rows that a required reference of a document hangs on that this run did not read.
+
+    A row that is marked as deleted has no document, and goes with the row that it needs.
+    """
     bound: set[str] = set()
     for other, table, column in references:
         if not column.required or column.references != place.collection.table or other is place:
             continue
         rows = conn.execute(
-            sql.SQL("SELECT {column}::text, {owner}::text FROM {table} WHERE {column} = ANY(%s::uuid[])").format(
-                column=sql.Identifier(column.name), owner=sql.Identifier(table.owner), table=target(table.name)
+            sql.SQL(
+                """
+                SELECT x.{column}::text, x.{owner}::text FROM {table} x
+                WHERE x.{column} = ANY(%s::uuid[]) AND NOT EXISTS (SELECT FROM {root} t WHERE t.id = x.{owner} AND {marked})
+                """
+            ).format(
+                column=sql.Identifier(column.name),
+                owner=sql.Identifier(table.owner),
+                table=target(table.name),
+                root=target(other.collection.table),
+                marked=marked(other.collection, "t"),
             ),
             (list(ids),),
         ).fetchall()
