@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,31 @@ def test_a_row_goes_that_names_one_that_needs_it(owners_and_pets: Mover) -> None
     assert (outcome(counts["people"])[4], outcome(counts["pets"])[4]) == ({"duplicate_key": 1}, {"orphan": 1})
     assert mover.column("SELECT id::text FROM people ORDER BY id") == [uuid_of(1), uuid_of(3)]
     assert mover.run("third").reconcile()["passed"] is True
+
+
+@pytest.mark.parametrize("how", ["rejected", "gone, and its row is marked", "gone by its time, and its row stays"])
+def test_what_a_row_names_may_come_when_its_document_is_none_any_more(declare: Declare, how: str) -> None:
+    columns = (Column("tag", "integer", required=True), Column("until", "timestamptz"), Column("pet", "uuid", references="pets"))
+    people = Collection("people", "people", "at", columns)
+    if "mark" in how:
+        people = replace(people, deletes="mark")
+    if "time" in how:
+        people = replace(people, deletes="ignore", expires=("until", 60))
+    mover = declare(people, Collection("pets", "pets", "at", ()))
+    mover.database.create_collection("pets")
+    mover.database.people.insert_one({"_id": oid(1), "tag": 1, "until": NOON, "pet": oid(2)})
+    mover.passed("first")
+    if how == "rejected":
+        mover.database.people.update_one({"_id": oid(1)}, {"$set": {"tag": "none"}})
+    else:
+        mover.database.people.delete_one({"_id": oid(1)})
+    mover.database.pets.insert_one({"_id": oid(2)})
+    mover.passed("second")
+    assert mover.column("SELECT pet FROM people") == [None], "nobody has read it again"
+    assert mover.run("third").reconcile()["passed"] is True
+    mover.database.people.replace_one({"_id": oid(1)}, {"tag": 1, "until": NOON, "pet": oid(2)}, upsert=True)
+    mover.passed("fourth")
+    assert mover.column("SELECT pet::text FROM people") == [uuid_of(2)]
 
 
 def test_a_row_that_is_marked_as_deleted_keeps_no_key_for_one_that_gives_way(declare: Declare) -> None:

@@ -14,7 +14,7 @@ from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.checks.differences import booked_differences, describe
 from mongo2pg.files.staging import RunStaging
 from mongo2pg.model import Collection, Column, Domain, Table
-from mongo2pg.queries import target
+from mongo2pg.queries import set_aside, target
 from mongo2pg.target import schema
 from mongo2pg.target.guards import ENFORCED, Guard, judge_tables, reading_tables, rows_to_check, state_of
 
@@ -73,7 +73,7 @@ def _check_table(
         orphans += count
         facts[column.name] = {"orphans": count, "foreign_key": state, "rejected": _rejected(conn, run, collection, table, column)}
         if not column.required:
-            cleared, in_vain = _cleared(conn, run, table, column, whole=whole, fault=full and column.references in own)
+            cleared, in_vain = _cleared(conn, run, collection, table, column, whole=whole, fault=full and column.references in own)
             facts[column.name] |= {"cleared": cleared}
             if in_vain:
                 facts[column.name] |= {"cleared_in_vain": in_vain}
@@ -129,12 +129,18 @@ def _rejected(conn: Connection, run: RunKey, collection: Collection, table: Tabl
     return row[0] if row else 0
 
 
-def _cleared(conn: Connection, run: RunKey, table: Table, column: Column, *, whole: bool, fault: bool) -> tuple[int, int]:
-    """How many rows have NULL for an id that `extra` keeps, and of how many of them the row is there; a `fault` is written down."""
+def _cleared(
+    conn: Connection, run: RunKey, collection: Collection, table: Table, column: Column, *, whole: bool, fault: bool
+) -> tuple[int, int]:
+    """How many rows have NULL for an id that `extra` keeps, and of how many of them the row is there; a `fault` is written down.
+
+    Not of a row whose document is none any more, because its newer version is a reject or it is gone by declaration: what that one
+    named may come, and nobody fills it in.
+    """
     path = column.path.split(".") if column.path else ["value"]
     cleared = sql.SQL(
         """
-        SELECT x.id, CASE jsonb_typeof(o.original)
+        SELECT x.id, x.{owner} AS root_id, CASE jsonb_typeof(o.original)
                 WHEN 'string' THEN migration.uuid_from_objectid(o.original #>> '{{}}')
                 WHEN 'object' THEN coalesce(migration.uuid_from_objectid(o.original ->> '$oid'),
                     -- Binary data of another length is no UUID, whatever its subtype says.
@@ -146,19 +152,30 @@ def _cleared(conn: Connection, run: RunKey, table: Table, column: Column, *, who
         WHERE x.{column} IS NULL AND x.extra IS NOT NULL AND o.original IS NOT NULL AND {rows}
         """
     ).format(
+        owner=sql.Identifier(table.owner),
         table=target(table.name),
         path=sql.Literal(path),
         column=sql.Identifier(column.name),
         rows=rows_to_check(table, whole=whole),
     )
-    parent = target(column.references)
+    in_vain = sql.SQL(
+        """
+        EXISTS (SELECT FROM {parent} p WHERE p.id = c.parent_id)
+        AND NOT EXISTS (
+            SELECT FROM migration.stale s WHERE (s.domain, s.collection, s.root_id) = ({domain}, {collection}, c.root_id))
+        AND NOT EXISTS (SELECT FROM {root} t WHERE t.id = c.root_id AND {aside})
+        """
+    ).format(
+        parent=target(column.references),
+        domain=run.domain,
+        collection=collection.name,
+        root=target(collection.table),
+        aside=set_aside(collection, "t", "now"),
+    )
     row = conn.execute(
-        sql.SQL(
-            """
-            SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM {parent} p WHERE p.id = c.parent_id))
-            FROM ({cleared}) AS c WHERE c.parent_id IS NOT NULL
-            """
-        ).format(parent=parent, cleared=cleared)
+        sql.SQL("SELECT count(*), count(*) FILTER (WHERE {in_vain}) FROM ({cleared}) AS c WHERE c.parent_id IS NOT NULL").format(
+            in_vain=in_vain, cleared=cleared
+        )
     ).fetchone() or (0, 0)
     if row[1] and fault:
         conn.execute(
@@ -166,9 +183,9 @@ def _cleared(conn: Connection, run: RunKey, table: Table, column: Column, *, who
                 """
                 INSERT INTO migration.differences (domain, run_id, check_name, table_name, chunk, id, column_name, kind, source)
                 SELECT %s, %s, 'references', %s, -1, c.id, %s, 'different', c.parent_id::text
-                FROM ({cleared}) AS c WHERE EXISTS (SELECT FROM {parent} p WHERE p.id = c.parent_id)
+                FROM ({cleared}) AS c WHERE {in_vain}
                 """
-            ).format(parent=parent, cleared=cleared),
+            ).format(in_vain=in_vain, cleared=cleared),
             (run.domain, run.run_id, table.name, column.name),
         )
     return row
