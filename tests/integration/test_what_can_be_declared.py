@@ -171,6 +171,19 @@ def test_a_row_goes_that_names_one_that_needs_it(owners_and_pets: Mover) -> None
     assert mover.run("third").reconcile()["passed"] is True
 
 
+def test_a_row_goes_to_the_rejects_although_a_document_waits_that_shares_its_id(declare: Declare) -> None:
+    owner = Column("owner", "uuid", required=True, references="people")
+    mover = declare(Collection("people", "people", "at", ()), Collection("pets", "pets", "at", (owner,)))
+    mover.database.people.insert_one({"_id": oid(1)})
+    mover.database.pets.insert_one({"_id": oid(9), "owner": oid(1)})
+    mover.passed("first")
+    mover.database.people.delete_many({})
+    mover.database.pets.insert_one({"_id": str(oid(9)), "owner": oid(1)})
+    assert outcome(mover.passed("second")["pets"]) == (2, 0, 0, 0, {"orphan": 2})
+    assert len(mover.rejects()) == 2
+    assert mover.run("third").reconcile()["passed"] is True
+
+
 @pytest.mark.parametrize("how", ["rejected", "gone, and its row is marked", "gone by its time, and its row stays"])
 def test_what_a_row_names_may_come_when_its_document_is_none_any_more(declare: Declare, how: str) -> None:
     columns = (Column("tag", "integer", required=True), Column("until", "timestamptz"), Column("pet", "uuid", references="pets"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,15 +34,22 @@ class Losses:
         self.conn, self.run, self.database = conn, run, database
         self.staying: set[Named] = set()
 
-    def superseded(self, place: Place, ids: list[str]) -> set[str]:
-        """Those of these rows whose document has a newer version in the rejects or among the held: that one counts."""
+    def superseded(self, place: Place, losers: Sequence[Loser]) -> set[str]:
+        """The ids of those of these rows whose document has a newer version in the rejects or among the held: that one counts.
+
+        Another document that shares the id, and is held, is no version of it.
+        """
+        ids, names = [loser.root_id for loser in losers], [loser.document_id for loser in losers]
         rows = self.conn.execute(
             """
-            SELECT root_id::text FROM migration.stale WHERE (domain, collection) = (%s, %s) AND root_id = ANY(%s::uuid[])
+            SELECT root_id::text FROM migration.stale
+            WHERE (domain, collection) = (%(domain)s, %(collection)s) AND root_id = ANY(%(ids)s::uuid[])
             UNION
-            SELECT root_id::text FROM migration.held WHERE (domain, collection) = (%s, %s) AND root_id = ANY(%s::uuid[])
+            SELECT root_id::text FROM migration.held JOIN unnest(%(ids)s::uuid[], %(names)s::jsonb[]) AS l (root_id, document_id)
+            USING (root_id, document_id)
+            WHERE (domain, collection) = (%(domain)s, %(collection)s)
             """,
-            (place.run.domain, place.collection.name, ids) * 2,
+            {"domain": place.run.domain, "collection": place.collection.name, "ids": ids, "names": names},
         )
         return {row[0] for row in rows}
 
@@ -51,7 +58,7 @@ class Losses:
 
         Returns the root ids, one per loser, that the place's run had counted as loaded, and those whose document is gone.
         """
-        superseded = self.superseded(place, [loser.root_id for loser in losers])
+        superseded = self.superseded(place, losers)
         losers = [loser for loser in losers if loser.root_id not in superseded]
         read: list[Loser] = []
         unread: list[Loser] = []

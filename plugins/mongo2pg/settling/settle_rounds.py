@@ -18,7 +18,7 @@ from mongo2pg.model import Column, Domain, Table
 from mongo2pg.moving.held import held_images, hold, name_held
 from mongo2pg.moving.merge import merge
 from mongo2pg.queries import create_incoming, incoming, target
-from mongo2pg.settling.places import Place, find_places
+from mongo2pg.settling.places import Loser, Place, find_places
 from mongo2pg.settling.settlement import Settlement
 from mongo2pg.settling.unique_slots import slot_losers, unguarded
 from mongo2pg.target import schema
@@ -88,11 +88,13 @@ class Settler(Settlement):
                 "DELETE FROM migration.held WHERE plan_id = %s AND collection = %s", (self.run.plan_id, place.collection.name)
             )
 
-    def superseded(self, place: Place, ids: list[str]) -> set[str]:
+    def superseded(self, place: Place, losers: Sequence[Loser]) -> set[str]:
         if not place.held:
-            return super().superseded(place, ids)
+            return super().superseded(place, losers)
+        # Who shared such a row's id with what is held has been judged: of two that this plan read, one is a reject by now.
         query = sql.SQL("SELECT id::text FROM {} WHERE id = ANY(%s::uuid[])").format(incoming(place.collection.table))
-        return super().superseded(place, ids) | {row[0] for row in self.conn.execute(query, (ids,))}
+        ids = [loser.root_id for loser in losers]
+        return super().superseded(place, losers) | {row[0] for row in self.conn.execute(query, (ids,))}
 
     # --- judgement ---
 
