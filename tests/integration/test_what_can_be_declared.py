@@ -13,9 +13,11 @@ from bson import Binary, MaxKey, MinKey, Timestamp
 from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
+from mongo2pg.databases.window import Window
 from mongo2pg.errors import PrepareError
 from mongo2pg.model import Child, Collection, Column, Domain
 from mongo2pg.planning.modes import WINDOW, Request
+from mongo2pg.run import MOVE_LOT
 from mongo2pg.target import scripts
 from tests.documents import NOON, oid, uuid_of
 from tests.mover import Mover, counts, outcome
@@ -182,6 +184,27 @@ def test_a_row_goes_to_the_rejects_although_a_document_waits_that_shares_its_id(
     assert outcome(mover.passed("second")["pets"]) == (2, 0, 0, 0, {"orphan": 2})
     assert len(mover.rejects()) == 2
     assert mover.run("third").reconcile()["passed"] is True
+
+
+def test_a_row_goes_to_the_rejects_although_a_window_holds_a_document_that_shares_its_id(declare: Declare) -> None:
+    owner = Column("owner", "uuid", required=True, references="people")
+    mover = declare(Collection("people", "people", "at", ()), Collection("pets", "pets", "at", (owner,)))
+    mover.database.people.insert_one({"_id": oid(1), "at": NOON})
+    mover.database.pets.insert_one({"_id": oid(9), "owner": oid(1), "at": NOON})
+    mover.passed("first")
+    hour = timedelta(hours=1)
+    mover.database.pets.insert_one({"_id": str(oid(9)), "owner": oid(1), "at": NOON + 2 * hour})
+    window = mover.run("window")
+    window.prepare()
+    window.plan(moved=dict.fromkeys(("people", "pets"), Window(NOON + hour, NOON + 3 * hour)))
+    for stage in MOVE_LOT:
+        getattr(window, stage)()
+    mover.database.people.delete_many({})
+    mover.run("deletes").delete_alone()
+    window.carry("delete")
+    counts(window)
+    assert mover.column("SELECT count(*) FROM pets") == [0]
+    assert {_id for _, _id, _, reason in mover.rejects() if reason == "orphan"} == {str(oid(9)), f'"{oid(9)}"'}
 
 
 @pytest.mark.parametrize("how", ["rejected", "gone, and its row is marked", "gone by its time, and its row stays"])
