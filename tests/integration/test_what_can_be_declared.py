@@ -207,6 +207,17 @@ def test_a_row_goes_to_the_rejects_although_a_window_holds_a_document_that_share
     assert {_id for _, _id, _, reason in mover.rejects() if reason == "orphan"} == {str(oid(9)), f'"{oid(9)}"'}
 
 
+def test_a_row_is_rejected_once_whose_id_no_document_may_have(declare: Declare) -> None:
+    mover = declare(Collection("people", "people", "at", (Column("tag", "integer", required=True),), unique=(("tag",),)))
+    mover.database.people.insert_one({"_id": oid(1), "tag": 1})
+    mover.passed("first")
+    # The smaller ones: 1 takes the key of the row, and 2 that of the document which would have the row's id.
+    mover.database.people.insert_many([{"_id": 1, "tag": 1}, {"_id": 2, "tag": 2}, {"_id": str(oid(1)), "tag": 2}])
+    assert outcome(mover.passed("second")["people"]) == (4, 2, 0, 0, {"duplicate_key": 2})
+    assert {path for _, _, path, _ in mover.rejects()} == {"tag"}
+    assert mover.run("third").reconcile()["passed"] is True
+
+
 @pytest.mark.parametrize("how", ["rejected", "gone, and its row is marked", "gone by its time, and its row stays"])
 def test_what_a_row_names_may_come_when_its_document_is_none_any_more(declare: Declare, how: str) -> None:
     columns = (Column("tag", "integer", required=True), Column("until", "timestamptz"), Column("pet", "uuid", references="pets"))

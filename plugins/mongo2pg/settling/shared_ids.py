@@ -70,7 +70,9 @@ def judge_shared_ids(settlement: Settlement, holding: Sequence[Place], unfit: Ma
         unread = _unread(place, claims)
         for root_id, documents in claims.items():
             fit = [name for name in documents if (collection, name) not in unfit]
-            winner = unread.get(root_id) or min(fit or documents, key=bson_order_of)
+            # Where nobody is fit, whoever has the row is rejected with it: the others would leave it as it is.
+            having = [name for name in documents if not documents[name]]
+            winner = unread.get(root_id) or min(fit or having or documents, key=bson_order_of)
             staying.add((collection, winner))
             gone = [name for name in documents if name != winner]
             losers += (unfit.get((collection, name), Loser(root_id, name, "_id", "duplicate_key")) for name in gone)
