@@ -218,6 +218,18 @@ def test_a_row_is_rejected_once_whose_id_no_document_may_have(declare: Declare) 
     assert mover.run("third").reconcile()["passed"] is True
 
 
+def test_who_is_an_orphan_for_want_of_a_document_that_lost_its_id_is_judged_anew(declare: Declare) -> None:
+    people = Collection("people", "people", "at", (Column("tag", "integer", required=True),), unique=(("tag",),))
+    mover = declare(people, Collection("pets", "pets", "at", (Column("owner", "uuid", required=True, references="people"),)))
+    mover.database.people.insert_many([{"_id": 1, "tag": 1}, {"_id": str(oid(2)), "tag": 1}, {"_id": oid(2), "tag": 2}])
+    mover.database.pets.insert_many([{"_id": _id, "owner": oid(2)} for _id in (str(oid(9)), oid(9))])
+    passed_twice(mover)
+    assert {(name, path, reason) for name, _, path, reason in mover.rejects()} == {
+        ("people", "tag", "duplicate_key"),
+        ("pets", "_id", "duplicate_key"),
+    }
+
+
 @pytest.mark.parametrize("how", ["rejected", "gone, and its row is marked", "gone by its time, and its row stays"])
 def test_what_a_row_names_may_come_when_its_document_is_none_any_more(declare: Declare, how: str) -> None:
     columns = (Column("tag", "integer", required=True), Column("until", "timestamptz"), Column("pet", "uuid", references="pets"))

@@ -27,12 +27,14 @@ class Losses:
     """Documents on their way to the rejects, in one transaction, which the caller holds.
 
     With a `database`, which only a replay lacks, a document that a place's run did not read, or perhaps not last, is read now.
-    `staying` are the documents that have an id which others claim, too.
+    `staying` are the documents that have an id which others claim, too; `fallen` those of them that were the first to be rejected
+    for something else. Who is rejected after them may be so because of them.
     """
 
     def __init__(self, conn: Connection, run: RunKey, database: Database[Any] | None) -> None:
         self.conn, self.run, self.database = conn, run, database
         self.staying: set[Named] = set()
+        self.fallen: dict[Named, Loser] = {}
 
     def superseded(self, place: Place, losers: Sequence[Loser]) -> set[str]:
         """The ids of those of these rows whose document has a newer version in the rejects or among the held: that one counts.
@@ -135,7 +137,9 @@ class Losses:
             return
         documents = [loser for loser in losers if not loser.element]
         place.outcome.rejected.update(loser.reason for loser in documents)
-        place.fallen += [loser for loser in documents if (place.collection.name, loser.document_id) in self.staying]
+        if place.own and not self.fallen:
+            named = {(place.collection.name, loser.document_id): loser for loser in documents}
+            self.fallen = {name: named[name] for name in self.staying & named.keys()}
         of_document: dict[StagedDocument, list[Loser]] = {}
         for loser, document in place.read(losers):
             if document is None:

@@ -108,8 +108,7 @@ class Place:
     `own` tells the collections of the domain whose run judges from those of its neighbours, whose rows may have to go with
     rows of this domain. `tables` are the collection's, root first, a neighbour's as far as they are built: what a change of its
     declaration adds is a matter of its own next run. `bulk`: its first load settles now, so that no constraint exists yet. `held`:
-    documents of it wait in `migration.held` for the run's settle. `fallen` are documents that had an id which others claim, too,
-    and are rejects now.
+    documents of it wait in `migration.held` for the run's settle.
     """
 
     collection: Collection
@@ -121,7 +120,6 @@ class Place:
     held: bool
     outcome: Outcome = field(default_factory=Outcome)
     deletion: Deletion = field(default_factory=Deletion)
-    fallen: list[Loser] = field(default_factory=list)
 
     def documents(self, root_ids: Sequence[str]) -> dict[bytes, list[StagedDocument]]:
         """The documents that this run read for these rows; those of other runs are not among them."""

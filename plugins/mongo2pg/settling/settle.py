@@ -83,19 +83,13 @@ def _judged(begin: Callable[[], Settler]) -> Settler:
         settler = begin()
         with settler.conn.transaction() as attempt:
             hold_loaded_twins(settler, settler.own)
-            settler.staying = judge_shared_ids(settler, settler.holding, unfit)
+            settler.staying = judge_shared_ids(settler, settler.holding, unfit) - unfit.keys()
             settler.open_held(settler.holding)
             settler.judge()
-            fallen = {
-                named: loser
-                for place in settler.own
-                for loser in place.fallen
-                if (named := (place.collection.name, loser.document_id)) not in unfit
-            }
-            if not fallen:
+            if not settler.fallen:
                 return settler
             raise Rollback(attempt)
-        unfit |= fallen
+        unfit |= settler.fallen
 
 
 def _analyze(conn: Connection, tables: Sequence[Table]) -> None:
