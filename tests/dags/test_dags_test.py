@@ -113,18 +113,6 @@ def test_no_password_is_in_its_output_or_files(surroundings: Surroundings, first
         assert [secret for secret in secrets if secret in text] == [], where
 
 
-def test_a_check_that_fails_ends_with_another_status(
-    surroundings: Surroundings, first: subprocess.CompletedProcess[str], mongo_admin
-) -> None:
-    assert first.returncode == 0
-    mongo_admin["dags_test"].users.insert_many([user(number, email=...) for number in range(100, 130)])
-    second = surroundings.airflow("dags", "test", "auth", "-c", '{"mode": "full"}')
-    assert second.returncode != 0
-    assert "rejected documents" in second.stdout
-    assert "limits of users: failed" in second.stdout
-    assert [report["passed"] for report in surroundings.reports()] == [True, False]
-
-
 def test_a_wrong_password_ends_with_another_status_and_says_what_to_do(surroundings: Surroundings) -> None:
     wrong = json.loads(surroundings.environment["AIRFLOW_CONN_DEEPIRI_MONGO"]) | {"password": PASSWORD}
     other = replace(surroundings, environment=surroundings.environment | {"AIRFLOW_CONN_DEEPIRI_MONGO": json.dumps(wrong)})

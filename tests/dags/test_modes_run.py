@@ -222,7 +222,7 @@ def test_what_contradicts_itself_is_refused_in_words(asleep, first: Ran) -> None
 
 @pytest.mark.parametrize(
     ("task", "state", "conf"),
-    [("prepare", "success", {}), ("prepare", "skipped", {}), ("plan", "success", {}), ("plan", "success", {"mode": "dry_run"})],
+    [("prepare", "success", {}), ("prepare", "skipped", {}), ("plan", "success", {"mode": "dry_run"})],
 )
 def test_a_task_that_was_marked_by_hand_and_did_nothing_makes_the_run_red(asleep, first: Ran, task: str, state: str, conf) -> None:
     ran = marked(asleep, task, state, **conf)

@@ -646,7 +646,7 @@ def test_rows_that_no_run_loaded_are_not_mixed_with(outside: Outside, target) ->
     assert "public.users holds rows that no run of this pipeline loaded: move them away or empty the table first" in said
 
 
-BOOKS = [f"TABLE migration.{name}" for name in ("collections", "runs", "passes", "rejects", "differences")]
+BOOKS = [f"TABLE migration.{name}" for name in ("collections", "runs", "rejects")]
 BOOKS += ["INDEX migration.rejects_open_key", "FUNCTION migration.document_id"]
 
 
