@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
@@ -107,11 +107,16 @@ def clear(airflow, ran: Ran, *tasks: str) -> str:
     """Lets tasks run again with all that follow them; returns the state in which the run then ends."""
     before = gate_tries(airflow, ran)
     airflow.client.clear("auth", ran.id, list(tasks), downstream=True)
-    deadline = time.monotonic() + 120
-    while gate_tries(airflow, ran) == before:  # the run keeps its old state until the scheduler has seen what was cleared
-        assert time.monotonic() < deadline, f"{tasks} did not run again"
-        time.sleep(0.2)
+    # The run keeps its old state until the scheduler has seen what was cleared.
+    wait_until(lambda: gate_tries(airflow, ran) != before, f"{tasks} did not run again")
     return airflow.client.wait_for_run("auth", ran.id)
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.2)
 
 
 def gate_tries(airflow, ran: Ran) -> int:
@@ -394,10 +399,7 @@ def test_after_all_these_failures_the_run_can_be_cleared_and_goes_green(empty, l
 def test_a_run_that_begins_again_has_no_report_until_its_gate_writes_one(empty, latest: Ran) -> None:
     folder = empty.staging / "auth" / safe_name(latest.id)
     empty.client.clear("auth", latest.id, ["prepare"])
-    deadline = time.monotonic() + 120
-    while any(folder.glob("report.*")):
-        assert time.monotonic() < deadline, "it is still there"
-        time.sleep(0.2)
+    wait_until(lambda: not any(folder.glob("report.*")), "it is still there")
     assert clear(empty, latest, "gate") == "success"
     assert report(empty, latest)["passed"] is True
 

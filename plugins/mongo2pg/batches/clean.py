@@ -80,8 +80,11 @@ class CleanReader:
         stay = ~rows.left.rows
         tables = {
             self._root.name: Part(
-                *(_filtered(columns, stay), np.flatnonzero(stay), rows.left.doubtful[stay]),
-                *(rows.undeclared(stay, numbers), rows.defaults(stay)),
+                columns=_filtered(columns, stay),
+                document=np.flatnonzero(stay),
+                doubtful=rows.left.doubtful[stay],
+                undeclared=rows.undeclared(stay, numbers),
+                defaults=rows.defaults(stay),
             )
         }
         ids = np.frombuffer(columns["id"].buffers()[1], np.uint8).reshape(-1, 16)

@@ -34,8 +34,7 @@ def install(conn: Connection) -> None:
     Where nothing is to be done no table is locked: CREATE INDEX IF NOT EXISTS waits for every load that is under way, even if the
     index is there. What somebody dropped is made again, and said: a table comes back empty.
     """
-    scripts = _scripts()
-    version = hashlib.sha256("".join(scripts).encode()).hexdigest()
+    scripts, version = _scripts()
     if _installed(conn) == version and not lost(conn):
         return
     # CREATE … IF NOT EXISTS of two sessions at once can still collide in the catalog: one at a time.
@@ -52,9 +51,9 @@ def install(conn: Connection) -> None:
 
 def lost(conn: Connection) -> list[str]:
     """What somebody dropped of the books that were there in their present version; none of books that nobody made yet."""
-    scripts = _scripts()
+    scripts, version = _scripts()
     made = [name for script in scripts for name in _MADE.findall(script)]
-    if _installed(conn) not in (None, hashlib.sha256("".join(scripts).encode()).hexdigest()):
+    if _installed(conn) not in (None, version):
         return []  # an older version lacks what came later
     rows = conn.execute(
         """
@@ -70,8 +69,10 @@ def lost(conn: Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _scripts() -> list[str]:
-    return [path.read_text() for path in sorted((INCLUDE / "migration").glob("*.sql"))]
+def _scripts() -> tuple[list[str], str]:
+    """What makes the books, and the version of that."""
+    scripts = [path.read_text() for path in sorted((INCLUDE / "migration").glob("*.sql"))]
+    return scripts, hashlib.sha256("".join(scripts).encode()).hexdigest()
 
 
 def _installed(conn: Connection) -> str | None:

@@ -71,7 +71,7 @@ class Declared:
         """Whether `extra` keeps such a field, apart from the documents around it."""
         above = [path[:end] for end in range(1, len(path) + 1)]
         if path in self._columns:
-            # As of an `_id`: a reference is the id of a row.
+            # As it keeps an `_id`: a reference is the id of a row.
             column = self._columns[path]
             return (bool(column.references) and kind in _DIGESTED) or (column.type == "uuid" and kind == OLD_UUID)
         if any(each in self._columns or each in self._holders or each in self._ignored for each in above):
