@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pymongo.database import Database
 
 from mongo2pg.batches.arrow import pa
 from mongo2pg.books import Connection
-from mongo2pg.databases.source import exists
+from mongo2pg.databases.source import SORT_ON_DISK, exists
 from mongo2pg.databases.window import SCAN_LIMIT, Window
 from mongo2pg.documents.decode import split
 from mongo2pg.files.planned import whole_query
@@ -69,24 +69,26 @@ def rehearse(
     return found
 
 
-def _sample(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> pa.BinaryArray:
+def _sample(database: Database[Any], collection: Collection, plan: Mapping[str, Any]) -> Iterator[pa.BinaryArray]:
+    """Documents, as many at once as a reply of the server holds: a thousand large ones are many gigabytes."""
     if not exists(database, collection.name):
-        return pa.array([], pa.binary())
+        return
     query = whole_query(plan)
     steps: list[dict[str, Any]] = [*([{"$match": query}] if query else []), {"$sample": {"size": SAMPLE}}]
-    batches = database[collection.name].aggregate_raw_batches(steps)
-    return pa.array([document for batch in batches for document in split(batch)], pa.binary())
+    for batch in database[collection.name].aggregate_raw_batches(steps, allowDiskUse=SORT_ON_DISK):
+        yield pa.array(list(split(batch)), pa.binary())
 
 
-def _normalised(collection: Collection, documents: pa.BinaryArray) -> dict[str, Any]:
+def _normalised(collection: Collection, sample: Iterable[pa.BinaryArray]) -> dict[str, Any]:
     """The sample as the normaliser sees it."""
     normaliser = Normaliser(collection)
-    normaliser.normalise(documents, first_row=0)
+    for documents in sample:
+        normaliser.normalise(documents, first_row=normaliser.counts.read)
     misfits: Counter[str] = Counter()
     for (path, _, _), count in normaliser.counts.misfits.items():
         misfits[path] += count
     return {
-        "sampled": len(documents),
+        "sampled": normaliser.counts.read,
         "rejected": dict(normaliser.counts.rejected),
         "misfits": dict(misfits),
         "drift": sorted(normaliser.counts.drift),
