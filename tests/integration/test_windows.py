@@ -18,12 +18,14 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from deepiri.auth import AUTH
 from mongo2pg.databases.source import _sampled_bytes
 from mongo2pg.databases.window import Window, find_index
+from mongo2pg.documents.decode import DBPointer, Symbol
 from mongo2pg.errors import PrepareError
+from mongo2pg.files.planned import is_plannable
 from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
 from mongo2pg.moving.rehearsal import rehearse
 from mongo2pg.planning.modes import DRY_RUN, Request
-from mongo2pg.planning.plan import plan_collection
+from mongo2pg.planning.plan import plan_collection, plan_window
 from mongo2pg.planning.prepare import prepare
 from tests.documents import NOON, fill, oid, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
@@ -152,6 +154,16 @@ def test_an_orphan_that_lies_in_the_window_is_read_once(family: Mover) -> None:
     run = family.run("next window")
     run.move(window=Window(NOON + 25 * HOUR, NOON + 27 * HOUR))
     assert outcome(counts(run)["skilltrees"]) == (1, 1, 0, 0, {})
+
+
+def test_a_window_asks_for_ids_of_types_that_nobody_writes_any_more(mover: Mover) -> None:
+    mover.database.users.insert_many([user(1, _id="s", updatedAt=NOON), user(2, _id={"deep": "s"}, updatedAt=NOON)])
+    besides = [Symbol("s"), {"deep": Symbol("s")}]
+    users = mover.domain.collection("users")
+    plan = plan_window(mover.database, users, "plan", Window(NOON + HOUR, NOON + 2 * HOUR), 64 << 20, 1 << 30, besides)
+    assert plan["source_before"] == 2
+    assert all(map(is_plannable, besides))
+    assert not any(map(is_plannable, [DBPointer("users", oid(1)), {"deep": DBPointer("users", oid(1))}]))
 
 
 def test_an_orphan_that_is_gone_from_the_source_waits_for_a_full_run(family: Mover) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import bson
 from bson.codec_options import DatetimeConversion
-from bson.errors import BSONError
+from bson.errors import BSONError, InvalidDocument
 from bson.json_util import CANONICAL_JSON_OPTIONS, JSONOptions
 from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
@@ -15,7 +15,7 @@ from pymongo.database import Database
 
 from mongo2pg.databases.source import exists
 from mongo2pg.databases.window import Part, count
-from mongo2pg.documents.decode import OPTIONS, as_asked
+from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.files.staging import CollectionStaging, read_json
 from mongo2pg.model import Collection
 
@@ -49,14 +49,25 @@ def as_written(part: Part) -> dict[str, Any]:
     return {"query": to_extended_json(part.query, json_options=BOUNDS), "hint": part.hint}
 
 
-def by_ids(ids: list[Any]) -> dict[str, Any]:
+def of_ids(ids: Sequence[Any]) -> dict[str, Any]:
+    """The query for the documents of these `_id`s, all of them plannable; a symbol is asked for by its string (`OPTIONS`)."""
+    return {"_id": bson.decode(bson.encode({"$in": ids}, codec_options=OPTIONS), OPTIONS)}
+
+
+def by_ids(ids: Sequence[Any]) -> dict[str, Any]:
     """The bounds of a chunk that is just the documents of these `_id`s."""
-    return as_written(Part({"_id": {"$in": list(map(as_asked, ids))}}, None))
+    return as_written(Part(of_ids(ids), None))
 
 
 def is_plannable(document_id: Any) -> bool:
-    """Whether an `_id` comes back from the plan's file as it was; embedded documents that look like Extended JSON may not."""
-    return bound(bson.encode({"_id": document_id}, codec_options=OPTIONS)) is not None
+    """Whether an `_id` comes back from the plan's file as it was.
+
+    Embedded documents that look like Extended JSON may not, and pymongo writes no dbPointer.
+    """
+    try:
+        return bound(bson.encode({"_id": document_id}, codec_options=OPTIONS)) is not None
+    except InvalidDocument:
+        return False
 
 
 def whole_query(plan: Mapping[str, Any]) -> dict[str, Any]:

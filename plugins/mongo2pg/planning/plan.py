@@ -25,7 +25,7 @@ from mongo2pg.databases.source import SORT_ON_DISK, exists, server_time, stored_
 from mongo2pg.databases.window import SCAN_LIMIT, Part, Window, count, count_without_key, ends, find_index, in_range, parts, whole
 from mongo2pg.documents.decode import split
 from mongo2pg.errors import TransientError
-from mongo2pg.files.planned import BOUNDS, FULL, WINDOW, Lot, as_written, bound
+from mongo2pg.files.planned import BOUNDS, FULL, WINDOW, Lot, as_written, bound, of_ids
 from mongo2pg.files.staging import RunStaging, write_json
 from mongo2pg.model import Collection, Domain
 
@@ -174,7 +174,7 @@ def plan_window(
     keyed, *others = parts(collection, moved, index)
     unkeyed = len(others)
     if besides:
-        others.append(Part({"_id": {"$in": list(besides)}, "$nor": [part.query for part in (keyed, *others)]}, None))
+        others.append(Part({**of_ids(besides), "$nor": [part.query for part in (keyed, *others)]}, None))
     counts = [count(database, collection, part) if there else 0 for part in (keyed, *others)]
     stored = database[collection.name].estimated_document_count() if there else 0
     each = stored_bytes(database, collection.name) / stored if stored else 0
