@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # The disk is full, the quota is used up, the file is larger than it may become.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# NAME_MAX of Linux's file systems. Airflow's run ids have up to 250 characters.
+LONGEST_NAME = 255
 # A file goes to and from an object store in parts, so many at once: 32 MB of memory, whatever its size.
 TRANSFER = {"chunksize": 8 << 20, "max_concurrency": 4}
 
@@ -226,7 +228,8 @@ def read_json(path: StagingPath) -> dict[str, Any]:
 def safe_name(run_id: str) -> str:
     """A run id as a folder name; two run ids never share one, and none names a folder that is there, as `..` would."""
     safe = re.sub(r"[^A-Za-z0-9_.=-]|^\.+$", "_", run_id)
-    return safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256(run_id.encode()).hexdigest()[:8]
+    return safe if safe == run_id and len(safe) <= LONGEST_NAME else f"{safe[: LONGEST_NAME - 9]}-{digest}"
 
 
 def default_root() -> StagingPath:
