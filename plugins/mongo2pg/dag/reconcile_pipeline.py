@@ -13,7 +13,18 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from mongo2pg.dag.params import param, reconcile_params, refuse_unknown_params
 from mongo2pg.dag.task_run import TaskRun
-from mongo2pg.dag.tasks import announce, audit_task, conclude, current_run_id, for_each, named, permanent, task_states
+from mongo2pg.dag.tasks import (
+    RECONCILE,
+    RECONCILE_PREFIX,
+    announce,
+    audit_task,
+    conclude,
+    current_run_id,
+    for_each,
+    named,
+    permanent,
+    task_states,
+)
 from mongo2pg.databases.connections import source, target
 from mongo2pg.model import Domain
 
@@ -22,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NAME = "reconcile"
 DOC = """
 Compares every document of a domain, as MongoDB has it now, with its rows in PostgreSQL, and looks for rows whose document is
 gone, that hang on nothing, or whose keys occur twice. Nothing is staged for it, and windows may go on meanwhile: what seems to
@@ -42,7 +52,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
     Its runs are independent of those of the domain's own DAG, in the books and in staging.
     """
     with DAG(
-        NAME,
+        RECONCILE,
         description="Compares a whole domain with MongoDB and, if asked to, repairs what differs",
         doc_md=DOC,
         schedule=None,
@@ -64,8 +74,8 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
             with source() as database, target() as conn:
                 prepare(database, conn, here.domain, here.staging.root)
                 between = ends(database, conn)
-                here.begin(conn, NAME, between)
-            audit_task(log, "prepare", here.domain.name, mode=NAME, **between)
+                here.begin(conn, RECONCILE, between)
+            audit_task(log, "prepare", here.domain.name, mode=RECONCILE, **between)
 
         @task(task_id="plan")
         @permanent
@@ -152,7 +162,7 @@ def _gate(here: TaskRun) -> None:
         states.pop("repair", None)  # it did not begin because something differs: the checks say what
     report, sha256 = here.report(states)
     # Where the tab of the run in Airflow's UI looks for it.
-    certificate.write(RunStaging(here.staging.root, NAME, current_run_id()).folder, report)
+    certificate.write(RunStaging(here.staging.root, RECONCILE, current_run_id()).folder, report)
     name = here.domain.name
     announce(log, name, f"the reconcile of {name}", here.staging.folder, report, sha256, gate.faults(report))
 
@@ -167,4 +177,4 @@ def _here(domains: Sequence[Domain]) -> TaskRun:
     if strange := sorted({*asked} - {*names}):
         raise PrepareError([f"{name} is no collection of {domain.name}" for name in strange])
     # A run of the domain's own DAG may bear the same id.
-    return TaskRun(domain.only(asked), domain.only(asked), f"{NAME}__{current_run_id()}")
+    return TaskRun(domain.only(asked), domain.only(asked), f"{RECONCILE_PREFIX}{current_run_id()}")

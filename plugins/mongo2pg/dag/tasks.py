@@ -28,6 +28,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # A first load takes hours where it is worth waiting for: how often a run asks whether the other one has ended.
 BETWEEN_TURNS = timedelta(seconds=15)
 
+# The DAG that compares domains. In the books of a domain its runs have this before their ids: the domain's own may bear the same.
+RECONCILE, RECONCILE_PREFIX = "reconcile", "reconcile__"
+
 # By this name a task that found nothing to do leaves the reason.
 NOTHING_TO_DO = "nothing_to_do"
 
@@ -46,10 +49,15 @@ def current_run_id() -> str:
 
 
 def run_is_alive(run_id: str) -> bool:
-    """Whether a run of this DAG is under way, or will be."""
+    """Whether a run that the books know by this id, of this domain's DAG or a reconcile of the domain, is under way, or will be."""
     instance: Any = get_current_context()["ti"]
-    count: int = instance.get_dr_count(dag_id=instance.dag_id, run_ids=[run_id], states=["queued", "running"])
-    return count > 0
+
+    def is_alive(dag_id: str, run_id: str) -> bool:
+        count: int = instance.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"])
+        return count > 0
+
+    reconciles = run_id.startswith(RECONCILE_PREFIX)
+    return is_alive(instance.dag_id, run_id) or (reconciles and is_alive(RECONCILE, run_id.removeprefix(RECONCILE_PREFIX)))
 
 
 def task_states() -> dict[str, str]:
