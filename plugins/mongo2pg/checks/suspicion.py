@@ -35,6 +35,14 @@ class Newest(NamedTuple):
     changed: int
 
 
+class Read(NamedTuple):
+    """What a window read: how many documents, one text for the set of their names, and whether the newest one is among them."""
+
+    documents: int
+    ids: str
+    has_newest: bool
+
+
 def check_progress(
     database: Database[Any],
     conn: Connection,
@@ -48,14 +56,14 @@ def check_progress(
     """The check `progress` of a collection's window: what it read against what the source has, and against the runs before."""
     # The chunk of documents that are read besides says nothing of the window.
     chunks = len(plan["bounds"]) - bool(plan["besides"])
-    ids = {text for manifest in manifests if manifest["chunk"] < chunks for text in read_ids(staging, manifest)}
-    seen = {"documents": len(ids), "ids": _digest(ids), "until": min(plan["window"]["end"], plan["planned_at"], key=_moment)}
-    last = books.last_progress(conn, run, collection.name)
     newest = _newest(database, collection, _readable_until(plan))
+    read = _what_was_read(staging, [manifest for manifest in manifests if manifest["chunk"] < chunks], newest)
+    seen = {"documents": read.documents, "ids": read.ids, "until": min(plan["window"]["end"], plan["planned_at"], key=_moment)}
+    last = books.last_progress(conn, run, collection.name)
     faults = [
         *_no_key(database, collection, plan),
         *_nothing_read(newest, plan, seen),
-        *_same_as_last_time(newest, last, seen, ids),
+        *_same_as_last_time(newest, last, seen, has_newest=read.has_newest),
         *_standstill(database, conn, run, collection, plan, seen),
         *_jump(conn, run, collection, booked),
     ]
@@ -83,11 +91,11 @@ def _nothing_read(newest: Newest | None, plan: dict[str, Any], seen: dict[str, A
     return [f"no document was read, and the source has one of {_text(newest.changed)}"]
 
 
-def _same_as_last_time(newest: Newest | None, last: dict[str, Any] | None, seen: dict[str, Any], ids: set[str]) -> list[str]:
+def _same_as_last_time(newest: Newest | None, last: dict[str, Any] | None, seen: dict[str, Any], *, has_newest: bool) -> list[str]:
     """Two windows may well read the same documents, changed or not, as long as the newest one of the source is among them."""
     if not last or not seen["documents"] or last["ids"] != seen["ids"]:
         return []
-    if newest is None or newest.id in ids or newest.changed < _milliseconds(last["until"]):
+    if newest is None or has_newest or newest.changed < _milliseconds(last["until"]):
         return []
     return [
         f"the same {seen['documents']:,} documents were read as by the window before, which ended at {last['until']}, "
@@ -154,10 +162,16 @@ def _text(milliseconds: int) -> str:
     return moment.as_datetime().replace(tzinfo=UTC).isoformat() if 0 <= milliseconds < _CALENDAR_END else repr(moment)
 
 
-def _digest(ids: Iterable[str]) -> str:
-    """One text for a set of `_id`s, in whatever order they come."""
-    total = sum(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big") for text in ids)
-    return f"{total % 2**128:032x}"
+def _what_was_read(staging: CollectionStaging, manifests: Iterable[dict[str, Any]], newest: Newest | None) -> Read:
+    """No more than a chunk's names are in memory at once. One that two chunks have, as it moved meanwhile, counts twice."""
+    documents = total = 0
+    has_newest = False
+    for manifest in manifests:
+        names = set(read_ids(staging, manifest))
+        documents += len(names)
+        total += sum(int.from_bytes(hashlib.sha256(name.encode()).digest()[:16], "big") for name in names)  # in whatever order
+        has_newest |= newest is not None and newest.id in names
+    return Read(documents, f"{total % 2**128:032x}", has_newest)
 
 
 def _moment(text: str) -> datetime:
