@@ -16,7 +16,6 @@ Line = dict[str, Any]
 
 NOT_FOUND = 404
 FINISHED_RUN = frozenset({"success", "failed"})
-FAILED_TASK = frozenset({"failed", "upstream_failed"})
 
 
 class ApiError(Exception):
