@@ -54,7 +54,8 @@ def post_data(domain: Domain) -> Iterator[tuple[Made, str]]:
 
 def known_names(domain: Domain) -> list[str]:
     """The constraints and indexes that the files name."""
-    return [stored_name(name) for part in ("pre", "post") for name in _NAMED.findall(_unquoted(script(domain, part).read_text()))]
+    texts = (_unquoted(script(domain, part).read_text()) for part in ("pre", "post"))
+    return [stored_name(name.lower()) for text in texts for name in _NAMED.findall(text)]
 
 
 def stored_name(name: str) -> str:
