@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -14,11 +15,11 @@ from pymongo.database import Database
 
 from demo.postgres import PostgresLogin
 from mongo2pg.databases.window import Window
-from mongo2pg.errors import PrepareError
+from mongo2pg.errors import PermanentError, PrepareError
 from mongo2pg.model import Child, Collection, Column, Domain
 from mongo2pg.planning.modes import WINDOW, Request
 from mongo2pg.run import MOVE_LOT
-from mongo2pg.target import scripts
+from mongo2pg.target import schema, scripts
 from tests.documents import NOON, oid, uuid_of
 from tests.mover import Mover, counts, outcome
 from tests.small_domains import write_sql
@@ -439,3 +440,16 @@ def test_defaults_and_ignored_fields_in_sub_documents_that_hold_nothing_else(dec
     assert outcome(passed_twice(mover)["marks"]) == (1, 1, 0, 0, {})
     level = 3 if document.get("meta") == {"level": 3} else 1
     assert mover.column("SELECT meta_level FROM marks") == [level]
+
+
+def test_no_message_tells_a_sensitive_value_that_stands_in_the_way_of_a_key(declare: Declare) -> None:
+    mover = declare(
+        Collection("keys", "keys", "at", (Column("token", "text", required=True, sensitive=True),), unique=(("token",),))
+    )
+    mover.database.keys.insert_one({"_id": oid(1), "token": "a-secret"})
+    mover.passed("first")
+    mover.conn.execute("ALTER TABLE public.keys DROP CONSTRAINT keys_token_key")
+    mover.conn.execute("INSERT INTO public.keys SELECT gen_random_uuid(), token FROM public.keys")
+    with pytest.raises(PermanentError, match=r"keys_token_key of keys cannot be built \(could not create unique index") as raised:
+        schema.build_post_data(mover.conn, [mover.domain], set())
+    assert "a-secret" not in "".join(traceback.format_exception(raised.value))

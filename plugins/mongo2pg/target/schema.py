@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from psycopg import IntegrityError, ProgrammingError, sql
@@ -61,7 +61,7 @@ def _publish_by_key(conn: Connection, tables: list[str]) -> None:
         conn.execute(sql.SQL("ALTER TABLE {} REPLICA IDENTITY DEFAULT").format(sql.Identifier(TARGET, name)))
 
 
-def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str]) -> list[str]:
+def build_post_data(conn: Connection, domains: Sequence[Domain], loaded: Set[str]) -> list[str]:
     """Builds those keys, constraints and indexes of the domains that the catalog lacks, in their files' order; returns their names.
 
     They wait until their table is complete, or among the `loaded` ones, whose first load ends now. A foreign key waits for the
@@ -69,6 +69,7 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
     else dropped it and wrote rows that it would have refused.
     """
     present, complete = _present(conn), complete_tables(conn)
+    sensitive = {(table.name, c.name) for domain in domains for table in domain.tables for c in table.columns if c.sensitive}
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
     built: list[str] = []
     keyed: list[str] = []
@@ -80,10 +81,12 @@ def build_post_data(conn: Connection, domains: Iterable[Domain], loaded: Set[str
         try:
             conn.execute(statement)
         except IntegrityError as error:
+            is_secret = any((table, column) in sensitive for column in made.columns or ())
+            why = error.diag.message_primary if is_secret else error.diag.message_detail  # which has the values of a row
             raise PermanentError(
-                f"{name} of {table} cannot be built ({error.diag.message_detail}): remove the rows that the checks references and "
+                f"{name} of {table} cannot be built ({why}): remove the rows that the checks references and "
                 "uniqueness of an earlier run, or of a reconcile, name, then run again"
-            ) from error
+            ) from None
         present.add((table, name))  # a domain may be among these twice, in parts
         built.append(name)
         if made.kind == "p":
