@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from bson.dbref import DBRef
 from psycopg import sql
 from pymongo.database import Database
 
@@ -232,7 +233,10 @@ def _planned(staging: CollectionStaging) -> dict[str, Any]:
     """The documents that the plan reads: their `_id`s by their names."""
     planned: dict[str, Any] = {}
     for chunk in range(len(read_json(staging.plan)["bounds"])):
-        planned |= {document_id(value): value for value in reading(staging, chunk).query["_id"]["$in"]}
+        asked = reading(staging, chunk).query["_id"]["$in"]
+        # What pymongo reads as a DBRef is a document to the server, and to those who name it.
+        ids = (value.as_doc() if isinstance(value, DBRef) else value for value in asked)
+        planned |= {document_id(value): value for value in ids}
     return planned
 
 
