@@ -1,6 +1,6 @@
 """SQL that is composed from declarations: identifiers through `psycopg.sql`, values bound, nothing formatted in.
 
-Static statements live in `include/sql`; this module holds what depends on the columns of a table.
+Statements that are always the same stand where they are used; this module holds what depends on the columns of a table.
 """
 
 from __future__ import annotations

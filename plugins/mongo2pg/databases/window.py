@@ -4,7 +4,7 @@ A document lies in the window `[start - lookback, end)` if its change key does, 
 `_id`, by the time inside the ObjectId). A comparison in MongoDB sees values of its own type only ("type bracketing",
 MongoDB manual): documents without the key, with null or with another type in it are in no such range. They are counted,
 and go by the time inside their `_id` unless the declaration leaves them to reconcile. Every query here is a range of an
-index, and no document matches two of them.
+index, where the change key has one, and no document matches two of them.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def counted(database: Database[Any], collection: Collection, plan: Mapping[str, 
 
 
 def scope(staging: CollectionStaging) -> str:
-    """What the collection's plan reads: FULL, WINDOW, REJECTS, RECONCILE or REPAIR."""
+    """What the collection's plan reads: FULL, WINDOW, REJECTS, DELETES, RECONCILE or REPAIR."""
     read: str = read_json(staging.plan)["scope"]
     return read
 

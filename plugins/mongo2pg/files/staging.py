@@ -1,6 +1,8 @@
 """Where a run's files lie, and how they are written.
 
     <root>/<domain>/<run>/plan.json                                   which plan is the run's present one
+    <root>/<domain>/<run>/repair.json                                 of a reconcile that repairs: the plan by which it does
+    <root>/<domain>/<run>/report.json, report.html                    what came of the run
     <root>/<domain>/<run>/<plan>/<collection>/plan.json               the chunks and their bounds
     <root>/<domain>/<run>/<plan>/<collection>/raw/<chunk>.parquet     _id (text), bson (binary)
     <root>/<domain>/<run>/<plan>/<collection>/raw/<chunk>.json        the commit mark of extract

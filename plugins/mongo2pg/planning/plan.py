@@ -53,8 +53,8 @@ def plan_domain(
     """Writes each collection's plan, then makes the new plan the run's present one; returns the lots.
 
     A collection that `windows` does not name is read in full; one that it names, in its window and the documents with these
-    `_id`s `besides`. Reads of the source, for each collection: a count over an
-    index, its statistics, and a bounded sample. With the read concern `snapshot` all of them are read as they are now.
+    `_id`s `besides`. Reads of the source, for each collection: a count over an index, its statistics, and a bounded sample. With
+    the read concern `snapshot` all of them are read as they are now.
     """
     plan_id = uuid.uuid4().hex[:12]
     moved = windows or {}

@@ -108,7 +108,7 @@ def take_out(
             place.collection.table: set(gone[place.collection.table]) for place in own if place.collection.deletes != "mark"
         }
         for place in reversed(own):  # rows before those that they refer to
-            _take_out(deleter, place, gone[place.collection.table], read_time)
+            _delete_or_mark(deleter, place, gone[place.collection.table], read_time)
             place.deletion.gone_ids += _close_books(database, conn, run, place.collection)
         deleter.record([place for place in deleter.places.values() if place.outcome != Outcome()], started)
         told = own + [place for place in deleter.places.values() if not place.own and place.deletion != Deletion()]
@@ -267,7 +267,7 @@ def _hand_over(conn: Connection, place: Place, ids: list[str]) -> None:
     )
 
 
-def _take_out(deleter: Settlement, place: Place, ids: list[str], read_time: str) -> None:
+def _delete_or_mark(deleter: Settlement, place: Place, ids: list[str], read_time: str) -> None:
     """The rows go with their child rows, or are marked; the books of stale rows forget them."""
     if place.collection.deletes == "mark":
         deleter.conn.execute(
