@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,12 @@ def deleted(mover: Mover, run_id: str) -> dict[str, int]:
         run_id,
     )
     return dict(rows)
+
+
+def test_of_the_source_no_more_ids_are_kept_than_a_page_of_rows_has(mongo_database: Database[dict[str, Any]]) -> None:
+    mongo_database.users.insert_many([user(number) for number in range(1, 1_000)])
+    page = [(uuid.UUID(uuid_of(number)).bytes, False) for number in (1, 500, 999, 1_000)]
+    assert deletes._at_source(mongo_database, "users", page) == {root_id for root_id, _ in page[:3]}
 
 
 # ------------------------------------------------------------------------------------------------------- full runs

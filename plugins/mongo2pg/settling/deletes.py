@@ -137,7 +137,7 @@ def find_gone(database: Database[Any], conn: Connection, collection: Collection)
     """Notes the rows whose document is not there; returns how many they are, and of how many."""
     rows = gone = 0
     for page in _pages(conn, collection, server_time(database)):
-        there = _ids_between(database, collection.name, page)
+        there = _at_source(database, collection.name, page)
         missing = [str(uuid.UUID(bytes=root_id)) for root_id, is_odd in page if is_odd or root_id not in there]
         found = absent(database, conn, collection, missing)
         conn.execute("INSERT INTO pg_temp.mongo2pg_gone SELECT %s, unnest(%s::uuid[])", (collection.name, found))
@@ -163,8 +163,11 @@ def _pages(conn: Connection, collection: Collection, now: str) -> Iterator[list[
             after = sql.SQL("t.id > {}::uuid").format(str(uuid.UUID(bytes=page[-1][0])))
 
 
-def _ids_between(database: Database[Any], name: str, page: list[tuple[bytes, bool]]) -> set[bytes]:
-    """The ids of all documents with ObjectIds from the page's first to its last one, from the source's `_id` index alone."""
+def _at_source(database: Database[Any], name: str, page: list[tuple[bytes, bool]]) -> set[bytes]:
+    """Those of the page's ids that the source has documents with ObjectIds for, from its `_id` index alone.
+
+    Between the first and the last of them it may have any number of others: of rows that somebody deleted, for one.
+    """
     low, high = (
         next((oid for root_id, _ in rows if (oid := objectid_from_uuid(uuid.UUID(bytes=root_id)))), None)
         for rows in (page, reversed(page))
@@ -176,13 +179,13 @@ def _ids_between(database: Database[Any], name: str, page: list[tuple[bytes, boo
     from mongo2pg.batches.id_columns import uuids_from_objectids
 
     bounds: tuple[list[Any], list[Any]] = ([("_id", low)], [("_id", _next(high))])
-    found: set[bytes] = set()
+    wanted, found = {root_id for root_id, _ in page}, set[bytes]()
     with database[name].find_raw_batches({}, {"_id": 1}, hint=[("_id", 1)]) as cursor:
         for batch in cursor.min(bounds[0]).max(bounds[1]):
             # Between two ObjectIds there are only ObjectIds: each document has 22 bytes, of which 9 come before the id.
             packed = np.frombuffer(batch, np.uint8).reshape(-1, 22)[:, 9:21].tobytes()
             ids = uuids_from_objectids(packed).tobytes()
-            found.update(ids[start : start + 16] for start in range(0, len(ids), 16))
+            found |= wanted.intersection(ids[start : start + 16] for start in range(0, len(ids), 16))
     return found
 
 
