@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 from bson import ObjectId
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
 from demo.postgres import PostgresLogin
+from mongo2pg import books
 from mongo2pg.errors import PermanentError
 from mongo2pg.model import Column, Domain
+from mongo2pg.moving import load, replay
 from mongo2pg.run import Run
 
 ALICE, BOB = ObjectId("0123456789abcdef00000001"), ObjectId("0123456789abcdef00000002")
@@ -61,6 +66,41 @@ def test_a_replay_takes_rejects_through_the_mended_declaration_without_the_sourc
         assert conn.execute("SELECT email FROM public.users WHERE id = %s", (BOB_ID,)).fetchone() == ("unknown",)
         assert conn.execute("SELECT count(*) FROM public.user_sessions WHERE user_id = %s", (BOB_ID,)).fetchone() == (1,)
         assert conn.execute("SELECT state, count(*) FROM migration.rejects GROUP BY 1").fetchall() == [("resolved", 1)]
+
+
+def test_what_a_replay_holds_in_memory_does_not_grow_with_its_rejects(
+    source: Database[dict[str, Any]], target: PostgresLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.users.insert_many([{"name": f"no e-mail {number}"} for number in range(9)])
+    monkeypatch.setattr(replay, "ROW_GROUP_BYTES", 1)  # a document in each row group
+    fetched: list[int] = []
+    ahead: list[int] = []
+    documents_at, add_rejects = load.documents_at, books.add_rejects
+
+    def counted(*arguments: Any) -> Iterator[tuple[int, bytes]]:
+        for row, document in documents_at(*arguments):
+            fetched.append(row)
+            yield row, document
+
+    def noted(conn: Any, run: Any, collection: str, rejects: Iterable[Any]) -> None:
+        booked = itertools.count(1)
+        add_rejects(conn, run, collection, (ahead.append(len(fetched) - next(booked)) or reject for reject in rejects))  # type: ignore[func-returns-value]
+
+    with target.connect() as conn:
+        Run(source, conn, AUTH, tmp_path, "first").move()
+        monkeypatch.setattr(load, "documents_at", counted)
+        monkeypatch.setattr(books, "add_rejects", noted)
+        again = Run(source, conn, AUTH, tmp_path, "again")
+        again.replay()
+        assert (len(fetched), max(ahead)) == (9, 0)
+        assert len(open_rejects(conn)) == 9
+        kept = conn.execute(
+            """
+            SELECT r.document_id ->> '$oid', d.bson
+            FROM migration.rejects r JOIN migration.reject_documents d ON d.sha256 = r.document WHERE r.state = 'open'
+            """
+        )
+        assert [name for name, content in kept if str(bson.decode(content)["_id"]) != name] == []
 
 
 def test_a_replay_that_changes_nothing_leaves_the_rejects_open_and_is_green(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -185,17 +185,25 @@ def _book_rejects(
                 reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name, _object_ids(read))))
                 books.supersede_rejects(conn, run, collection.name, reopened & read)
                 books.supersede_held(conn, run, collection.name, held & read)
-        with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
-            rejects = file.read().to_pylist()
-        documents = dict(documents_at(raw, sorted({reject["row"] for reject in rejects})))
-    books.add_rejects(
-        conn,
-        run,
-        collection.name,
-        (RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], documents[r["row"]], chunk) for r in rejects),
-    )
-    lost = {reject["id"]: own_id(documents[reject["row"]]) for reject in rejects if not reject["element"]}
+        lost: dict[str, Any] = {}
+
+        def rejects() -> Iterator[RejectRow]:
+            with open_parquet(staging.rejects(chunk), manifest["rejects"]["sha256"]) as file:
+                for r, document in _with_documents(file, raw):
+                    if not r["element"]:
+                        lost[r["id"]] = own_id(document)
+                    yield RejectRow(r["id"], r["path"], r["element"], r["bson_type"], r["reason"], document, chunk)
+
+        books.add_rejects(conn, run, collection.name, rejects())
     return [(str(identity.id_from_value(value)), name) for name, value in lost.items() if value is not UNREADABLE]
+
+
+def _with_documents(rejects: pq.ParquetFile, raw: pq.ParquetFile) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The rejects of a chunk, each with its document; in memory are those of a row group: a replay is one chunk, however large."""
+    for group in range(rejects.num_row_groups):
+        some = rejects.read_row_group(group).to_pylist()
+        documents = dict(documents_at(raw, sorted({reject["row"] for reject in some})))
+        yield from ((reject, documents[reject["row"]]) for reject in some)
 
 
 def _object_ids(names: set[str]) -> tuple[str, str]:
