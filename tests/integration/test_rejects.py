@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,8 +82,12 @@ def test_what_a_replay_holds_in_memory_does_not_grow_with_its_rejects(
             yield row, document
 
     def noted(conn: Any, run: Any, collection: str, rejects: Iterable[Any]) -> None:
-        booked = itertools.count(1)
-        add_rejects(conn, run, collection, (ahead.append(len(fetched) - next(booked)) or reject for reject in rejects))  # type: ignore[func-returns-value]
+        def each() -> Iterator[Any]:
+            for number, reject in enumerate(rejects, 1):
+                ahead.append(len(fetched) - number)
+                yield reject
+
+        add_rejects(conn, run, collection, each())
 
     with target.connect() as conn:
         Run(source, conn, AUTH, tmp_path, "first").move()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-from mongo2pg.dag import tasks
-from mongo2pg.dag.tasks import run_is_alive
+from mongo2pg.dag.tasks import runs_called
 from mongo2pg.files.staging import safe_name
 
 # The longest id that Airflow takes.
@@ -31,23 +28,6 @@ def test_two_run_ids_never_share_a_folder() -> None:
     assert safe_name("manual__2026-11-22") == "manual__2026-11-22"
 
 
-@pytest.mark.parametrize(
-    ("run_id", "alive"),
-    [
-        ("first", True),
-        ("ended", False),
-        ("reconcile__first", False),
-        ("reconcile__compares", True),
-        ("compares", False),
-        ("reconcile__by hand", True),
-    ],
-)
-def test_a_reconcile_that_goes_on_is_alive_to_its_domain(monkeypatch: pytest.MonkeyPatch, run_id: str, alive: bool) -> None:
-    running = {("auth", "first"), ("auth", "reconcile__by hand"), ("reconcile", "compares")}
-
-    def count(*, dag_id: str, run_ids: list[str], states: list[str]) -> int:
-        assert states == ["queued", "running"]
-        return sum((dag_id, each) in running for each in run_ids)
-
-    monkeypatch.setattr(tasks, "get_current_context", lambda: {"ti": SimpleNamespace(dag_id="auth", get_dr_count=count)})
-    assert run_is_alive(run_id) is alive
+def test_a_domain_knows_its_reconciles_by_a_name_that_its_own_runs_may_bear_too() -> None:
+    assert runs_called("compares", "auth") == [("auth", "compares")]
+    assert runs_called("reconcile__compares", "auth") == [("auth", "reconcile__compares"), ("reconcile", "compares")]

@@ -6,47 +6,38 @@ from typing import Any
 
 import pytest
 
-from deepiri.auth import AUTH
-from mongo2pg.databases.window import find_index
+from mongo2pg.databases.window import finds_all
 
-
-class Source(dict[str, Any]):
-    """A database whose one collection has an index with these keys, as pymongo tells of it; no array is in it."""
-
-    def __init__(self, *keys: tuple[str, Any]) -> None:
-        super().__init__(users=self)
-        self._keys = list(keys)
-
-    def index_information(self) -> dict[str, Any]:
-        return {"_id_": {"key": [("_id", 1)]}, "made": {"key": self._keys}}
-
-    def command(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"queryPlanner": {"winningPlan": {"stage": "IXSCAN", "isMultiKey": False}}}
+AT = ("updatedAt", 1)
 
 
 @pytest.mark.parametrize(
-    "keys",
+    "facts",
     [
-        [("updatedAt", 1)],
-        [("updatedAt", -1.0), ("email", 1)],
-        [("updatedAt", 1), ("email", "hashed")],
+        {"key": [AT]},
+        {"key": [AT], "sparse": False, "hidden": False},
+        {"key": [("updatedAt", -1.0), ("email", 1)]},
+        {"key": [AT, ("email", "hashed")]},
     ],
-    ids=["alone", "with another field", "with a hash"],
+    ids=["alone", "with options that are off", "with another field", "with a hash"],
 )
-def test_an_index_that_leads_with_the_change_key_finds_a_window(keys: list[tuple[str, Any]]) -> None:
-    assert find_index(Source(*keys), AUTH.collection("users")) == ("made", False)
+def test_an_index_that_leads_with_the_change_key_finds_a_window(facts: dict[str, Any]) -> None:
+    assert finds_all("updatedAt", facts)
 
 
 @pytest.mark.parametrize(
-    "keys",
+    "facts",
     [
-        [("email", 1), ("updatedAt", 1)],
-        [("updatedAt", "hashed")],
-        [("updatedAt", 1), ("place", "2dsphere")],
-        [("updatedAt", 1), ("_fts", "text"), ("_ftsx", 1)],
-        [("updatedAt", 1), ("preferences.$**", 1)],
+        {"key": [("email", 1), AT]},
+        {"key": [("updatedAt", "hashed")]},
+        {"key": [AT, ("place", "2dsphere")]},
+        {"key": [AT, ("_fts", "text"), ("_ftsx", 1)]},
+        {"key": [AT, ("preferences.$**", 1)]},
+        {"key": [AT], "sparse": True},
+        {"key": [AT], "partialFilterExpression": {"email": {"$exists": True}}},
+        {"key": [AT], "hidden": True},
     ],
-    ids=["behind another field", "as a hash", "with a place", "with a text", "with a wildcard"],
+    ids=["behind another field", "as a hash", "with a place", "with a text", "with a wildcard", "sparse", "partial", "hidden"],
 )
-def test_one_that_may_lack_documents_does_not(keys: list[tuple[str, Any]]) -> None:
-    assert find_index(Source(*keys), AUTH.collection("users")) is None
+def test_one_that_lacks_documents_or_may_lack_them_does_not(facts: dict[str, Any]) -> None:
+    assert not finds_all("updatedAt", facts)

@@ -51,13 +51,16 @@ def current_run_id() -> str:
 def run_is_alive(run_id: str) -> bool:
     """Whether a run that the books know by this id, of this domain's DAG or a reconcile of the domain, is under way, or will be."""
     instance: Any = get_current_context()["ti"]
+    states = ["queued", "running"]
+    return any(
+        instance.get_dr_count(dag_id=dag_id, run_ids=[each], states=states) for dag_id, each in runs_called(run_id, instance.dag_id)
+    )
 
-    def is_alive(dag_id: str, run_id: str) -> bool:
-        count: int = instance.get_dr_count(dag_id=dag_id, run_ids=[run_id], states=["queued", "running"])
-        return count > 0
 
-    reconciles = run_id.startswith(RECONCILE_PREFIX)
-    return is_alive(instance.dag_id, run_id) or (reconciles and is_alive(RECONCILE, run_id.removeprefix(RECONCILE_PREFIX)))
+def runs_called(run_id: str, dag_id: str) -> list[tuple[str, str]]:
+    """The runs that bear this id in the books of a domain, as Airflow knows them: DAG and id."""
+    reconcile = [(RECONCILE, run_id.removeprefix(RECONCILE_PREFIX))] if run_id.startswith(RECONCILE_PREFIX) else []
+    return [(dag_id, run_id), *reconcile]
 
 
 def task_states() -> dict[str, str]:

@@ -121,14 +121,20 @@ def find_index(database: Database[Any], collection: Collection) -> Index | None:
     if collection.change_key == "_id":
         return Index("_id_", arrays=False)
     for name, facts in database[collection.name].index_information().items():
-        (field, direction), *others = facts["key"]
-        # A sparse or partial index lacks documents, and the planner does not use a hidden one.
-        passes_over = facts.get("sparse") or "partialFilterExpression" in facts or facts.get("hidden")
-        # So may one that goes on with a place, a text or a wildcard, which is sparse by that and does not say so.
-        passes_over = passes_over or any("$**" in other or kind not in (1, -1, "hashed") for other, kind in others)
-        if field == collection.change_key and direction in (1, -1) and not passes_over:
+        if finds_all(collection.change_key, facts):
             return Index(name, arrays=_holds_arrays(database, collection, name))
     return None
+
+
+def finds_all(change_key: str, facts: Mapping[str, Any]) -> bool:
+    """Whether an index, of which pymongo's `index_information` says this, has every document by its change key."""
+    (field, direction), *others = facts["key"]
+    leads = field == change_key and direction in (1, -1)
+    # A sparse or partial index lacks documents, and the planner does not use a hidden one.
+    passes_over = facts.get("sparse") or "partialFilterExpression" in facts or facts.get("hidden")
+    # One that goes on with a place, a text or a wildcard may be sparse by that, and does not say so (manual, "2dsphere Indexes").
+    may_be_sparse = any("$**" in other or kind not in (1, -1, "hashed") for other, kind in others)
+    return leads and not passes_over and not may_be_sparse
 
 
 def _holds_arrays(database: Database[Any], collection: Collection, index: str) -> bool:
