@@ -21,7 +21,7 @@ from mongo2pg.databases.window import Window
 from mongo2pg.files.planned import Lot
 from mongo2pg.files.staging import RunStaging
 from mongo2pg.model import Domain
-from mongo2pg.planning.modes import DELETES, FULL, REPLAY, Request
+from mongo2pg.planning.modes import DELETES, FULL, REPLAY, WINDOW, Request
 from mongo2pg.planning.plan import CHUNK_BYTES
 from mongo2pg.planning.prepare import prepare
 from mongo2pg.settling.deletes import MAX_DELETE_RATIO, delete_domain
@@ -193,13 +193,13 @@ class Run:
 
     def move(self, chunk_bytes: int = CHUNK_BYTES, window: Window | None = None) -> None:
         """From documents to rows with all their keys and constraints: all documents, or those of a window."""
-        self._begin(FULL, whole=window is None)
+        self._begin(WINDOW if window else FULL, whole=window is None)
         self.plan(chunk_bytes, window and {collection.name: window for collection in self.domain.collections})
         self.carry()
 
     def follow(self, request: Request, chunk_bytes: int = CHUNK_BYTES) -> None:
         """What a schedule, a backfill or a person asks for, by the books: windows, or everything of a new collection."""
-        self._begin(FULL, whole=request.mode == FULL)
+        self._begin(request.mode, whole=request.mode == FULL)
         self._plan(request, chunk_bytes)
         self.carry()
 

@@ -16,8 +16,9 @@ import pytest
 
 from deepiri.auth import AUTH
 from mongo2pg import books
-from mongo2pg.books import RunKey
+from mongo2pg.books import RejectRow, RunKey
 from mongo2pg.databases.window import Window
+from mongo2pg.model import Child, Collection, Column, Domain
 from mongo2pg.run import Run
 from mongo2pg.verdict import certificate, gate
 from mongo2pg.verdict.across import report_platform
@@ -102,6 +103,16 @@ def test_the_page_says_what_was_rejected_kept_and_compared(mover: Mover) -> None
         assert text in page
     table = next(each for each in report["tables"] if each["table"] == "users")
     assert page.count(table["source_checksum"]) == 2
+
+
+def test_an_element_stands_in_an_array_of_its_own_collection_whatever_paths_others_have(mover: Mover) -> None:
+    run = mover.move("r1")
+    users = Collection("users", "users", "at", (), (Child("roles", "roles", "scalars", (Column("", "text", "role"),)),))
+    teams = Collection("teams", "teams", "at", (), (Child("more", "roles.a", "scalars", (Column("", "text", "more"),)),))
+    odd = RejectRow('{"$oid":"65a1b2c3d4e5f60718293a4b"}', "roles.a.b", True, "int", "type_mismatch", b"", 0)
+    books.add_rejects(mover.conn, run.key, "users", [odd])
+    found = certificate.evidence(mover.conn, run.key, Domain("auth", (users, teams)))["rejects"]
+    assert [each["field"] for each in found if each["element"]] == ["roles"]
 
 
 def test_the_page_says_which_window_was_moved_and_which_array_an_element_stood_in(mover: Mover, mongo_database: Any) -> None:

@@ -6,7 +6,8 @@ there now; a document that a run held for its settle and that ended before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -69,12 +70,10 @@ def _adoptable(conn: Connection, domain: Domain, collection: Collection, complet
     for column, prefix in _references(collection):
         if len(found) >= MOST or column.references not in complete:
             continue
-        orphans = _orphans(conn, domain, collection, column, prefix)
-        while some := list(islice(orphans, MOST)):
-            present = _present(conn, column.references, [each.parent for each in some])
-            found |= {document_id(each.value): each.value for each in some if each.parent in present}
-            if len(found) >= MOST:
-                break
+        with closing(_orphans(conn, domain, collection, column, prefix)) as orphans:
+            while len(found) < MOST and (some := list(islice(orphans, MOST))):
+                present = _present(conn, column.references, [each.parent for each in some])
+                found |= {document_id(each.value): each.value for each in some if each.parent in present}
     return dict(islice(found.items(), MOST))
 
 
@@ -86,7 +85,7 @@ def _references(collection: Collection) -> Iterator[tuple[Column, str]]:
                 yield column, table.child.path if table.child else ""
 
 
-def _orphans(conn: Connection, domain: Domain, collection: Collection, column: Column, prefix: str) -> Iterator[_Orphan]:
+def _orphans(conn: Connection, domain: Domain, collection: Collection, column: Column, prefix: str) -> Generator[_Orphan]:
     """In the order of the books; those whose `_id` a plan cannot hold are left to full runs and replays."""
     with conn.transaction(), conn.cursor("mongo2pg_orphans") as cursor:
         cursor.execute(

@@ -158,19 +158,20 @@ def _rejects(conn: Connection, run: RunKey, domain: Domain) -> list[dict[str, An
 
     Of elements the field is their array or map: where in it they stood, each reject says.
     """
-    holders = [child.path for collection in domain.collections for child in collection.children]
+    children = [(collection.name, child.path) for collection in domain.collections for child in collection.children]
     rows = conn.execute(
         """
         SELECT collection, field, element, reason, bson_type, count(*), min(document_id::text)
         FROM migration.rejects r CROSS JOIN LATERAL (
             SELECT CASE WHEN element THEN (
-                SELECT max(holder) FROM unnest(%s::text[]) AS holder WHERE starts_with(r.path, holder || '.')
+                SELECT max(h.path) FROM unnest(%s::text[], %s::text[]) AS h (collection, path)
+                WHERE h.collection = r.collection AND starts_with(r.path, h.path || '.')
             ) ELSE r.path END AS field
         ) AS named
         WHERE state = 'open' AND (domain, run_id, plan_id) = (%s, %s, %s)
         GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5
         """,
-        (holders, *run),
+        ([name for name, _ in children], [path for _, path in children], *run),
     )
     return _named(("collection", "field", "element", "reason", "bson_type", "count", "example"), rows.fetchall())
 
