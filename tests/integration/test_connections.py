@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
@@ -17,7 +19,7 @@ from pymongo.errors import PyMongoError
 from pymongo.read_preferences import SecondaryPreferred
 
 from demo.processes import free_port
-from mongo2pg.databases import connections
+from mongo2pg.databases import connections, waiting
 from mongo2pg.errors import PermanentError, PrepareError, TransientError
 from tests.pooler import pooler
 
@@ -111,8 +113,40 @@ def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_tra
     monkeypatch.setenv("DATABASE_URL", login.dsn)
     with connections.target() as connection:
         found = {name: connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in theirs}
-    ours = {"TimeZone": "UTC", "default_transaction_isolation": "read committed", **dict.fromkeys(limits, "0")}
+    ours = {"TimeZone": "UTC", "default_transaction_isolation": "read committed"}
+    ours |= dict.fromkeys(limits, "0")
     assert found == {name: (value,) for name, value in ours.items()}
+
+
+@pytest.mark.parametrize(
+    ("application", "remedy"),
+    [
+        ("psql", "have its owner end it, or SELECT pg_terminate_backend({pid})"),
+        ("mongo2pg", "another task of this pipeline, and gives it back when it is done"),
+    ],
+)
+def test_a_task_that_waits_for_a_lock_says_who_holds_it_and_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, target: PostgresLogin, application: str, remedy: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", target.dsn)
+    monkeypatch.setattr(waiting, "SECONDS_BETWEEN_LOOKS", 0.05)
+    with target.connect(application_name=application) as holder, ThreadPoolExecutor(1) as thread:
+        holder.execute("CREATE TABLE things (id int)")
+        holder.commit()
+        holder.execute("LOCK TABLE things")
+        pid = holder.info.backend_pid
+        with connections.target() as connection:
+            waits = thread.submit(connection.execute, "SELECT FROM public.things")
+            deadline = time.monotonic() + 20
+            while not caplog.messages and time.monotonic() < deadline:
+                time.sleep(0.02)
+            holder.rollback()
+            waits.result(20)
+    (said,) = caplog.messages
+    begins = f"this task waits for a lock in PostgreSQL: session {pid} ({target.user}, {application}, idle in transaction, since 20"
+    assert said.startswith(begins)
+    assert remedy.format(pid=pid) in said
+    assert target.password not in said
 
 
 def test_a_pooler_that_lends_sessions_by_transaction_is_refused_before_the_services_feel_it(

@@ -2,6 +2,7 @@
 
 connections          both databases and the object store, opened
 connection_faults    what a failing connection says, as a sentence
+waiting              for whom a session of the target waits
 ends                 between which databases a run moves
 source               what the source says of itself
 snapshot             one moment at which all chunks are read

@@ -93,7 +93,7 @@ def source() -> Iterator[Database[Any]]:
 
 @contextmanager
 def target() -> Iterator[Connection]:
-    """A session on the database to write, with the settings that every stage relies on.
+    """A session on the database to write, with the settings that every stage relies on; the log says whom it waits for.
 
     Raises PrepareError, also for a pooler that would mix sessions; and for what PostgreSQL refuses, while it lasts too,
     PermanentError or TransientError.
@@ -102,6 +102,7 @@ def target() -> Iterator[Connection]:
 
     from mongo2pg import books
     from mongo2pg.databases.connection_faults import target_fault
+    from mongo2pg.databases.waiting import waits_told
 
     connection = _defined(TARGET)
     connect, secrets = _by_postgres_hook(connection) if connection else _by_database_url()
@@ -114,7 +115,8 @@ def target() -> Iterator[Connection]:
             if _lends_sessions(session, connect):
                 raise PrepareError([LENT])
             books.open_session(session)
-            yield session
+            with waits_told(session):
+                yield session
         except psycopg.Error as error:
             raise _without_rows(error).with_traceback(error.__traceback__) from None
 
