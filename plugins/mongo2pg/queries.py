@@ -22,11 +22,11 @@ INCLUDE = Path(__file__).resolve().parents[2] / "include" / "sql"
 TARGET = "public"
 INCOMING = "pg_temp"
 
-# Every session of the pipeline, whatever the role or the database sets. Text images of values must not
+# Every session of the pipeline, whatever the role or the database sets. Text images of values, types and definitions must not
 # depend on where they are made; whoever waited for a lock must see what its holder committed; and a transaction may wait for
 # MongoDB, as those of pg_dump wait for their reader.
 SESSION = """
-    SET application_name = 'mongo2pg';
+    SET application_name = 'mongo2pg'; SET quote_all_identifiers = off;
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = 1;
     SET bytea_output = 'hex'; SET client_encoding = 'UTF8'; SET xmloption = 'content'; SET search_path = pg_catalog, pg_temp;
     SET client_min_messages = 'warning'; SET default_transaction_isolation = 'read committed';

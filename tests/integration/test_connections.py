@@ -102,7 +102,7 @@ def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_tra
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, version: str
 ) -> None:
     login: PostgresLogin = request.getfixturevalue(version)
-    theirs = {"TimeZone": "Asia/Tokyo", "default_transaction_isolation": "repeatable read"}
+    theirs = {"TimeZone": "Asia/Tokyo", "default_transaction_isolation": "repeatable read", "quote_all_identifiers": "on"}
     limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"]
     with login.connect(autocommit=True) as conn:
         limits += ["transaction_timeout"] if conn.info.server_version >= 170_000 else []
@@ -113,7 +113,7 @@ def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_tra
     monkeypatch.setenv("DATABASE_URL", login.dsn)
     with connections.target() as connection:
         found = {name: connection.execute("SELECT current_setting(%s)", (name,)).fetchone() for name in theirs}
-    ours = {"TimeZone": "UTC", "default_transaction_isolation": "read committed"}
+    ours = {"TimeZone": "UTC", "default_transaction_isolation": "read committed", "quote_all_identifiers": "off"}
     ours |= dict.fromkeys(limits, "0")
     assert found == {name: (value,) for name, value in ours.items()}
 
