@@ -119,9 +119,16 @@ def test_the_watermark_stays_where_a_chunk_is_not_loaded_pp_33(mover: Mover) -> 
     run.normalise()
     run.lots = run.lots[1:]
     run.load()
-    with pytest.raises(StagingError, match="users: chunk 0 is not loaded; clear the failed tasks of this run"):
+    with pytest.raises(StagingError, match="users: chunk 0 of the present plan is not loaded; clear the failed tasks of this run"):
         run.settle()
     assert watermark(mover) == mark
+
+
+def test_where_somebody_cleared_plan_alone_settle_says_that_the_new_plan_is_to_be_followed(mover: Mover) -> None:
+    run = follow(mover, "first")
+    run.plan()
+    with pytest.raises(StagingError, match="where none failed but this one, the task `plan` with all that follows"):
+        run.settle()
 
 
 def test_a_schedule_goes_back_to_the_watermark_where_its_interval_begins_later_pp_35(mover: Mover) -> None:

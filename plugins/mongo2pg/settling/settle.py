@@ -122,7 +122,10 @@ def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunSta
             raise StagingError(f"{name} was loaded by another declaration than the present one; clear the task `plan`")
         missing = set(range(len(plan["bounds"]))) - loaded.get(name, set())
         if missing:
-            raise StagingError(f"{name}: chunk {min(missing)} is not loaded; clear the failed tasks of this run")
+            raise StagingError(
+                f"{name}: chunk {min(missing)} of the present plan is not loaded; clear the failed tasks of this run, or, where "
+                "none failed but this one, the task `plan` with all that follows"
+            )
         if phase == "bulk" and (owner_run, owner_plan) != (run.run_id, run.plan_id):
             raise StagingError(f"the first load of {name} belongs to run {owner_run}; clear the task `plan`")
 
