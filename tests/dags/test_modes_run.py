@@ -214,6 +214,19 @@ def test_deletes_alone_take_out_what_is_gone_and_move_nothing(asleep, backfilled
     }
 
 
+def test_a_dry_run_by_the_id_of_a_run_of_deletes_that_is_gone_in_airflow_takes_nothing_out(asleep, first: Ran) -> None:
+    earlier = run(asleep, mode="deletes")
+    asleep.client.request("DELETE", f"/dags/{DAG}/dagRuns/{earlier.id}")
+    before = rows(asleep, "SELECT count(*) FROM notifications")
+    asleep.source.notifications.delete_one({"status": "sent"})
+    asleep.client.trigger(DAG, {"mode": "dry_run"}, earlier.id)
+    dry = Ran(earlier.id, asleep.client.wait_for_run(DAG, earlier.id))
+    passed(asleep, dry)
+    assert rows(asleep, "SELECT count(*) FROM notifications") == before
+    found = states(asleep, dry, DAG)
+    assert {task for task, state in found.items() if state == {"success"}} == {"prepare", "plan"}
+
+
 def test_what_contradicts_itself_is_refused_in_words(asleep, first: Ran) -> None:
     refused = run(asleep, mode="full", to="2025-01-01T00:00:00Z")
     assert refused.state == "failed"
