@@ -122,7 +122,7 @@ def test_what_an_administrator_sets_for_the_role_changes_no_lock_and_ends_no_tra
     ("application", "remedy"),
     [
         ("psql", "have its owner end it, or SELECT pg_terminate_backend({pid})"),
-        ("mongo2pg", "another task of this pipeline, and gives it back when it is done"),
+        ("mongo2pg", "another task of this pipeline: wait until it is done"),
     ],
 )
 def test_a_task_that_waits_for_a_lock_says_who_holds_it_and_what_to_do(
@@ -143,7 +143,7 @@ def test_a_task_that_waits_for_a_lock_says_who_holds_it_and_what_to_do(
             holder.rollback()
             waits.result(20)
     (said,) = caplog.messages
-    begins = f"this task waits for a lock in PostgreSQL: session {pid} ({target.user}, {application}, idle in transaction, since 20"
+    begins = f"this task waits for a lock in PostgreSQL behind session {pid} ({target.user}, {application}, idle in transaction, "
     assert said.startswith(begins)
     assert remedy.format(pid=pid) in said
     assert target.password not in said

@@ -24,7 +24,7 @@ OURS = "mongo2pg"
 
 @contextmanager
 def waits_told(session: Connection) -> Iterator[None]:
-    """Within the block the log names the sessions that hold a lock which this one waits for, each time that they are others."""
+    """Within the block the log names the sessions for whose locks this one waits, each time that they are others."""
     row = session.execute("SELECT pg_backend_pid()").fetchone()  # before a pooler, the driver knows another number
     over = threading.Event()
     threading.Thread(target=_watch, args=(session, row and row[0], over), daemon=True).start()
@@ -43,7 +43,7 @@ def _watch(session: Connection, pid: int, over: threading.Event) -> None:
         with suppress(psycopg.Error):  # it may be why the session waits; what comes of that the task says
             holders = _holders(session, pid)
             if holders and holders != told and not over.is_set():
-                log.warning("this task waits for a lock in PostgreSQL: %s", "; ".join(holders))
+                log.warning("this task waits for a lock in PostgreSQL behind %s", "; behind ".join(holders))
             told = holders
 
 
@@ -51,7 +51,7 @@ def _holders(session: Connection, pid: int) -> list[str]:
     with psycopg.connect(session.info.dsn, password=session.info.password, autocommit=True) as conn:
         rows = conn.execute(
             """
-            SELECT holder, usename, application_name, state, date_trunc('second', xact_start AT TIME ZONE 'UTC')::text
+            SELECT DISTINCT holder, usename, application_name, state, date_trunc('second', xact_start AT TIME ZONE 'UTC')::text
             FROM unnest(pg_blocking_pids(%s)) AS holder LEFT JOIN pg_stat_activity ON pid = holder ORDER BY 1
             """,
             (pid,),
@@ -60,11 +60,11 @@ def _holders(session: Connection, pid: int) -> list[str]:
 
 
 def _described(holder: int, user: str | None, application: str | None, state: str | None, since: str | None) -> str:
-    """A sentence that says what to do; of other roles' sessions PostgreSQL shows the state to few."""
+    """Who holds the lock, or asked for it before, and what to do; of other roles' sessions PostgreSQL shows the state to few."""
     if holder == 0:
-        return "a prepared transaction holds it: look at pg_prepared_xacts, and commit it or roll it back"
+        return "a prepared transaction: look at pg_prepared_xacts, and commit it or roll it back"
     facts: list[Any] = [user, application, state, since and f"since {since} UTC"]
     session = f"session {holder} ({', '.join(excerpt(fact) for fact in facts if fact)})"
     if application == OURS:
-        return f"{session} holds it, another task of this pipeline, and gives it back when it is done"
-    return f"{session} holds it: have its owner end it, or SELECT pg_terminate_backend({holder})"
+        return f"{session}, another task of this pipeline: wait until it is done"
+    return f"{session}: have its owner end it, or SELECT pg_terminate_backend({holder})"
