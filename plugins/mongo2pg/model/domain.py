@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -40,27 +40,23 @@ class Domain:
         return tuple(table for collection in self.collections for table in collection.tables)
 
     def _in_reference_order(self) -> tuple[Collection, ...]:
-        names = {collection.table: collection.name for collection in self.collections}
-        graph = {
-            collection.name: {
-                names[column.references]
-                for table in collection.tables
-                for column in table.references
-                if column.required and column.references in names and column.references != collection.table
-            }
-            for collection in self.collections
-        }
+        by_table = {collection.table: collection for collection in self.collections}
         try:
-            return tuple(map(self.collection, TopologicalSorter(graph).static_order()))
+            return tuple(by_table[table] for table in TopologicalSorter(_needed(self.collections)).static_order())
         except CycleError as fault:
-            circle = " → ".join(fault.args[1])
-            raise DeclarationError(
-                f"domain {self.name}", f"required references go in a circle: {circle}", "Declare one of them as optional."
-            ) from None
+            raise self._circle(fault.args[1]) from None
+
+    def _circle(self, tables: Sequence[str]) -> DeclarationError:
+        circle = " → ".join(tables)
+        return DeclarationError(
+            f"domain {self.name}", f"required references go in a circle: {circle}", "Declare one of them as optional."
+        )
 
     def check_references(self, neighbours: Iterable[Domain]) -> None:
-        """Raises DeclarationError where a judged reference names no root table of this domain or its neighbours."""
-        known = {collection.table for domain in (self, *neighbours) for collection in domain.collections}
+        """Raises DeclarationError where a judged reference names no root table of this domain or its neighbours, and where required
+        ones lead through neighbours back to this domain: of documents that need each other neither domain could be the first.
+        """
+        known = {collection.table: collection for domain in (self, *neighbours) for collection in domain.collections}
         for table in self.tables:
             for column in table.references:
                 if column.references not in known:
@@ -69,6 +65,11 @@ class Domain:
                         f"a reference to {column.references!r}, which is no collection's table",
                         "Name one of this domain or of one beside it, or declare judged=False.",
                     )
+        try:
+            TopologicalSorter(_needed(known.values())).prepare()
+        except CycleError as fault:
+            if not {collection.table for collection in self.collections}.isdisjoint(fault.args[1]):
+                raise self._circle(fault.args[1]) from None
 
     def only(self, names: Iterable[str]) -> Domain:
         """The same domain with these collections and no others."""
@@ -78,3 +79,15 @@ class Domain:
     def collection(self, name: str) -> Collection:
         """The collection called `name`; KeyError where there is none."""
         return {collection.name: collection for collection in self.collections}[name]
+
+
+def _needed(collections: Iterable[Collection]) -> dict[str, set[str]]:
+    """By the root table of each of these collections those of others among them that its required references point to."""
+    among = list(collections)
+    tables = {collection.table for collection in among}
+    return {
+        collection.table: {
+            column.references for table in collection.tables for column in table.references if column.required
+        }.intersection(tables - {collection.table})
+        for collection in among
+    }
