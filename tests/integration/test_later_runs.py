@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -279,6 +280,32 @@ def test_a_unique_key_that_is_declared_later_is_judged_among_the_rows_that_are_t
     neighbours.declare(replace(tagged, unique=(("tag",), ("owner",))))
     assert neighbours.full(1)["failures"] == []
     assert neighbours.rows("SELECT id::text, tag FROM public.pets ORDER BY id") == left
+
+
+def test_a_unique_key_that_a_row_of_before_is_too_long_for_is_named_with_the_way_out(neighbours: Neighbours) -> None:
+    tagged = replace(PETS, columns=(OWNER, Column("tag", "text", required=True)))
+    for pet, tag in ((10, random.Random(1).randbytes(2_000).hex()), (11, "a"), (12, "b"), (13, "c")):
+        neighbours.database.pets.update_one({"_id": oid(pet)}, {"$set": {"tag": tag}})
+    neighbours.conn.execute("ALTER TABLE public.pets ADD tag text NOT NULL DEFAULT ''")
+    neighbours.declare(tagged)
+    assert neighbours.full(1)["failures"] == []
+    neighbours.declare(replace(tagged, unique=(("tag",),)))
+    with pytest.raises(PermanentError, match=r"pets_tag_key of pets cannot be built \(index row size .*: DELETE FROM") as refused:
+        neighbours.full(1)
+    neighbours.conn.execute("ALTER TABLE public.toys DROP CONSTRAINT toys_pet_id_fkey")  # no cascade, in these tests
+    neighbours.conn.execute("DELETE FROM public.toys USING public.pets p WHERE pet_id = p.id AND length(p.tag) > 10")
+    neighbours.conn.execute(str(refused.value).split(": ")[1].split(", which takes")[0].encode())
+    assert neighbours.full(1)["failures"] == []
+    assert neighbours.rows("SELECT tag FROM public.pets ORDER BY 1") == [("a",), ("b",), ("c",)]
+    assert neighbours.rows("SELECT path, reason FROM migration.rejects WHERE state = 'open'") == [("tag", "too_long")]
+
+
+def test_a_statement_of_post_data_that_postgresql_refuses_is_named_with_its_file(neighbours: Neighbours) -> None:
+    neighbours.declare(PETS)
+    with (scripts.INCLUDE / "pets" / "post_data.sql").open("a") as file:
+        file.write("\nCREATE INDEX pets_walker_idx ON public.pets (walker);\n")
+    with pytest.raises(PermanentError, match=r"include/sql/pets/post_data.sql fails at pets_walker_idx: column .walker. does not"):
+        neighbours.full(1)
 
 
 def test_a_row_goes_on_which_a_column_hangs_that_its_declaration_calls_a_reference_no_more_once_the_key_is_gone(

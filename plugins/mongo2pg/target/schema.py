@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
 from psycopg import IntegrityError, ProgrammingError, sql
+from psycopg.errors import ProgramLimitExceeded
 
 from mongo2pg.books import Connection
 from mongo2pg.errors import PermanentError
-from mongo2pg.model import Domain, Table
+from mongo2pg.model import LONGEST_KEY, Domain, Table
 from mongo2pg.queries import TARGET
-from mongo2pg.target.scripts import post_data, script, shown
+from mongo2pg.target.scripts import Made, post_data, script, shown
 
 log = logging.getLogger(__name__)
 
@@ -66,14 +66,14 @@ def build_post_data(conn: Connection, domains: Sequence[Domain], loaded: Set[str
 
     They wait until their table is complete, or among the `loaded` ones, whose first load ends now. A foreign key waits for the
     table that it refers to as well, which may be another domain's affair. Raises PermanentError where the rows forbid one: somebody
-    else dropped it and wrote rows that it would have refused.
+    else dropped it and wrote rows that it would have refused, or they are of before it was declared; and where the file is wrong.
     """
     present, complete = _present(conn), complete_tables(conn)
     sensitive = {(table.name, c.name) for domain in domains for table in domain.tables for c in table.columns if c.sensitive}
     conn.execute("SELECT set_config('maintenance_work_mem', %s, true)", (MAINTENANCE_MEMORY,))
     built: list[str] = []
     keyed: list[str] = []
-    for made, statement in itertools.chain.from_iterable(map(post_data, domains)):
+    for domain, made, statement in ((each, *pair) for each in domains for pair in post_data(each)):
         table, name = made.table, made.name
         waits = table not in loaded and table not in complete
         if (table, name) in present or waits or (made.references and made.references not in complete):
@@ -87,6 +87,11 @@ def build_post_data(conn: Connection, domains: Sequence[Domain], loaded: Set[str
                 f"{name} of {table} cannot be built ({why}): remove the rows that the checks references and "
                 "uniqueness of an earlier run, or of a reconcile, name, then run again"
             ) from None
+        except ProgramLimitExceeded as error:
+            said = f"{name} of {table} cannot be built ({error.diag.message_primary})"
+            raise PermanentError(f"{said}: {_shorter(conn, domain, made)}") from error
+        except ProgrammingError as error:
+            raise PermanentError(f"{shown(script(domain, 'post'))} fails at {name}: {error.diag.message_primary}") from error
         present.add((table, name))  # a domain may be among these twice, in parts
         built.append(name)
         if made.kind == "p":
@@ -97,6 +102,21 @@ def build_post_data(conn: Connection, domains: Sequence[Domain], loaded: Set[str
     if built:
         log.info("built %s keys, constraints and indexes: %s", len(built), ", ".join(built))
     return built
+
+
+def _shorter(conn: Connection, domain: Domain, made: Made) -> str:
+    """What to do about values that no index holds. Those of a unique key are rejects by the declaration that has it; the rows that
+    an earlier one made of such documents stay as they were."""
+    if made.kind != "u" or not made.columns:
+        return f"index an expression in {shown(script(domain, 'post'))}, as (left(…, 500)), or leave the index out"
+    columns = sql.SQL(", ").join(map(sql.Identifier, sorted(made.columns)))
+    rows = sql.SQL("DELETE FROM {} WHERE octet_length(concat({})) > {}").format(
+        sql.Identifier(TARGET, made.table), columns, sql.Literal(LONGEST_KEY)
+    )
+    return (
+        f"{rows.as_string(conn)}, which takes along what hangs on them, and then run {domain.name}, "
+        "and the domains that refer to it, with mode full"
+    )
 
 
 def exists(conn: Connection, table: str) -> bool:
