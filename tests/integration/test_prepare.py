@@ -414,6 +414,17 @@ BY_HAND = [
         "ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
         "row-level security of public.users",
     ),
+    (
+        "an array's key is checked row by row",
+        "ALTER TABLE user_roles ADD CONSTRAINT user_roles_user_id_role_key UNIQUE (user_id, role)",
+        "the constraint user_roles_user_id_role_key of public.user_roles is another one than in include/sql/auth/post_data.sql",
+    ),
+    (
+        "a foreign key refuses what it should take along",
+        "ALTER TABLE users ADD CONSTRAINT users_pkey PRIMARY KEY (id); ALTER TABLE skill_trees ADD CONSTRAINT "
+        "skill_trees_user_id_fkey FOREIGN KEY (user_id) REFERENCES users (id)",
+        "the constraint skill_trees_user_id_fkey of public.skill_trees is another one than in include/sql/auth/post_data.sql",
+    ),
     ("a view stands for a table", "DROP TABLE skills; CREATE VIEW skills AS SELECT 1 AS id", "public.skills is a view"),
     (
         "a materialized view stands for a table",
@@ -734,6 +745,25 @@ def test_a_statement_that_nobody_would_build_is_named(outside: Outside, files: P
     said = outside.fault()
     assert "- include/sql/auth/post_data.sql may hold ALTER TABLE … ADD CONSTRAINT … PRIMARY KEY" in said
     assert said.endswith("not: ALTER TABLE public.users ADD CHECK (email <> '')")
+
+
+def test_a_key_of_an_array_that_postgresql_would_check_row_by_row_is_named(outside: Outside, files: Path) -> None:
+    script = files / "post_data.sql"
+    script.write_text(script.read_text().replace("(user_id, ordinal) DEFERRABLE", "(user_id, ordinal) NOT DEFERRABLE", 1))
+    said = "- the key user_roles_user_id_ordinal_key of user_roles in include/sql/auth/post_data.sql must be DEFERRABLE: a window"
+    assert said in outside.fault()
+
+
+def test_a_check_that_pre_data_has_and_a_table_of_before_lacks_is_named(outside: Outside, files: Path, target) -> None:
+    outside.passes()
+    script, check = files / "pre_data.sql", "CONSTRAINT friends_differ CHECK (user_id <> connected_user_id)"
+    script.write_text(script.read_text().replace(f"    CONSTRAINT {STATUS}", f"    {check},\n    CONSTRAINT {STATUS}"))
+    assert outside.fault().endswith(
+        "- the constraint friends_differ of public.social_connections is missing: make it as it stands in "
+        "include/sql/auth/pre_data.sql"
+    )
+    execute(target, f"ALTER TABLE social_connections ADD {check}")
+    outside.passes()
 
 
 def test_sql_may_be_written_in_small_letters(mongo_database, target, tmp_path: Path, files: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from mongo2pg.books import Connection
 from mongo2pg.model import Domain, Table
 from mongo2pg.queries import TARGET, quoted
-from mongo2pg.target.guards import ENFORCED, guards
-from mongo2pg.target.scripts import known_names, post_data, script, shown, stored_name
+from mongo2pg.target.guards import ENFORCED, Guard, guards
+from mongo2pg.target.scripts import Made, known_names, post_data, pre_checks, script, shown, stored_name
 
 _LITERAL = re.compile(r"'((?:[^']|'')*)'")
 # What makes of the values that pass those that do not: NOT IN is written with the first.
@@ -39,6 +40,7 @@ def differences(conn: Connection, domain: Domain) -> list[str]:
                 faults.append(opposite if got[1] else f"{opposite}: {_required(conn, domain, table.name, column.name)}")
         faults += [f"column {TARGET}.{table.name}.{name} is not declared: drop it or declare it" for name in sorted(found)]
         faults += _altered_enums(domain, table, checks)
+        faults += _missing_checks(domain, table, checks)
     return faults + _misbuilt(conn, domain) + _strangers(conn, domain) + _unlogged(conn, domain)
 
 
@@ -116,6 +118,16 @@ def _altered_enums(domain: Domain, table: Table, checks: dict[tuple[str, str], s
     return faults
 
 
+def _missing_checks(domain: Domain, table: Table, checks: dict[tuple[str, str], str]) -> list[str]:
+    """The other CHECKs that pre-data gives the table, and which came there when that was made already."""
+    enums = {stored_name(f"{table.name}_{column.name}_check") for column in table.columns if column.enum}
+    return [
+        f"the constraint {name} of {TARGET}.{table.name} is missing: make it as it stands in {shown(script(domain, 'pre'))}"
+        for name in pre_checks(domain).get(table.name, [])
+        if name not in enums and (table.name, name) not in checks
+    ]
+
+
 def _strangers(conn: Connection, domain: Domain) -> list[str]:
     """What somebody else added to the domain's tables and what could refuse, change or hide rows."""
     rows = conn.execute(
@@ -180,7 +192,7 @@ def _misbuilt(conn: Connection, domain: Domain) -> list[str]:
         where = f"{made.name} of {TARGET}.{made.table}"
         alter, name = f"ALTER TABLE {TARGET}.{written_as[made.table]}", written_as[made.name]
         drop = f"{alter} DROP CONSTRAINT {name}, and a run builds it again"
-        if guard and (guard.kind, guard.columns, guard.references) != (made.kind, made.columns, made.references):
+        if guard and _meaning(guard) != _meaning(made):
             faults.append(f"the constraint {where} is another one than in {file}: {drop}")
         elif guard and guard.state == "not valid":
             validate = f"{alter} VALIDATE CONSTRAINT {name}"
@@ -195,6 +207,10 @@ def _misbuilt(conn: Connection, domain: Domain) -> list[str]:
             state = "broken" if broken else f"another one than in {file}"
             faults.append(f"the index {where} is {state}: DROP INDEX {TARGET}.{name}, and a run builds it again")
     return faults
+
+
+def _meaning(constraint: Guard | Made) -> tuple[Any, ...]:
+    return constraint.kind, constraint.columns, constraint.references, constraint.deferrable, constraint.on_delete
 
 
 def _relations(conn: Connection, names: list[str]) -> dict[str, tuple[str | None, frozenset[str] | None, bool]]:

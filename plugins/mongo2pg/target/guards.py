@@ -26,13 +26,18 @@ ENFORCED, MISSING = "enforced", "missing"
 
 
 class Guard(NamedTuple):
-    """A constraint: its name, its kind in the catalog (p, u or f), its columns, the table that it refers to, and its state."""
+    """A constraint: its name, its kind in the catalog (p, u or f), its columns, the table that it refers to, and its state.
+
+    It may be `deferrable`, and `on_delete` is what a foreign key does to its rows, by the catalog's letter.
+    """
 
     name: str
     kind: str
     columns: frozenset[str]
     references: str | None
     state: str
+    deferrable: bool
+    on_delete: str
 
 
 def guards(conn: Connection, tables: Sequence[str]) -> dict[str, list[Guard]]:
@@ -48,7 +53,8 @@ def guards(conn: Connection, tables: Sequence[str]) -> dict[str, list[Guard]]:
                     WHEN NOT coalesce(i.indisvalid AND i.indisready AND i.indislive, true) THEN 'broken index'
                     WHEN EXISTS (SELECT FROM pg_trigger t WHERE t.tgconstraint = c.oid AND t.tgenabled NOT IN ('O', 'A'))
                         THEN 'disabled'
-                    ELSE %(enforced)s END
+                    ELSE %(enforced)s END,
+               c.condeferrable, trim(c.confdeltype::text)
         FROM unnest(%(tables)s::text[]) AS t (name)
         JOIN pg_constraint c ON c.contype IN ('p', 'u', 'f') AND c.conrelid = to_regclass(%(schema)s || '.' || t.name)
         LEFT JOIN pg_class f ON f.oid = c.confrelid
@@ -57,8 +63,8 @@ def guards(conn: Connection, tables: Sequence[str]) -> dict[str, list[Guard]]:
         {"schema": TARGET, "tables": list(tables), "enforced": ENFORCED},
     )
     found: dict[str, list[Guard]] = {table: [] for table in tables}
-    for table, name, kind, columns, references, state in rows:
-        found[table].append(Guard(name, kind, frozenset(columns), references, state))
+    for table, name, kind, columns, *rest in rows:
+        found[table].append(Guard(name, kind, frozenset(columns), *rest))
     return found
 
 

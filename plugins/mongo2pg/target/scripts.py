@@ -19,6 +19,12 @@ _INDEX = re.compile(
 _NAMED = re.compile(r"(?:CONSTRAINT|INDEX)(?: IF NOT EXISTS)? (\w+)", re.IGNORECASE)
 # Names that are words of SQL (user, order) must stand in quotation marks, and are the same names.
 _QUOTED = re.compile(r'"([a-z_][a-z0-9_]*)"')
+_CHECK = re.compile(r"CONSTRAINT (\w+)\s+CHECK\b", re.IGNORECASE)
+_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (?:\w+\.)?(\w+)", re.IGNORECASE)
+_DEFERRABLE = re.compile(r"(?<!NOT )\bDEFERRABLE\b|\bINITIALLY DEFERRED\b", re.IGNORECASE)
+_ON_DELETE = re.compile(r"\bON DELETE (NO ACTION|RESTRICT|CASCADE|SET NULL|SET DEFAULT)\b", re.IGNORECASE)
+# As the catalog writes it.
+_LETTERS = {"NO ACTION": "a", "RESTRICT": "r", "CASCADE": "c", "SET NULL": "n", "SET DEFAULT": "d"}
 _REFERENCED = re.compile(r"\)\s*REFERENCES (?:\w+\.)?(\w+)", re.IGNORECASE)
 
 
@@ -42,6 +48,12 @@ def script_faults(domain: Domain) -> list[str]:
         f"{' '.join(statement.split())[:100]}"
         for statement in statements(files[1])
         if not _built_by(statement)
+    ] + [
+        f"the key {made.name} of {made.table} in {shown(files[1])} must be DEFERRABLE: a window that reorders an array "
+        "writes all of its positions in one statement"
+        for made, _ in post_data(domain)
+        for table in domain.tables
+        if table.child and made.table == table.name and made.kind == "u" and not made.deferrable
     ]
 
 
@@ -58,6 +70,15 @@ def known_names(domain: Domain) -> list[str]:
     return [stored_name(name.lower()) for text in texts for name in _NAMED.findall(text)]
 
 
+def pre_checks(domain: Domain) -> dict[str, list[str]]:
+    """By table the CHECKs that pre-data gives it when it makes it."""
+    found: dict[str, list[str]] = {}
+    for statement in map(_unquoted, statements(script(domain, "pre"))):
+        if table := _TABLE.match(statement):
+            found.setdefault(table[1].lower(), []).extend(stored_name(name.lower()) for name in _CHECK.findall(statement))
+    return found
+
+
 def stored_name(name: str) -> str:
     """What the catalog has of a name: PostgreSQL cuts longer ones without a word."""
     return name.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
@@ -66,7 +87,7 @@ def stored_name(name: str) -> str:
 class Made(NamedTuple):
     """What a statement of post-data builds: a constraint by its kind in the catalog (p, u or f), or an index (i).
 
-    `columns` is None of an index of expressions.
+    `columns` is None of an index of expressions. `deferrable` and `on_delete` are as in `Guard`.
     """
 
     table: str
@@ -74,15 +95,21 @@ class Made(NamedTuple):
     kind: str
     columns: frozenset[str] | None
     references: str | None = None
+    deferrable: bool = False
+    on_delete: str = ""
 
 
 def _built_by(statement: str) -> Made | None:
     """What a statement of post-data builds; None of any other statement."""
-    statement = _unquoted(statement)
+    statement = " ".join(_unquoted(statement).split())
     if constraint := _CONSTRAINT.match(statement):
         table, name, kind, columns = (part.lower() for part in constraint.groups())
-        referenced = _REFERENCED.search(statement)
-        return Made(table, stored_name(name), kind[0], _names(columns), referenced[1].lower() if referenced else None)
+        deferrable, referenced = bool(_DEFERRABLE.search(statement)), _REFERENCED.search(statement)
+        if not referenced:
+            return Made(table, stored_name(name), kind[0], _names(columns), deferrable=deferrable)
+        action = _ON_DELETE.search(statement)
+        on_delete = _LETTERS[action[1].upper() if action else "NO ACTION"]
+        return Made(table, stored_name(name), kind[0], _names(columns), referenced[1].lower(), deferrable, on_delete)
     if index := _INDEX.match(statement):
         name, table, columns = (part.lower() for part in index.groups())
         return Made(table, stored_name(name), "i", _names(columns))
