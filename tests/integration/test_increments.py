@@ -234,6 +234,23 @@ def test_a_declaration_that_is_taken_back_leaves_no_row_that_it_made_to_windows(
     counts(follow(mover, "scheduled again", interval=(NOON, NOON + HOUR)))
 
 
+def test_a_load_by_the_old_declaration_that_ends_late_leaves_no_full_run_by_the_new_one_green(mover: Mover) -> None:
+    fill(mover.database, users=[user(1, nick="nick 1", updatedAt=NOON)])
+    follow(mover, "first")
+    late = mover.staged("late")  # its task began before the new declaration was there
+    declare_nickname(mover)
+    full = mover.staged("full")
+    full.load()
+    mover.database.users.update_one({}, {"$set": {"nick": "nick 2"}})
+    late.load()
+    with pytest.raises(StagingError, match="another run loaded users by another declaration meanwhile; clear the task `plan`"):
+        full.settle()
+    with pytest.raises(PrepareError, match="the declaration of users has changed since its last full run"):
+        mover.run("window").follow(Request(WINDOW, NOON - HOUR, NOON + HOUR))
+    mover.passed("full")
+    assert mover.column("SELECT nick FROM users WHERE NOT coalesce(extra, '{}') ? 'nick'") == ["nick 2"]
+
+
 def test_books_that_do_not_know_by_which_declaration_they_were_filled_are_taken_at_their_word(mover: Mover) -> None:
     follow(mover, "first")
     mover.conn.execute("UPDATE migration.collections SET fingerprint = NULL")

@@ -69,6 +69,7 @@ CREATE TABLE IF NOT EXISTS migration.passes (
 ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS gone_ids uuid[];
 -- Documents of a first load that may share their id with another one, of whatever chunk: settle looks whether they do.
 ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS doubtful bigint NOT NULL DEFAULT 0;
+ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS fingerprint text;  -- of the declaration by which a load made its rows
 CREATE INDEX IF NOT EXISTS passes_read_idx ON migration.passes (domain, collection, read_until);
 
 -- Documents that no chunk may judge: a reference whose row may still come, a unique slot that may still become free.

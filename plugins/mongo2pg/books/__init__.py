@@ -24,6 +24,7 @@ from mongo2pg.books.passes import (
     later_loads,
     loaded_at,
     loaded_chunks,
+    loaded_otherwise,
     loads_after,
     record_pass,
     rejected_before,

@@ -54,6 +54,21 @@ def loaded_chunks(conn: Connection, run: RunKey) -> dict[str, set[int]]:
     return loaded
 
 
+def loaded_otherwise(conn: Connection, run: RunKey) -> set[str]:
+    """The collections of which another plan loaded documents by another declaration since this plan had loaded its first chunk."""
+    rows = conn.execute(
+        """
+        SELECT DISTINCT o.collection FROM migration.passes o JOIN (
+            SELECT domain, collection, stage, plan_id, fingerprint, min(committed_at) AS since FROM migration.passes
+            WHERE (domain, run_id, plan_id, stage) = (%s, %s, %s, 'load') GROUP BY 1, 2, 3, 4, 5
+        ) AS m USING (domain, collection, stage)
+        WHERE o.plan_id <> m.plan_id AND o.fingerprint <> m.fingerprint AND o.committed_at >= m.since
+        """,
+        run,
+    )
+    return {collection for (collection,) in rows}
+
+
 def loaded_at(conn: Connection, run: RunKey, collection: str) -> datetime | None:
     """When this run and plan had loaded its first chunk of the collection."""
     row = conn.execute(

@@ -76,6 +76,7 @@ def load_chunk(
             for key in ("bounds", "read_time", "read_until", "misfits", "conversions", "arrays", "drift", "rejected", "bytes")
         }
         facts |= {"read": manifest["documents"], "superseded": manifest["superseded"], "raw_sha256": manifest["raw"]["sha256"]}
+        facts["fingerprint"] = collection.fingerprint
         facts["seconds"] = round(time.monotonic() - started, 3)
         books.record_pass(conn, run, collection.name, "load", chunk, facts)
     return facts

@@ -114,12 +114,14 @@ def _keys(table: Table) -> list[str]:
 
 def _check_loaded(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
     """What is not loaded cannot be settled: the watermark would pass over it."""
-    loaded = books.loaded_chunks(conn, run)
+    loaded, mixed = books.loaded_chunks(conn, run), books.loaded_otherwise(conn, run)
     phases = books.phases(conn, run.domain, [collection.name for collection in domain.collections])
     for name, (phase, owner_run, owner_plan) in phases.items():
         plan, declared = read_json(staging.collection(run.plan_id, name).plan), domain.collection(name).fingerprint
         if plan.get("fingerprint", declared) != declared:
             raise StagingError(f"{name} was loaded by another declaration than the present one; clear the task `plan`")
+        if name in mixed:
+            raise StagingError(f"another run loaded {name} by another declaration meanwhile; clear the task `plan`")
         missing = set(range(len(plan["bounds"]))) - loaded.get(name, set())
         if missing:
             raise StagingError(
