@@ -87,6 +87,7 @@ class Run:
 
     def _take_up(self) -> None:
         current = self.staging.current()
+        self.staging.refuse_other_declaration(self.domain)
         self.lots, self.domain = current["lots"], self.domain.only(current["collections"])
         self.key = self.key._replace(plan_id=current["plan_id"])
 

@@ -244,14 +244,19 @@ def test_documents_that_another_declaration_loaded_are_not_settled(mover: Mover)
     changed = [
         replace(AUTH.collection(name), ignored=("__v", "nickname")) if name == "users" else AUTH.collection(name) for name in names
     ]
-    later = replace(mover, domain=replace(AUTH, collections=tuple(changed))).run("run")
+    later = mover.run("run")
     later.resume()
+    later.domain = replace(AUTH, collections=tuple(changed))
     with pytest.raises(StagingError, match="users was loaded by another declaration than the present one; clear the task `plan`"):
         later.settle()
+    with pytest.raises(StagingError, match="the declaration of users has changed since this run was planned: clear the task"):
+        replace(mover, domain=later.domain).run("run").resume()
     same = mover.run("run")
     same.resume()
     same.carry("delete")
     assert same.verify()["failures"] == []
+    same.domain = later.domain  # the certificate names the declaration that it speaks of
+    assert [(each["check"], each["table"]) for each in same.report()["failures"]] == [("declaration", "users")]
 
 
 @pytest.mark.parametrize("file", ["frames/users/00000.parquet", "frames/user_roles/00000.parquet", "rejects/00000.parquet"])

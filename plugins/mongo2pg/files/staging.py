@@ -32,6 +32,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from mongo2pg.databases.connections import object_storage
 from mongo2pg.errors import StagingError, TransientError
+from mongo2pg.model import Domain
 
 if TYPE_CHECKING:
     from upath.extensions import ProxyUPath
@@ -73,6 +74,20 @@ class RunStaging:
     def current(self) -> dict[str, Any]:
         """The run's present plan as `plan` wrote it; raises StagingError where no plan was made."""
         return read_json(self.folder / "plan.json")
+
+    def by_other_declaration(self, domain: Domain) -> list[str]:
+        """The collections of the run's present plan that were declared otherwise when it was made, or that are no more."""
+        declared = {collection.name: collection.fingerprint for collection in domain.collections}
+        planned = self.current().get("declarations", {})
+        return sorted(name for name, fingerprint in planned.items() if declared.get(name) != fingerprint)
+
+    def refuse_other_declaration(self, domain: Domain) -> None:
+        """Raises StagingError where the run's present plan was made by another declaration: a stage would mix the two."""
+        if changed := self.by_other_declaration(domain):
+            raise StagingError(
+                f"the declaration of {', '.join(changed)} has changed since this run was planned: clear the task `prepare` and "
+                f"what follows, or run {domain.name} with mode full"
+            )
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,9 @@ def forget_earlier(conn: Connection, run: RunKey, domain: Domain, staging: RunSt
 def write_pointer(staging: RunStaging, domain: Domain, plan_id: str, lots: list[Lot], before: str | None) -> None:
     """Makes the plan the run's present one, in the place of the one that was `before` this one was begun."""
     refuse_other_plan(staging, before)
-    names = [collection.name for collection in domain.collections]
-    current = {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "collections": names, "lots": lots}
-    write_json(staging.folder / "plan.json", current)
+    declared = {collection.name: collection.fingerprint for collection in domain.collections}
+    current = {"plan_id": plan_id, "run_id": staging.run_id, "domain": domain.name, "collections": list(declared), "lots": lots}
+    write_json(staging.folder / "plan.json", {**current, "declarations": declared})
 
 
 def make_plan(

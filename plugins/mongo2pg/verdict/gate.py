@@ -31,10 +31,19 @@ def conclude(
     with conn.transaction():
         books.lock_report(conn, run)
         books.write_checks(conn, run, not_run(owed_checks(domain, run, staging), books.read_checks(conn, run)))
+        _check_declaration(conn, run, domain, staging)
         report = report_domain(conn, run, domain, staging, task_states)
         sha256 = certificate.write(staging.folder, report)
         books.finish_run(conn, run, report["passed"], report, sha256)
     return report, sha256
+
+
+def _check_declaration(conn: Connection, run: RunKey, domain: Domain, staging: RunStaging) -> None:
+    """Books a failed check for what is declared otherwise than when the run was planned: the report names what is declared now."""
+    changed = staging.by_other_declaration(domain) if run.plan_id else []
+    detail = f"has changed since this run was planned: run {domain.name} with mode full"
+    books.forget_verdicts(conn, run, ["declaration"], [collection.name for collection in domain.collections])
+    books.write_checks(conn, run, [Check("declaration", name, "failed", detail=detail) for name in changed])
 
 
 def report_domain(
