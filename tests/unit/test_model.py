@@ -436,6 +436,12 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Domain("eggs", (EGGS,)).check_references([Domain("farm", (HENS,)), Domain("eggs", (EGGS,))]),
         "domain eggs: required references go in a circle: eggs → hens → eggs. Declare one of them as optional.",
     ),
+    "a table that another domain has, too": (
+        lambda: Domain("blog", (collection(TITLE, children=(documents(TITLE, table="eggs"),)),)).check_references(
+            [Domain("eggs", (EGGS,))]
+        ),
+        "domain blog: the table eggs is declared in the domain eggs, too. Rename or remove one.",
+    ),
     "a collection declared twice": (
         lambda: Domain("blog", (collection(TITLE), Collection("posts", "articles", "updatedAt", (TITLE,)))),
         "domain blog: the collection posts is declared twice. Rename or remove one.",

@@ -52,10 +52,19 @@ class Domain:
             f"domain {self.name}", f"required references go in a circle: {circle}", "Declare one of them as optional."
         )
 
-    def check_references(self, neighbours: Iterable[Domain]) -> None:
+    def check_references(self, neighbours: Sequence[Domain]) -> None:
         """Raises DeclarationError where a judged reference names no root table of this domain or its neighbours, and where required
-        ones lead through neighbours back to this domain: of documents that need each other neither domain could be the first.
+        ones lead through neighbours back to this domain: of documents that need each other neither domain could be the first. So
+        it does where a neighbour has a table of this domain: each would take the other's rows out.
         """
+        own = {table.name for table in self.tables}
+        for other in neighbours:
+            if other.name != self.name and (both := sorted(own.intersection(table.name for table in other.tables))):
+                raise DeclarationError(
+                    f"domain {self.name}",
+                    f"the table {both[0]} is declared in the domain {other.name}, too",
+                    "Rename or remove one.",
+                )
         known = {collection.table: collection for domain in (self, *neighbours) for collection in domain.collections}
         for table in self.tables:
             for column in table.references:
@@ -68,7 +77,7 @@ class Domain:
         try:
             TopologicalSorter(_needed(known.values())).prepare()
         except CycleError as fault:
-            if not {collection.table for collection in self.collections}.isdisjoint(fault.args[1]):
+            if not own.isdisjoint(fault.args[1]):
                 raise self._circle(fault.args[1]) from None
 
     def only(self, names: Iterable[str]) -> Domain:
