@@ -23,6 +23,7 @@ from mongo2pg.errors import PrepareError
 from mongo2pg.files.planned import is_plannable
 from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
+from mongo2pg.moving.extract import extract_chunk
 from mongo2pg.moving.rehearsal import rehearse
 from mongo2pg.planning.modes import DRY_RUN, Request
 from mongo2pg.planning.plan import plan_collection, plan_window
@@ -173,6 +174,34 @@ def test_an_orphan_that_is_gone_from_the_source_waits_for_a_full_run(family: Mov
     assert outcome(counts(run)["skilltrees"]) == (0, 0, 0, 0, {})
     family.passed("full again")
     assert family.rejects() == {("skilltrees", str(oid(12)), "userId", "orphan")}
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["as they were read", "backwards"])
+def test_a_document_that_moves_on_while_its_window_is_read_counts_as_it_was_read_last(mover: Mover, order: int) -> None:
+    mover.domain = Domain("auth", tuple(map(AUTH.collection, ("users", "skilltrees"))))
+    mover.passed("empty")
+    hours = [NOON + number * HOUR for number in range(4)]
+    fill(
+        mover.database,
+        users=[user(number, name="old", updatedAt=at) for number, at in enumerate(hours)],
+        skilltrees=[skill_tree(10 + number, oid(9), updatedAt=at) for number, at in enumerate(hours)],  # held, for want of a user
+    )
+    run = mover.run("window")
+    for collection in (mover.database.users, mover.database.skilltrees):
+        collection.create_index("updatedAt")
+    run.prepare()
+    run.plan(EACH, dict.fromkeys((each.name for each in mover.domain.collections), Window(NOON, NOON + 9 * HOUR)))
+    for collection in (mover.database.users, mover.database.skilltrees):
+        extract_chunk(mover.database, run.staging.collection(run.key.plan_id, collection.name), 0)
+        collection.update_one({"updatedAt": NOON}, {"$set": {"name": "new", "updatedAt": NOON + 5 * HOUR}})
+    run.extract()
+    run.normalise()
+    run.lots = [{**lot, "chunks": lot["chunks"][::order]} for lot in run.lots[::order]]
+    run.carry("load")
+    found = counts(run)
+    assert names(mover) == ["new", "old", "old", "old"]
+    assert {name: found[name]["rejected"] for name in ("users", "skilltrees")} == {"users": {}, "skilltrees": {"orphan": 4}}
+    assert mover.column("SELECT count(*) FROM migration.rejects WHERE state = 'open'") == [4]
 
 
 def test_of_two_windows_that_claim_one_slot_the_first_one_keeps_it_until_a_full_run(mover: Mover) -> None:

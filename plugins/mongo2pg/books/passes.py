@@ -81,28 +81,31 @@ def loaded_at(conn: Connection, run: RunKey, collection: str) -> datetime | None
     return row[0] if row else None
 
 
-def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str) -> list[Load]:
-    """What other plans loaded and had not finished reading at that time, by the source's clock."""
+def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str, beside: int | None = None) -> list[Load]:
+    """What other plans loaded and had not finished reading at that time, by the source's clock.
+
+    So did other chunks of this plan `beside` one of a window, to which a document may have moved that was changed meanwhile.
+    """
     rows = conn.execute(
         """
         SELECT run_id, plan_id, chunk FROM migration.passes
-        WHERE domain = %s AND collection = %s AND read_until >= %s AND stage = 'load' AND plan_id <> %s
+        WHERE domain = %s AND collection = %s AND read_until >= %s AND stage = 'load' AND (plan_id <> %s OR chunk <> %s)
         """,
-        (run.domain, collection, read_time, run.plan_id),
+        (run.domain, collection, read_time, run.plan_id, beside),
     )
     return [Load(*row) for row in rows]
 
 
-def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int) -> list[Load]:
-    """What other plans loaded after this plan had loaded that chunk."""
+def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int, *, own: bool = False) -> list[Load]:
+    """What other plans loaded after this plan had loaded that chunk, and, of a window, its `own` other chunks."""
     rows = conn.execute(
         """
         SELECT o.run_id, o.plan_id, o.chunk FROM migration.passes o
         JOIN migration.passes m ON o.domain = m.domain AND o.collection = m.collection AND o.stage = m.stage
-                               AND o.committed_at >= m.committed_at AND o.plan_id <> m.plan_id
+                               AND o.committed_at >= m.committed_at AND (o.plan_id <> m.plan_id OR %s AND o.chunk <> m.chunk)
         WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage, m.chunk) = (%s, %s, %s, %s, 'load', %s)
         """,
-        (*run, collection, chunk),
+        (own, *run, collection, chunk),
     )
     return [Load(*row) for row in rows]
 

@@ -182,11 +182,11 @@ def held_by(conn: Connection, run: RunKey) -> set[str]:
     return {row[0] for row in rows}
 
 
-def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
-    """The documents that other plans hold, as Extended JSON in PostgreSQL's writing of jsonb."""
+def held_elsewhere(conn: Connection, run: RunKey, collection: str, *, own: bool = False) -> list[str]:
+    """The documents that other plans hold, or this one as well, as Extended JSON in PostgreSQL's writing of jsonb."""
     rows = conn.execute(
-        "SELECT DISTINCT document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s",
-        (run.domain, collection, run.plan_id),
+        "SELECT DISTINCT document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND (%s OR plan_id <> %s)",
+        (run.domain, collection, own, run.plan_id),
     )
     return [row[0] for row in rows]
 
@@ -201,17 +201,19 @@ def left_behind(conn: Connection, run: RunKey, collection: str, alive: Callable[
     return sorted({text for run_id, text in rows if run_id in ended})
 
 
-def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
-    """Drops what other plans hold of these documents, which have been read anew, and counts it there as superseded."""
+def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str], *, own: bool = False) -> None:
+    """Drops what other plans, or this one as well, hold of these documents, which have been read anew, and counts it there as
+    superseded."""
     rows = conn.execute(
         """
         WITH gone AS (
-            DELETE FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s AND document_id = ANY(%s::jsonb[])
+            DELETE FROM migration.held
+            WHERE domain = %s AND collection = %s AND (%s OR plan_id <> %s) AND document_id = ANY(%s::jsonb[])
             RETURNING run_id, plan_id, root_id, document_id
         )
         SELECT run_id, plan_id, count(DISTINCT (root_id, document_id)) FROM gone GROUP BY 1, 2
         """,
-        (run.domain, collection, run.plan_id, list(document_ids)),
+        (run.domain, collection, own, run.plan_id, list(document_ids)),
     ).fetchall()
     for run_id, plan_id, count in rows:
         record_pass(conn, RunKey(run.domain, run_id, plan_id), collection, "settle", None, {"superseded": count})

@@ -22,7 +22,7 @@ from mongo2pg.documents.document_ids import compact
 from mongo2pg.documents.outline import UNREADABLE, own_id
 from mongo2pg.errors import StagingError, TransientError
 from mongo2pg.files.parquet import open_frames, open_parquet
-from mongo2pg.files.planned import REJECTS, scope
+from mongo2pg.files.planned import REJECTS, WINDOW, scope
 from mongo2pg.files.staged_documents import documents_at
 from mongo2pg.files.staging import CollectionStaging, read_json
 from mongo2pg.model import Collection
@@ -64,6 +64,8 @@ def load_chunk(
         if not staging.manifest(chunk).exists() or is_overtaken(conn, run, collection, staging, chunk):
             read_again()
         manifest = _manifest(run, collection, staging, chunk)
+        if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
+            _supersede(conn, run, collection, staging, manifest)
         with open_frames(staging, manifest, collection) as files:
             facts = _bulk(conn, collection, files) if phase == "bulk" else _merge(conn, run, collection, files)
         books.note_declaration(conn, run, collection.name, collection.fingerprint)
@@ -174,18 +176,25 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
     ).format(incoming=incoming(root.name), target=target(root.name))
 
 
+def _supersede(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]) -> None:
+    """Of the chunk's documents no reject of an earlier reading stays open, and none of it is held: by another plan, or by another
+    chunk of a window, which a document leaves that is changed while it is read."""
+    own = scope(staging) == WINDOW
+    held = set(map(compact, books.held_elsewhere(conn, run, collection.name, own=own)))
+    if not held and not books.any_open_rejects(conn, run, collection.name):
+        return
+    with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
+        read = set(raw.read(columns=["_id"]).column(0).to_pylist())
+    reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name, _object_ids(read))))
+    books.supersede_rejects(conn, run, collection.name, reopened & read)
+    books.supersede_held(conn, run, collection.name, held & read, own=own)
+
+
 def _book_rejects(
     conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, chunk: int, manifest: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Opens the chunk's rejects; returns the documents rejected as a whole, those with a readable `_id`: row's id and name."""
     with open_parquet(staging.raw(chunk), manifest["raw"]["sha256"]) as raw:
-        if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
-            held = set(map(compact, books.held_elsewhere(conn, run, collection.name)))
-            if held or books.any_open_rejects(conn, run, collection.name):
-                read = set(raw.read(columns=["_id"]).column(0).to_pylist())
-                reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name, _object_ids(read))))
-                books.supersede_rejects(conn, run, collection.name, reopened & read)
-                books.supersede_held(conn, run, collection.name, held & read)
         lost: dict[str, Any] = {}
 
         def rejects() -> Iterator[RejectRow]:

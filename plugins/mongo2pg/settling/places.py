@@ -6,12 +6,13 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.documents.reasons import booked_misfits
-from mongo2pg.files.staging import CollectionStaging, RunStaging
+from mongo2pg.files.staging import CollectionStaging, RunStaging, read_json
 from mongo2pg.model import Collection, Domain, Table
 from mongo2pg.moving.merge import Merged
 from mongo2pg.target import schema
@@ -134,7 +135,13 @@ class Place:
         found = self.documents(sorted({loser.root_id for loser in losers if not loser.document}))
         for loser in losers:
             own = found.get(uuid.UUID(loser.root_id).bytes, [])
-            yield loser, loser.document or next((each for each in own if each.document_id == loser.document_id), None)
+            yield loser, loser.document or self._read_last([each for each in own if each.document_id == loser.document_id])
+
+    def _read_last(self, versions: Sequence[StagedDocument]) -> StagedDocument | None:
+        """Of what a window's chunks read of a document, which is several versions where it moved from one to another, the last."""
+        if len(versions) < 2:
+            return next(iter(versions), None)
+        return max(versions, key=lambda each: datetime.fromisoformat(read_json(self.staging.manifest(each.chunk))["read_time"]))
 
     def contents(self, documents: Iterable[StagedDocument]) -> Iterator[tuple[StagedDocument, bytes]]:
         """These documents, which this run read, with their bytes; few of them are in memory at once."""
