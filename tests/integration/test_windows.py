@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mongo2pg.databases.source import _sampled_bytes
 from mongo2pg.databases.window import Window, find_index
 from mongo2pg.documents.decode import DBPointer, Symbol
 from mongo2pg.errors import PrepareError
-from mongo2pg.files.planned import is_plannable
+from mongo2pg.files.planned import beside, is_plannable
 from mongo2pg.files.staging import read_json
 from mongo2pg.model import Domain
 from mongo2pg.moving.extract import extract_chunk
@@ -180,7 +180,8 @@ def test_an_orphan_that_is_gone_from_the_source_waits_for_a_full_run(family: Mov
 def test_a_document_that_moves_on_while_its_window_is_read_counts_as_it_was_read_last(mover: Mover, order: int) -> None:
     mover.domain = Domain("auth", tuple(map(AUTH.collection, ("users", "skilltrees"))))
     mover.passed("empty")
-    hours = [NOON + number * HOUR for number in range(4)]
+    now = datetime.now(UTC).replace(microsecond=0)
+    hours = [now - number * HOUR for number in (4, 3, 2, 1)]
     fill(
         mover.database,
         users=[user(number, name="old", updatedAt=at) for number, at in enumerate(hours)],
@@ -190,10 +191,10 @@ def test_a_document_that_moves_on_while_its_window_is_read_counts_as_it_was_read
     for collection in (mover.database.users, mover.database.skilltrees):
         collection.create_index("updatedAt")
     run.prepare()
-    run.plan(EACH, dict.fromkeys((each.name for each in mover.domain.collections), Window(NOON, NOON + 9 * HOUR)))
+    run.plan(EACH, dict.fromkeys((each.name for each in mover.domain.collections), Window(now - 5 * HOUR, now + HOUR)))
     for collection in (mover.database.users, mover.database.skilltrees):
         extract_chunk(mover.database, run.staging.collection(run.key.plan_id, collection.name), 0)
-        collection.update_one({"updatedAt": NOON}, {"$set": {"name": "new", "updatedAt": NOON + 5 * HOUR}})
+        collection.update_one({"updatedAt": hours[0]}, {"$set": {"name": "new", "updatedAt": now}})
     run.extract()
     run.normalise()
     run.lots = [{**lot, "chunks": lot["chunks"][::order]} for lot in run.lots[::order]]
@@ -202,6 +203,18 @@ def test_a_document_that_moves_on_while_its_window_is_read_counts_as_it_was_read
     assert names(mover) == ["new", "old", "old", "old"]
     assert {name: found[name]["rejected"] for name in ("users", "skilltrees")} == {"users": {}, "skilltrees": {"orphan": 4}}
     assert mover.column("SELECT count(*) FROM migration.rejects WHERE state = 'open'") == [4]
+
+
+def test_a_document_of_a_window_can_move_into_what_goes_on_to_the_plan_and_nowhere_else(mover: Mover) -> None:
+    mover.database.users.create_index("updatedAt")
+    now = datetime.now(UTC).replace(microsecond=0)
+    mover.database.users.insert_many([user(number, updatedAt=now - number * HOUR) for number in (4, 3, 2, 1)])
+    run, window = mover.run("window"), Window(now - 5 * HOUR, now, timedelta(minutes=90))
+    run.prepare()
+    run.plan(EACH, {"users": window})
+    staging = run.staging.collection(run.key.plan_id, "users")
+    # Ranges begin 5, 3, 2 and 1 hours ago; two end in the last 90 minutes. The documents without a key come last.
+    assert [beside(staging, chunk) for chunk in range(5)] == [[2, 3, 4], [2, 3, 4], [0, 1, 3, 4], [0, 1, 2, 4], [0, 1, 2, 3]]
 
 
 def test_of_two_windows_that_claim_one_slot_the_first_one_keeps_it_until_a_full_run(mover: Mover) -> None:

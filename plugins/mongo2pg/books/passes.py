@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -81,31 +81,28 @@ def loaded_at(conn: Connection, run: RunKey, collection: str) -> datetime | None
     return row[0] if row else None
 
 
-def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str, beside: int | None = None) -> list[Load]:
-    """What other plans loaded and had not finished reading at that time, by the source's clock.
-
-    So did other chunks of this plan `beside` one of a window, to which a document may have moved that was changed meanwhile.
-    """
+def later_loads(conn: Connection, run: RunKey, collection: str, read_time: str, beside: Sequence[int] = ()) -> list[Load]:
+    """What other plans, and of this one the chunks `beside`, loaded and had not finished reading then, by the source's clock."""
     rows = conn.execute(
         """
         SELECT run_id, plan_id, chunk FROM migration.passes
-        WHERE domain = %s AND collection = %s AND read_until >= %s AND stage = 'load' AND (plan_id <> %s OR chunk <> %s)
+        WHERE domain = %s AND collection = %s AND read_until >= %s AND stage = 'load' AND (plan_id <> %s OR chunk = ANY(%s))
         """,
-        (run.domain, collection, read_time, run.plan_id, beside),
+        (run.domain, collection, read_time, run.plan_id, list(beside)),
     )
     return [Load(*row) for row in rows]
 
 
-def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int, *, own: bool = False) -> list[Load]:
-    """What other plans loaded after this plan had loaded that chunk, and, of a window, its `own` other chunks."""
+def loads_after(conn: Connection, run: RunKey, collection: str, chunk: int, beside: Sequence[int] = ()) -> list[Load]:
+    """What other plans loaded, and of this one the chunks `beside`, after this plan had loaded that chunk."""
     rows = conn.execute(
         """
         SELECT o.run_id, o.plan_id, o.chunk FROM migration.passes o
         JOIN migration.passes m ON o.domain = m.domain AND o.collection = m.collection AND o.stage = m.stage
-                               AND o.committed_at >= m.committed_at AND (o.plan_id <> m.plan_id OR %s AND o.chunk <> m.chunk)
+                               AND o.committed_at >= m.committed_at AND (o.plan_id <> m.plan_id OR o.chunk = ANY(%s))
         WHERE (m.domain, m.run_id, m.plan_id, m.collection, m.stage, m.chunk) = (%s, %s, %s, %s, 'load', %s)
         """,
-        (own, *run, collection, chunk),
+        (list(beside), *run, collection, chunk),
     )
     return [Load(*row) for row in rows]
 

@@ -17,7 +17,7 @@ from mongo2pg.checks.differences import describe
 from mongo2pg.checks.reject_causes import of_chunk
 from mongo2pg.databases.lookup import root_id_of
 from mongo2pg.files.parquet import open_parquet
-from mongo2pg.files.planned import FULL, WINDOW, scope
+from mongo2pg.files.planned import FULL, beside, scope
 from mongo2pg.files.staging import CollectionStaging, read_json
 from mongo2pg.model import Collection, Domain
 from mongo2pg.moving.versions import ids_among, read_ids
@@ -88,7 +88,7 @@ def newer_elsewhere(
     rejected = sql.SQL(
         "SELECT document_id FROM migration.rejects WHERE state = 'open' AND (domain, collection) = ({}, {}) AND plan_id <> {}"
     ).format(run.domain, collection.name, run.plan_id)
-    loads = books.loads_after(conn, run, collection.name, manifest["chunk"], own=scope(staging) == WINDOW)
+    loads = books.loads_after(conn, run, collection.name, manifest["chunk"], beside(staging, manifest["chunk"]))
     newer = ids_among(staging, loads, read_ids(staging, manifest)) if loads else set()
     if deleted := books.deleted_after(conn, run, collection.name, manifest["chunk"]):
         newer |= {name for name in read_ids(staging, manifest) if root_id_of(name) in deleted}

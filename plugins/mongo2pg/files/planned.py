@@ -94,6 +94,19 @@ def scope(staging: CollectionStaging) -> str:
     return read
 
 
+def beside(staging: CollectionStaging, chunk: int) -> list[int]:
+    """The other chunks of a window that may have read a document of this one, too, as it was changed meanwhile.
+
+    By a new change key it came into a range that goes on to the time of the plan, out of any other chunk. Two ranges that were over
+    by then share none.
+    """
+    plan = read_json(staging.plan)
+    if plan["scope"] != WINDOW:
+        return []
+    chunks, first = len(plan["bounds"]), plan.get("first_open", 0)
+    return [other for other in range(0 if chunk >= first else first, chunks) if other != chunk]
+
+
 def reading(staging: CollectionStaging, chunk: int) -> Reading:
     """How the chunk is read."""
     bounds = read_json(staging.plan)["bounds"][chunk]

@@ -18,7 +18,7 @@ from mongo2pg import books
 from mongo2pg.batches.arrow import pa
 from mongo2pg.books import Connection, Load, RunKey
 from mongo2pg.files.parquet import open_parquet
-from mongo2pg.files.planned import REJECTS, WINDOW, scope
+from mongo2pg.files.planned import REJECTS, beside, scope
 from mongo2pg.files.staging import CollectionStaging, read_json
 from mongo2pg.model import Collection
 from mongo2pg.moving.extract import extract_chunk
@@ -34,8 +34,7 @@ def is_overtaken(conn: Connection, run: RunKey, collection: Collection, staging:
         # The stored bytes are as old as their reject, which a newer reading closes.
         return books.committed_since(conn, run, collection.name, read_json(staging.raw_manifest(chunk))["books_time"])
     manifest = read_json(staging.manifest(chunk))
-    beside = chunk if scope(staging) == WINDOW else None
-    loads = books.later_loads(conn, run, collection.name, manifest["read_time"], beside)
+    loads = books.later_loads(conn, run, collection.name, manifest["read_time"], beside(staging, chunk))
     if loads and ids_among(staging, loads, read_ids(staging, manifest)):
         return True
     deleted = books.deleted_since(conn, run, collection.name, manifest["read_time"])

@@ -12,8 +12,10 @@ import logging
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
+from bson import DatetimeMS
 from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
@@ -186,6 +188,7 @@ def plan_window(
     ]
     low, high = ends(collection, moved)
     ranges = [Part(in_range(collection, *pair), keyed.hint) for pair in itertools.pairwise([low, *cuts, high])]
+    planned_at = server_time(database)
     if not index:
         log.info("%s: no index on %s, the collection is scanned", collection.name, collection.change_key)
     return {
@@ -196,7 +199,7 @@ def plan_window(
         "query": to_extended_json(whole([keyed, *others]), json_options=BOUNDS),
         "window": {"start": moved.start.isoformat(), "end": moved.end.isoformat(), "lookback": moved.lookback.total_seconds()},
         "read_concern": "local",
-        "planned_at": server_time(database),
+        "planned_at": planned_at,
         "source_before": sum(counts),
         "without_key": count_without_key(database, collection, index, scan_limit) if there else 0,
         "without_key_in_window": sum(counts[1 : 1 + unkeyed]),
@@ -205,7 +208,15 @@ def plan_window(
         "estimated_bytes": round(sum(counts) * each),
         "parts": [as_written(part) for part in (keyed, *others)],
         "bounds": [as_written(part) for part in (*ranges, *others)],
+        "first_open": _first_open(collection, [*cuts, high], datetime.fromisoformat(planned_at) - moved.lookback),
     }
+
+
+def _first_open(collection: Collection, ends_of_ranges: Sequence[Any], since: datetime) -> int:
+    """The first chunk that a document may come into whose change key is set from then on; one behind all if they are over."""
+    if collection.change_key == "_id":
+        return len(ends_of_ranges)
+    return sum(int(end) <= int(DatetimeMS(since)) for end in ends_of_ranges)
 
 
 def make_lots(plan_id: str, sizes: list[tuple[str, int, int]], lot_bytes: int) -> list[Lot]:
