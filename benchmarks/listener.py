@@ -26,6 +26,8 @@ class Faults:
     delay: float = 0
     # Whether a moment that a reading names is forgotten, as after mongod's minSnapshotHistoryWindowInSeconds. Stays.
     snapshots_are_gone: bool = False
+    # Seconds by which the time of the replica set is ahead of this server's clock. Stays.
+    cluster_time_ahead: int = 0
     # Seconds after which a cursor is gone that nobody asked for a batch, as after mongod's cursorTimeoutMillis.
     cursor_seconds: float | None = None
     # Whether every result ends with its first batch, as though there was no more. Stays.

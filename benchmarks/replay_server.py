@@ -219,7 +219,7 @@ class ReplayServer:
         if self.replica_set:
             me = f"127.0.0.1:{self.port}"
             primary |= {"setName": self.replica_set, "setVersion": 1, "hosts": [me], "primary": me, "me": me, "secondary": False}
-            primary["operationTime"] = bson.Timestamp(int(time.time()), 1)
+            primary["operationTime"] = bson.Timestamp(int(time.time()) + self.faults.cluster_time_ahead, 1)
         return _document(
             request,
             **primary,

@@ -11,6 +11,7 @@ import bson
 import pytest
 from pymongo import MongoClient
 
+from benchmarks import replay_server
 from benchmarks.replay_server import ReplayServer
 from mongo2pg.databases.snapshot import SNAPSHOT
 from mongo2pg.errors import PermanentError
@@ -63,6 +64,22 @@ def test_all_chunks_of_all_collections_are_read_at_the_moment_of_the_plan_pp_32(
     assert watermark == datetime.fromtimestamp(moment.time, UTC)
 
 
+def test_a_replica_set_whose_time_is_ahead_of_all_clocks_moves_no_watermark_beyond_these(
+    mover: Mover, replica_set: ReplayServer
+) -> None:
+    replica_set.faults.cluster_time_ahead = 3600
+    run = planned(mover)
+    run.carry()
+    counts(run)
+    now = datetime.now(UTC)
+    (watermark,) = set(mover.column("SELECT watermark FROM migration.collections"))
+    assert watermark <= now
+    # A later reading without a snapshot must be known as the later one.
+    for name, chunk in run.chunks():
+        manifest = read_json(run.staging.collection(run.key.plan_id, name).manifest(chunk))
+        assert datetime.fromisoformat(manifest["read_until"]) <= now
+
+
 def test_a_snapshot_that_the_server_has_forgotten_fails_with_the_remedy_and_a_new_plan_completes_pp_32(
     mover: Mover, replica_set: ReplayServer
 ) -> None:
@@ -101,3 +118,11 @@ def test_a_single_server_has_no_snapshots_and_the_plan_says_so(target: Any, tmp_
         pytest.raises(PermanentError, match=r"needs a replica set .* take local"),
     ):
         planned(Mover(client["source"], conn, tmp_path))
+
+
+def test_a_replica_set_before_5_0_has_none_for_many_readers_and_the_plan_says_so(
+    mover: Mover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_server, "MAX_WIRE_VERSION", 9)
+    with pytest.raises(PermanentError, match=r"of MongoDB 5\.0 or newer, and this server is an older one: take local"):
+        planned(mover)

@@ -19,13 +19,13 @@ def source_fault(error: PyMongoError) -> str:
         )
     if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
         # What follows is the command, in which ids of documents may stand.
-        where = _said(error).split(" to execute")[0]
+        where = said(error).split(" to execute")[0]
         return (
             f"MongoDB lets this user in but not read ({where}): "
             "correct the database of the connection (its schema), or grant the role read on the database"
         )
     return (
-        f"MongoDB cannot be reached ({type(error).__name__}: {_said(error)}): check host and port of the connection, and the server"
+        f"MongoDB cannot be reached ({type(error).__name__}: {said(error)}): check host and port of the connection, and the server"
     )
 
 
@@ -33,10 +33,10 @@ def refusal(error: PyMongoError) -> PermanentError | TransientError:
     """A driver's error of a source that was reached: a retry may cure most of them (a fail-over, a cursor that was killed)."""
     if isinstance(error, OperationFailure) and error.code in (UNAUTHORIZED, AUTHENTICATION_FAILED):
         return PermanentError(source_fault(error))
-    return TransientError(f"MongoDB: {_said(error)} ({type(error).__name__})")
+    return TransientError(f"MongoDB: {said(error)} ({type(error).__name__})")
 
 
-def _said(error: PyMongoError) -> str:
+def said(error: PyMongoError) -> str:
     """The driver's words without what it knows of all servers, and without the reply that it read them from."""
     return first_line(error).split(", Timeout:")[0].split(", full error:")[0]
 
