@@ -271,6 +271,26 @@ def test_no_secondary_of_a_cluster_gives_what_has_moved_to_another_shard_and_who
         assert [document["_id"] for document in database.things.find()] == [1]
 
 
+@pytest.mark.parametrize(
+    ("options", "mode", "staleness"),
+    [
+        ("", "primary", -1),
+        ("&readPreference=secondaryPreferred&readPreferenceTags=nodeType:ANALYTICS", "secondaryPreferred", 120),
+        ("&readPreference=nearest&maxStalenessSeconds=90", "nearest", 90),
+    ],
+)
+def test_no_secondary_is_read_that_lags_by_more_than_the_next_window_goes_back(
+    monkeypatch: pytest.MonkeyPatch, source: MongoLogin, mongo_database, options: str, mode: str, staleness: int
+) -> None:
+    mongo_database.things.insert_one({"_id": 1})
+    monkeypatch.setenv("MONGO_URI", f"{source.uri}{options}")
+    with connections.source() as database:
+        read = database.things.read_preference
+        assert (read.mongos_mode, read.max_staleness) == (mode, staleness)
+        assert (read.tag_sets != [{}]) == ("Tags" in options)
+        assert [document["_id"] for document in database.things.find()] == [1]
+
+
 def test_what_mongodb_refuses_to_a_task_is_a_sentence_and_not_the_driver_s_error(
     monkeypatch: pytest.MonkeyPatch, source: MongoLogin, mongo_database
 ) -> None:

@@ -13,12 +13,15 @@ from typing import Any
 import bson
 import pytest
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, Timestamp
+from pymongo import MongoClient
 from pymongo.database import Database
 
+from benchmarks.replay_server import ReplayServer
 from deepiri.auth import AUTH
 from deepiri.registry import DOMAINS
 from demo.postgres import PostgresLogin
 from mongo2pg import books
+from mongo2pg.databases.lookup import find_ids
 from mongo2pg.errors import DeleteError
 from mongo2pg.run import Run
 from mongo2pg.settling import deletes
@@ -26,6 +29,7 @@ from mongo2pg.target import scripts
 from tests.documents import connection, fill, oid, point, skill_tree, user, uuid_of
 from tests.hostile import HOSTILE, THINGS, write_sql
 from tests.mover import EACH, Mover, counts, outcome
+from tests.spoken import Spoken
 
 ANN, BOB, CLEO = oid(1), oid(2), oid(3)
 
@@ -59,6 +63,19 @@ def test_of_the_source_no_more_ids_are_kept_than_a_page_of_rows_has(mongo_databa
 
 
 # ------------------------------------------------------------------------------------------------------- full runs
+
+
+def test_whether_a_document_is_gone_is_asked_of_the_primary_whoever_is_read_else() -> None:
+    spoken = Spoken()
+    with (
+        ReplayServer({"db": {"users": [bson.encode(user(1))]}}, replica_set="rs0") as server,
+        MongoClient[Any](server.uri, readPreference="secondaryPreferred", event_listeners=[spoken]) as client,
+    ):
+        assert client.db.users.find_one({}, {"_id": 1}) == {"_id": ANN}
+        assert find_ids(client.db, "users", [f'{{"$oid": "{ANN}"}}']) == {f'{{"$oid": "{ANN}"}}': [ANN]}
+    read, asked = spoken.asked["find"]
+    assert read["$readPreference"]["mode"] == "secondaryPreferred"
+    assert "$readPreference" not in asked
 
 
 @pytest.mark.parametrize(("chunk_bytes", "page"), [(1 << 20, 100_000), (EACH, 1)], ids=["one chunk", "many chunks"])

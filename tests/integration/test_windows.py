@@ -13,7 +13,6 @@ import pytest
 from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from deepiri.auth import AUTH
 from mongo2pg.databases.source import _sampled_bytes
@@ -30,6 +29,7 @@ from mongo2pg.planning.plan import plan_collection, plan_window
 from mongo2pg.planning.prepare import prepare
 from tests.documents import NOON, fill, oid, skill_tree, user, uuid_of
 from tests.mover import EACH, Mover, counts, outcome
+from tests.spoken import Spoken
 from tests.standing import reading
 
 MS = timedelta(milliseconds=1)
@@ -307,22 +307,6 @@ def test_the_declaration_can_leave_documents_without_a_date_to_reconcile_pp_28(m
 
 
 # ------------------------------------------------------------------------------------------------ what a window may cost
-
-
-class Spoken(CommandListener):
-    """What is asked of a server, and what it answers, by the name of the command."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, list[Any]] = {}
-        self.of: dict[str, list[Any]] = {}
-
-    def started(self, event: CommandStartedEvent) -> None:
-        self.asked.setdefault(event.command_name, []).append(event.command)
-
-    def succeeded(self, event: CommandSucceededEvent) -> None:
-        self.of.setdefault(event.command_name, []).append(event.reply)
-
-    def failed(self, event: CommandFailedEvent) -> None: ...
 
 
 @pytest.mark.parametrize("value", [NOON, [NOON]], ids=["a date", "an array"])

@@ -54,6 +54,10 @@ class _Address(NamedTuple):
     secrets: frozenset[str]
 
 
+# How many seconds a secondary may lag that is read, where the connection says nothing of it: more than drivers must take (90), and
+# well below the ten minutes by which windows go back.
+MOST_STALE = 120
+
 LENT = (
     "a pooler before PostgreSQL lends the session to others after each transaction (PgBouncer: pool_mode = transaction), and what "
     "this pipeline sets in it would reach the services: connect to the server itself, or by a pool with pool_mode = session"
@@ -68,6 +72,7 @@ def source() -> Iterator[Database[Any]]:
     """
     from pymongo.errors import PyMongoError
     from pymongo.read_concern import ReadConcern
+    from pymongo.read_preferences import make_read_preference
 
     from mongo2pg.databases.connection_faults import refusal, source_fault
     from mongo2pg.databases.snapshot import LOCAL
@@ -84,6 +89,10 @@ def source() -> Iterator[Database[Any]]:
         # Before MongoDB 5.0 the secondaries of a sharded cluster, if nobody says otherwise, also give documents that have moved to
         # another shard (manual, "Read Concern available").
         database = database.with_options(read_concern=ReadConcern(LOCAL))
+    read = database.read_preference
+    if read.mode and read.max_staleness == -1:  # not the primary, but others however late
+        # What one that lags lacks, or has in an older version, the next window must read again.
+        database = database.with_options(read_preference=make_read_preference(read.mode, read.tag_sets, MOST_STALE))
     with database.client:
         try:
             yield database

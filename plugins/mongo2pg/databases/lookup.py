@@ -15,6 +15,7 @@ from bson.dbref import DBRef
 from bson.errors import BSONError
 from bson.json_util import RELAXED_JSON_OPTIONS, JSONOptions
 from bson.json_util import loads as from_extended_json
+from pymongo import ReadPreference
 from pymongo.database import Database
 
 from mongo2pg.databases.source import exists
@@ -54,10 +55,12 @@ def find_ids(
 ) -> dict[str, list[Any]]:
     """For each of these documents, by their names, what the source has: nothing, or the `_id` as it stands there.
 
-    Reads the `_id` index alone. `kept` gives, by the names, the Extended JSON that rows keep of their `_id`s: of documents
+    Asks the primary, whoever is read else: a secondary that lags may lack a document of which another one gave a row. Reads the
+    `_id` index alone. `kept` gives, by the names, the Extended JSON that rows keep of their `_id`s: of documents
     that are named by their rows it says where to look. Without it, all of the index is read for them.
     """
     found: dict[str, list[Any]] = {text: [] for text in document_ids}
+    database = database.with_options(read_preference=ReadPreference.PRIMARY)
     if not found or not exists(database, name):
         return found
     wanted = {compact(text): text for text in found}
