@@ -34,6 +34,13 @@ def test_a_driver_that_says_nothing_leaves_a_sentence() -> None:
             "schema), or grant the role read on the database",
         ),
         (OperationFailure("Authentication failed.", 18), PermanentError, "MongoDB refuses the user or the password"),
+        (OperationFailure("bad auth : Authentication failed.", 8000), PermanentError, "MongoDB refuses the user or the password"),
+        (
+            OperationFailure("user is not allowed to do action [find] on [deepiri.users]", 8000),
+            PermanentError,
+            "MongoDB lets this user in but not read (user is not allowed to do action [find] on [deepiri.users]): correct",
+        ),
+        (OperationFailure("cannot connect to a new cluster", 8000), TransientError, "MongoDB: cannot connect to a new cluster ("),
     ],
 )
 def test_what_mongodb_refuses_is_tried_again_unless_it_is_a_matter_of_rights(

@@ -7,17 +7,17 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from mongo2pg.errors import PermanentError, TransientError
 
-# Error codes of mongod: src/mongo/base/error_codes.yml.
-UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
+# Error codes of mongod: src/mongo/base/error_codes.yml. Atlas has one of its own for whatever its proxies say.
+_UNAUTHORIZED, _AUTHENTICATION_FAILED, _ATLAS = 13, 18, 8000
 
 
 def source_fault(error: PyMongoError) -> str:
     """A driver's error of the source."""
-    if isinstance(error, OperationFailure) and error.code == AUTHENTICATION_FAILED:
+    if _is_unknown(error):
         return (
             "MongoDB refuses the user or the password: correct the connection (a user of another database needs extra.authSource)"
         )
-    if isinstance(error, OperationFailure) and error.code == UNAUTHORIZED:
+    if is_unauthorized(error):
         # What follows is the command, in which ids of documents may stand.
         where = said(error).split(" to execute")[0]
         return (
@@ -31,9 +31,22 @@ def source_fault(error: PyMongoError) -> str:
 
 def refusal(error: PyMongoError) -> PermanentError | TransientError:
     """A driver's error of a source that was reached: a retry may cure most of them (a fail-over, a cursor that was killed)."""
-    if isinstance(error, OperationFailure) and error.code in (UNAUTHORIZED, AUTHENTICATION_FAILED):
+    if _is_unknown(error) or is_unauthorized(error):
         return PermanentError(source_fault(error))
     return TransientError(f"MongoDB: {said(error)} ({type(error).__name__})")
+
+
+def is_unauthorized(error: PyMongoError) -> bool:
+    """Whether the user was let in and may not do what was asked."""
+    return _has_code(error, _UNAUTHORIZED) or (_has_code(error, _ATLAS) and "not allowed to do action" in str(error))
+
+
+def _is_unknown(error: PyMongoError) -> bool:
+    return _has_code(error, _AUTHENTICATION_FAILED) or (_has_code(error, _ATLAS) and str(error).startswith("bad auth"))
+
+
+def _has_code(error: PyMongoError, code: int) -> bool:
+    return isinstance(error, OperationFailure) and error.code == code
 
 
 def said(error: PyMongoError) -> str:

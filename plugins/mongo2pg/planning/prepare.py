@@ -15,7 +15,7 @@ from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, Server
 
 from mongo2pg import books
 from mongo2pg.books import Connection
-from mongo2pg.databases.connection_faults import UNAUTHORIZED, first_line, source_fault
+from mongo2pg.databases.connection_faults import first_line, is_unauthorized, source_fault
 from mongo2pg.databases.window import index_faults
 from mongo2pg.errors import PrepareError, TransientError
 from mongo2pg.files.staging import written
@@ -116,7 +116,7 @@ def _unreadable(database: Database[Any], name: str, kind: str) -> str | None:
         # Raw: whether the document can be decoded is no matter of access.
         list(database[name].find_raw_batches({}, {"_id": 1}).limit(-1))
     except OperationFailure as error:
-        if error.code == UNAUTHORIZED:
+        if is_unauthorized(error):
             return f"MongoDB does not let this user read {database.name}.{name}: grant it the role read"
         raise
     return None
