@@ -32,6 +32,8 @@ class Faults:
     cursor_seconds: float | None = None
     # Whether every result ends with its first batch, as though there was no more. Stays.
     ends_early: bool = False
+    # Fields of which an index is still being built: lists have it, and a hint of it is refused. Stays.
+    building: frozenset[str] = frozenset()
     # Collections that this user may not read: no list has them, and each query for them is refused. Stays.
     hidden: frozenset[str] = frozenset()
 

@@ -206,7 +206,15 @@ class ReplayServer:
 
     def list_indexes(self, request: Request) -> list[Buffer]:
         database, name, _ = self._at(request)
-        return self._listing(request, [bson.encode({"v": 2, "key": {"_id": 1}, "name": "_id_"})], f"{database}.{name}")
+        listed = [{"v": 2, "key": {field: 1}, "name": f"{field}_1"} for field in self.faults.building]
+        listed = [{"v": 2, "key": {"_id": 1}, "name": "_id_"}, *listed]
+        return self._listing(request, list(map(bson.encode, listed)), f"{database}.{name}")
+
+    def explain(self, request: Request) -> list[Buffer]:
+        """Of a query by the index on `_id`, which is all there is."""
+        if not _hinted(dict(elements(request.arguments[b"explain"].content)).get(b"hint")):
+            raise CommandError(BAD_VALUE, "BadValue", "this server explains queries by the index on _id only")
+        return _document(request, queryPlanner={"winningPlan": {"stage": "IXSCAN", "isMultiKey": False}})
 
     def _listing(self, request: Request, listed: list[bytes], namespace: str) -> list[Buffer]:
         batch_size = plain(request.arguments.get(b"cursor"), {}).get("batchSize")
@@ -261,6 +269,7 @@ COMMANDS: dict[str, Callable[[ReplayServer, Request], list[Buffer]]] = {
     "listDatabases": ReplayServer.list_databases,
     "listCollections": ReplayServer.list_collections,
     "listIndexes": ReplayServer.list_indexes,
+    "explain": ReplayServer.explain,
     "find": ReplayServer.find,
     "getMore": ReplayServer.get_more,
     "killCursors": ReplayServer.kill_cursors,

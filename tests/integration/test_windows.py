@@ -14,6 +14,7 @@ from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Tim
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from benchmarks.replay_server import ReplayServer
 from deepiri.auth import AUTH
 from mongo2pg.databases.source import _sampled_bytes
 from mongo2pg.databases.window import Window, find_index
@@ -320,6 +321,26 @@ def test_to_ask_an_index_for_arrays_the_server_explains_a_query_and_runs_none(mo
     (explained,) = spoken.of["explain"]
     assert "queryPlanner" in explained
     assert "executionStats" not in explained
+
+
+def test_the_index_on_id_is_named_by_its_key_for_a_clustered_collection_may_call_it_anything(mover: Mover, mongo: Any) -> None:
+    fill(mover.database, users=[*undated(NOON), *(user(number, updatedAt=NOON) for number in range(3))])
+    spoken = Spoken()
+    with MongoClient[dict[str, Any]](mongo.admin.uri, event_listeners=[spoken]) as client:
+        mover.database = client[mover.database.name]
+        mover.passed("first", EACH)
+        mover.passed("looks for deletes")
+        window(mover, NOON, NOON + HOUR)
+    hints = [asked["hint"] for command in ("find", "aggregate") for asked in spoken.asked[command] if "hint" in asked]
+    assert len(hints) > 10
+    assert all(hint == {"_id": 1} for hint in hints)
+
+
+def test_an_index_that_is_still_being_built_finds_nothing() -> None:
+    with ReplayServer({"source": {"users": []}}) as server, MongoClient[Any](server.uri) as client:
+        server.faults.building = frozenset({"updatedAt"})
+        assert list(client.source.users.index_information()) == ["_id_", "updatedAt_1"]
+        assert find_index(client.source, AUTH.collection("users")) is None
 
 
 def test_mongod_before_6_0_is_told_that_a_sample_may_be_sorted_on_disk(mover: Mover, mongo: Any) -> None:

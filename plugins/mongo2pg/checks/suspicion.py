@@ -140,7 +140,7 @@ def _newest(database: Database[Any], collection: Collection, end: datetime | Non
     index = find_index(database, collection)
     documents = database[collection.name].with_options(codec_options=OPTIONS)
     found = documents.find({key: bounds}, {"_id": 1, key: 1}).sort(key, -1).limit(1)
-    for document in found.hint(index.name) if index else found:
+    for document in found.hint(index.hint) if index else found:
         value, text = document[key], document_id(document["_id"])
         if isinstance(value, ObjectId):
             return Newest(text, int(value.generation_time.timestamp()) * 1000)

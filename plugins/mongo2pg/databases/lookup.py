@@ -18,7 +18,7 @@ from bson.json_util import loads as from_extended_json
 from pymongo import ReadPreference
 from pymongo.database import Database
 
-from mongo2pg.databases.source import exists
+from mongo2pg.databases.source import ID_INDEX, exists
 from mongo2pg.documents.decode import OPTIONS, MalformedError, decode_batch, split
 from mongo2pg.documents.document_ids import MALFORMED, compact, document_id
 from mongo2pg.documents.identity import id_from_value
@@ -99,7 +99,7 @@ def _ids(
 ) -> Iterator[Any]:
     """The `_id`s that the index holds for the query, or between the bounds; one that breaks the specification is no `_id`."""
     # `_id`s that are named are found by their index unasked; there are servers that a hint makes read all of it instead.
-    hint = None if query else [("_id", 1)]
+    hint = None if query else ID_INDEX
     with database[name].with_options(codec_options=OPTIONS).find_raw_batches(query, {"_id": 1}, hint=hint) as cursor:
         if low is not None:
             cursor.min(low).max(high)

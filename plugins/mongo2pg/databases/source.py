@@ -11,6 +11,10 @@ from pymongo.errors import OperationFailure
 SIZE_SAMPLES = 200
 # A sample of a twentieth of the documents or more is sorted, and mongod before 6.0 fails above 100 MB (error 292; manual: $sample).
 SORT_ON_DISK = True
+# An index by its name or by its key, as servers take it for a hint.
+Hint = str | dict[str, int]
+# The one on `_id`: a clustered collection has none of the name `_id_` where it was given another (manual, "Clustered Collections").
+ID_INDEX: Hint = {"_id": 1}
 
 
 def exists(database: Database[Any], name: str) -> bool:

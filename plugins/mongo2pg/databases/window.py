@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 
 from bson import DatetimeMS, ObjectId
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
-from mongo2pg.databases.source import stored_bytes
+from mongo2pg.databases.source import ID_INDEX, Hint, stored_bytes
 from mongo2pg.model import Collection, Domain
 
 # A window of 10 MB shall not count fifty million documents without a change key, again every hour.
 MOST_WITHOUT_KEY = 100_000
 # Below this many bytes a collection without an index on its change key is scanned for each window: seconds of a server's time.
 SCAN_LIMIT = 1 << 30
+# What mongod says of a hint that it cannot follow: src/mongo/base/error_codes.yml.
+_BAD_VALUE = 2
 # ObjectIds hold 32 bits of seconds.
 _LAST_SECOND = 2**32 - 1
 # The types that a change key may wrongly have and that an index finds in one range each. Arrays are no such range.
@@ -51,7 +54,7 @@ class Window(NamedTuple):
 class Index(NamedTuple):
     """An index that leads with the change key; `arrays` if it may hold elements of arrays."""
 
-    name: str
+    hint: Hint
     arrays: bool
 
 
@@ -59,16 +62,16 @@ class Part(NamedTuple):
     """One query of a window and the index to find its documents by; None: the collection is scanned."""
 
     query: dict[str, Any]
-    hint: str | None
+    hint: Hint | None
 
 
 def parts(collection: Collection, window: Window, index: Index | None) -> list[Part]:
     """The window's queries: the documents whose change key lies in it, and those that only `_id` tells the time of."""
-    keyed = Part(in_range(collection, *ends(collection, window)), index.name if index else None)
+    keyed = Part(in_range(collection, *ends(collection, window)), index.hint if index else None)
     if collection.unkeyed == "reconcile" or collection.change_key == "_id":
         return [keyed]
     made = {"$gte": first_object_id(window.low), "$lt": first_object_id(window.high)}
-    return [keyed, Part({"_id": made, **without_key(collection)}, "_id_")]
+    return [keyed, Part({"_id": made, **without_key(collection)}, ID_INDEX)]
 
 
 def ends(collection: Collection, window: Window) -> tuple[Any, Any]:
@@ -117,12 +120,17 @@ def count_without_key(database: Database[Any], collection: Collection, index: In
 
 
 def find_index(database: Database[Any], collection: Collection) -> Index | None:
-    """An index that finds every document by its change key; None where there is none."""
+    """An index that finds every document by its change key; None where there is none, or one that is still being built."""
     if collection.change_key == "_id":
-        return Index("_id_", arrays=False)
+        return Index(ID_INDEX, arrays=False)
     for name, facts in database[collection.name].index_information().items():
         if finds_all(collection.change_key, facts):
-            return Index(name, arrays=_holds_arrays(database, collection, name))
+            try:
+                return Index(name, arrays=_holds_arrays(database, collection, name))
+            except OperationFailure as error:
+                # One that is being built is listed like any other, and no query may name it.
+                if error.code != _BAD_VALUE:
+                    raise
     return None
 
 
@@ -162,8 +170,8 @@ def index_faults(database: Database[Any], domain: Domain, scan_limit: int) -> li
         size = stored_bytes(database, collection.name)
         if size > scan_limit:
             faults.append(
-                f"{collection.name} has no index on its change key and {size / 1e6:,.0f} MB, more than a window may scan "
-                f"({scan_limit / 1e6:,.0f} MB, the parameter scan_limit_mb): "
+                f"{collection.name} has no index on its change key, or none that is built, and {size / 1e6:,.0f} MB, more than a "
+                f"window may scan ({scan_limit / 1e6:,.0f} MB, the parameter scan_limit_mb): "
                 f'db.{collection.name}.createIndex({{"{collection.change_key}": 1}})'
             )
     return faults

@@ -13,7 +13,7 @@ from bson.json_util import dumps as to_extended_json
 from bson.json_util import loads as from_extended_json
 from pymongo.database import Database
 
-from mongo2pg.databases.source import exists
+from mongo2pg.databases.source import ID_INDEX, Hint, exists
 from mongo2pg.databases.window import Part, count
 from mongo2pg.documents.decode import OPTIONS
 from mongo2pg.files.staging import CollectionStaging, read_json
@@ -33,7 +33,7 @@ class Reading(NamedTuple):
     query: dict[str, Any]
     low: dict[str, Any] | None = None
     high: dict[str, Any] | None = None
-    hint: str | None = None
+    hint: Hint | None = None
 
 
 class Lot(TypedDict):
@@ -81,7 +81,7 @@ def counted(database: Database[Any], collection: Collection, plan: Mapping[str, 
     if not exists(database, collection.name):
         return 0
     if plan["scope"] == FULL:
-        return database[collection.name].count_documents({}, hint="_id_")
+        return database[collection.name].count_documents({}, hint=ID_INDEX)
     return sum(
         count(database, collection, Part(from_extended_json(part["query"], json_options=BOUNDS), part["hint"]))
         for part in plan["parts"]
@@ -113,7 +113,7 @@ def reading(staging: CollectionStaging, chunk: int) -> Reading:
     if "query" in bounds:
         return Reading(from_extended_json(bounds["query"], json_options=BOUNDS), hint=bounds["hint"])
     low, high = (from_extended_json(bounds[end], json_options=BOUNDS) if bounds[end] else None for end in ("min", "max"))
-    return Reading({}, low, high, "_id_" if low or high else None)
+    return Reading({}, low, high, ID_INDEX if low or high else None)
 
 
 def bound(raw: bytes) -> str | None:

@@ -23,7 +23,7 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Connection, RunKey
 from mongo2pg.databases import snapshot
-from mongo2pg.databases.source import SORT_ON_DISK, exists, server_time, stored_bytes
+from mongo2pg.databases.source import ID_INDEX, SORT_ON_DISK, exists, server_time, stored_bytes
 from mongo2pg.databases.window import SCAN_LIMIT, Part, Window, count, count_without_key, ends, find_index, in_range, parts, whole
 from mongo2pg.documents.decode import split
 from mongo2pg.errors import TransientError
@@ -139,7 +139,7 @@ def make_plan(
 def plan_collection(database: Database[Any], collection: Collection, plan_id: str, chunk_bytes: int) -> dict[str, Any]:
     """The chunks of a full reading: `bounds` is a list of [min, max) pairs in canonical Extended JSON, open at both ends."""
     source = database[collection.name]
-    documents = source.count_documents({}, hint="_id_") if exists(database, collection.name) else 0
+    documents = source.count_documents({}, hint=ID_INDEX) if exists(database, collection.name) else 0
     size = stored_bytes(database, collection.name) if documents else 0
     chunks = max(1, min(math.ceil(size / chunk_bytes), documents))
     cuts = _cuts(database, collection.name, chunks, Part({}, None), "_id")

@@ -21,7 +21,7 @@ from pymongo.database import Database
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.databases import lookup
-from mongo2pg.databases.source import exists, server_time
+from mongo2pg.databases.source import ID_INDEX, exists, server_time
 from mongo2pg.documents.document_ids import MALFORMED
 from mongo2pg.documents.identity import id_from_value, objectid_from_uuid
 from mongo2pg.errors import DeleteError, PermanentError
@@ -180,7 +180,7 @@ def _at_source(database: Database[Any], name: str, page: list[tuple[bytes, bool]
 
     bounds: tuple[list[Any], list[Any]] = ([("_id", low)], [("_id", _next(high))])
     wanted, found = {root_id for root_id, _ in page}, set[bytes]()
-    with database[name].find_raw_batches({}, {"_id": 1}, hint=[("_id", 1)]) as cursor:
+    with database[name].find_raw_batches({}, {"_id": 1}, hint=ID_INDEX) as cursor:
         for batch in cursor.min(bounds[0]).max(bounds[1]):
             # Between two ObjectIds there are only ObjectIds: each document has 22 bytes, of which 9 come before the id.
             packed = np.frombuffer(batch, np.uint8).reshape(-1, 22)[:, 9:21].tobytes()
