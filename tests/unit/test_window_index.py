@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mongo2pg.databases.window import finds_all
+from mongo2pg.databases.window import finds_all, may_hold_arrays
 
 AT = ("updatedAt", 1)
 
@@ -41,3 +41,26 @@ def test_an_index_that_leads_with_the_change_key_finds_a_window(facts: dict[str,
 )
 def test_one_that_lacks_documents_or_may_lack_them_does_not(facts: dict[str, Any]) -> None:
     assert not finds_all("updatedAt", facts)
+
+
+def scan(**facts: Any) -> dict[str, Any]:
+    return {"stage": "FETCH", "inputStage": {"stage": "IXSCAN", **facts}}
+
+
+@pytest.mark.parametrize(
+    ("plan", "may"),
+    [
+        (scan(isMultiKey=False, multiKeyPaths={"updatedAt": []}), False),
+        (scan(isMultiKey=True, multiKeyPaths={"updatedAt": ["updatedAt"]}), True),
+        (scan(isMultiKey=True, multiKeyPaths={"updatedAt": [], "tags": ["tags"]}), False),
+        (scan(isMultiKey=True), True),
+        (scan(), True),
+        ({"isCached": False, "queryPlan": scan(isMultiKey=True), "slotBasedPlan": {"stages": "[2] nlj"}}, True),
+        ({"stage": "SHARD_MERGE", "shards": [{"winningPlan": scan(isMultiKey=each)} for each in (False, True)]}, True),
+    ],
+    ids=["no arrays", "arrays", "arrays of another field", "no word of fields", "no word", "slot-based", "one shard of two"],
+)
+def test_whether_an_index_may_hold_arrays_of_the_change_key_is_what_the_server_says_of_that_field(
+    plan: dict[str, Any], may: bool
+) -> None:
+    assert may_hold_arrays("updatedAt", {"queryPlanner": {"winningPlan": plan, "rejectedPlans": []}}) is may

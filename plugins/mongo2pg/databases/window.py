@@ -149,8 +149,14 @@ def _holds_arrays(database: Database[Any], collection: Collection, index: str) -
     """Whether the server knows an array among the index's keys; it says so until the index is built anew."""
     found = {"find": collection.name, "filter": {collection.change_key: {"$gte": DatetimeMS(0)}}, "hint": index}
     # A server that is not told how much it shall tell runs the whole query to tell all.
-    plan = database.command({"explain": found, "verbosity": "queryPlanner"})
-    return any(stage.get("isMultiKey", True) for stage in _stages(plan["queryPlanner"]) if stage.get("stage") == "IXSCAN")
+    return may_hold_arrays(collection.change_key, database.command({"explain": found, "verbosity": "queryPlanner"}))
+
+
+def may_hold_arrays(change_key: str, explained: Mapping[str, Any]) -> bool:
+    """Whether an index by which the server would find something, as it explained, may hold elements of arrays of the change key."""
+    scans = [stage for stage in _stages(explained["queryPlanner"]) if stage.get("stage") == "IXSCAN"]
+    # Whether it is one of arrays is said of the whole index, and then of each of its fields by which paths.
+    return any(scan.get("isMultiKey", True) and scan.get("multiKeyPaths", {}).get(change_key) != [] for scan in scans)
 
 
 def _stages(node: Any) -> Iterator[Mapping[str, Any]]:
