@@ -1,4 +1,8 @@
-"""Asks the source for single documents by their exact `_id`, of whatever BSON type, as the target and the books name it."""
+"""Asks the source for single documents by their exact `_id`, of whatever BSON type, as the target and the books name it.
+
+The primary is asked, whoever is read else: a secondary that lags may lack a document of which another one gave a row, or have it as
+it was.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +59,7 @@ def find_ids(
 ) -> dict[str, list[Any]]:
     """For each of these documents, by their names, what the source has: nothing, or the `_id` as it stands there.
 
-    Asks the primary, whoever is read else: a secondary that lags may lack a document of which another one gave a row. Reads the
-    `_id` index alone. `kept` gives, by the names, the Extended JSON that rows keep of their `_id`s: of documents
+    Reads the `_id` index alone. `kept` gives, by the names, the Extended JSON that rows keep of their `_id`s: of documents
     that are named by their rows it says where to look. Without it, all of the index is read for them.
     """
     found: dict[str, list[Any]] = {text: [] for text in document_ids}
@@ -89,8 +92,9 @@ def find_ids(
 
 def read_documents(database: Database[Any], name: str, ids: Sequence[Any]) -> Iterator[bytes]:
     """The documents of these `_id`s, which `find_ids` found, byte for byte and in no order; those gone since are missing."""
+    source = database[name].with_options(codec_options=OPTIONS, read_preference=ReadPreference.PRIMARY)
     for some in slices(ids):
-        with database[name].with_options(codec_options=OPTIONS).find_raw_batches({"_id": {"$in": some}}) as cursor:
+        with source.find_raw_batches({"_id": {"$in": some}}) as cursor:
             yield from _documents(cursor)
 
 
