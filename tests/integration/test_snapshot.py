@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import bson
 import pytest
 from pymongo import MongoClient
+from pymongo.read_concern import ReadConcern
 
 from benchmarks import replay_server
 from benchmarks.replay_server import ReplayServer
@@ -55,13 +56,15 @@ def test_all_chunks_of_all_collections_are_read_at_the_moment_of_the_plan_pp_32(
     assert len(chunks) == 4 + 3
     (moment,) = set(replica_set.snapshots)
     assert len(replica_set.snapshots) == len(chunks)
-    text = f"{datetime.fromtimestamp(moment.time, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
+    text = read_json(run.staging.collection(run.key.plan_id, "users").plan)["planned_at"]
+    # A second may have begun between two questions.
+    assert datetime.fromtimestamp(moment.time, UTC) - datetime.fromisoformat(text) < timedelta(seconds=1)
     for name, chunk in chunks:
         manifest = read_json(run.staging.collection(run.key.plan_id, name).manifest(chunk))
         assert [manifest[key] for key in ("read_concern", "read_time", "read_until")] == ["snapshot", text, text]
     # What was written after the moment is the next window's.
     (watermark,) = set(mover.column("SELECT watermark FROM migration.collections"))
-    assert watermark == datetime.fromtimestamp(moment.time, UTC)
+    assert watermark == datetime.fromisoformat(text) <= datetime.fromtimestamp(moment.time, UTC)
 
 
 def test_a_replica_set_whose_time_is_ahead_of_all_clocks_moves_no_watermark_beyond_these(
@@ -108,6 +111,12 @@ def test_a_chunk_that_another_run_has_overtaken_is_read_as_it_is_now(mover: Move
     assert len(replica_set.snapshots) == before
     manifest = read_json(run.staging.collection(run.key.plan_id, "users").manifest(0))
     assert manifest["read_concern"] == "local"
+
+
+def test_a_reading_without_a_snapshot_has_the_read_concern_of_the_connection(mover: Mover) -> None:
+    mover.database = mover.database.with_options(read_concern=ReadConcern("majority"))
+    run = mover.move("first")
+    assert read_json(run.staging.collection(run.key.plan_id, "users").manifest(0))["read_concern"] == "majority"
 
 
 def test_a_single_server_has_no_snapshots_and_the_plan_says_so(target: Any, tmp_path: Path) -> None:

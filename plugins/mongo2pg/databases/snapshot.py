@@ -57,6 +57,11 @@ def take(database: Database[Any]) -> dict[str, Any]:
     return {"read_concern": SNAPSHOT, "snapshot": [moment.time, moment.inc], "planned_at": min(before, _text(moment.time))}
 
 
+def usual(database: Database[Any]) -> str:
+    """The read concern of readings that belong to no snapshot."""
+    return database.read_concern.level or LOCAL
+
+
 @contextmanager
 def as_planned(database: Database[Any], plan: Mapping[str, Any]) -> Iterator[tuple[Database[Any], str | None]]:
     """The source as the plan's chunks see it, and the time of its snapshot by clocks; None where each chunk sees its own present.

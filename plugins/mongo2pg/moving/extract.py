@@ -18,7 +18,7 @@ from mongo2pg.batches.arrow import pa
 from mongo2pg.batches.elements import Content, Positions
 from mongo2pg.batches.jsontexts import octets_of
 from mongo2pg.databases.raw_batches import ArrayCursor
-from mongo2pg.databases.snapshot import LOCAL, as_planned
+from mongo2pg.databases.snapshot import as_planned, usual
 from mongo2pg.databases.source import server_time
 from mongo2pg.documents.bson_types import DOCUMENT
 from mongo2pg.documents.decode import OPTIONS
@@ -72,7 +72,7 @@ def extract_chunk(database: Database[Any], staging: CollectionStaging, chunk: in
         "chunk": chunk,
         "bounds": plan["bounds"][chunk],
         "query": plan["query"],
-        "read_concern": LOCAL if latest else plan["read_concern"],
+        "read_concern": usual(database) if latest else plan["read_concern"],
         "read_time": read_time,
         "read_until": snapshot_time or server_time(database),
         "documents": documents,

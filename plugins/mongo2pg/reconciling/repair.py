@@ -21,6 +21,7 @@ from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
 from mongo2pg.checks.count import count_domain
 from mongo2pg.databases import lookup
+from mongo2pg.databases.snapshot import usual
 from mongo2pg.databases.source import server_time
 from mongo2pg.documents.document_ids import compact, document_id
 from mongo2pg.documents.outline import UNREADABLE, own_id
@@ -271,7 +272,7 @@ def plan_repair(
             "fingerprint": collection.fingerprint,
             "scope": REPAIR,
             "query": {"repair": run.plan_id},
-            "read_concern": "local",
+            "read_concern": usual(database),
             "planned_at": server_time(database),
             "source_before": len(ids),
             "estimated_bytes": 0,
