@@ -115,17 +115,6 @@ def test_no_password_is_in_its_output_or_files(surroundings: Surroundings, first
         assert [secret for secret in secrets if secret in text] == [], where
 
 
-def test_a_wrong_password_ends_with_another_status_and_says_what_to_do(surroundings: Surroundings) -> None:
-    wrong = json.loads(surroundings.environment["AIRFLOW_CONN_DEEPIRI_MONGO"]) | {"password": PASSWORD}
-    other = replace(surroundings, environment=surroundings.environment | {"AIRFLOW_CONN_DEEPIRI_MONGO": json.dumps(wrong)})
-    done = other.airflow("dags", "test", "auth", "-c", '{"mode": "full"}')
-    assert done.returncode != 0
-    assert "MongoDB refuses the user or the password: correct the connection" in done.stdout
-    assert [
-        form for form in (PASSWORD, quote(PASSWORD), quote_plus(PASSWORD), quote(PASSWORD, safe="")) if form in done.stdout
-    ] == []
-
-
 def test_a_run_that_is_staged_in_s3_passes_and_its_report_lies_there(surroundings: Surroundings, object_store) -> None:
     login = object_store.admin
     with login.client() as s3:

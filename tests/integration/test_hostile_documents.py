@@ -1064,7 +1064,7 @@ LARGE = {
         thing(n, parts=[{"label": f"part {at}", "size": at, "more": {"at": at}} for at in range(100_000)]) for n in range(3)
     ],
     "5,000 keys that nobody declared": lambda: [
-        thing(n, **{f"key {n % 50} {at}": {"value": at} for at in range(5_000)}) for n in range(60)
+        thing(n, **{f"key {n % 50} {at}": {"value": at} for at in range(5_000)}) for n in range(40)
     ],
     "a field of 5,000 different names": lambda: [thing(n, **{f"name {n}": "x" * 1000}) for n in range(5_000)],
 }

@@ -115,7 +115,8 @@ def test_when_nothing_is_wrong_books_and_empty_tables_are_made(outside: Outside)
 # ------------------------------------------------------------------------------------------------------ connections
 
 
-def test_a_mongodb_that_is_not_there(outside: Outside) -> None:
+def test_a_mongodb_that_is_not_there(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mongo2pg.planning.prepare.SERVER_SECONDS", 1)
     outside.connect_mongo(port=free_port())
     said = outside.fault()
     assert "MongoDB cannot be reached" in said
