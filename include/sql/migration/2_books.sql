@@ -71,6 +71,10 @@ ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS gone_ids uuid[];
 ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS doubtful bigint NOT NULL DEFAULT 0;
 ALTER TABLE migration.passes ADD COLUMN IF NOT EXISTS fingerprint text;  -- of the declaration by which a load made its rows
 CREATE INDEX IF NOT EXISTS passes_read_idx ON migration.passes (domain, collection, read_until);
+-- What came after a moment, of years of windows: of a collection, of all of them, and what a delete found gone by the source's clock.
+CREATE INDEX IF NOT EXISTS passes_committed_idx ON migration.passes (domain, collection, committed_at);
+CREATE INDEX IF NOT EXISTS passes_moment_idx ON migration.passes (committed_at);
+CREATE INDEX IF NOT EXISTS passes_delete_idx ON migration.passes (domain, collection, read_time) WHERE stage = 'delete';
 
 -- Documents that no chunk may judge: a reference whose row may still come, a unique slot that may still become free.
 -- `row_image` is the row as PostgreSQL writes a composite value; a document's root row and child rows are held together,
@@ -115,6 +119,8 @@ CREATE TABLE IF NOT EXISTS migration.rejects (
 CREATE UNIQUE INDEX IF NOT EXISTS rejects_open_key
     ON migration.rejects (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open';
 CREATE INDEX IF NOT EXISTS rejects_document_idx ON migration.rejects (document);
+-- Those of a run and of each of its chunks, among all that are open.
+CREATE INDEX IF NOT EXISTS rejects_chunk_idx ON migration.rejects (plan_id, collection, chunk) WHERE state = 'open';
 
 -- Rows whose document has a newer version that was rejected: the last good version stays, and is no longer the source's.
 CREATE TABLE IF NOT EXISTS migration.stale (
@@ -150,6 +156,8 @@ CREATE TABLE IF NOT EXISTS migration.checks (
     checked_at    timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (domain, run_id, check_name, subject, chunk)
 );
+-- What the window before read: of all checks of all runs.
+CREATE INDEX IF NOT EXISTS checks_progress_idx ON migration.checks (domain, subject, checked_at) WHERE check_name = 'progress';
 
 -- Every difference that a check found, however many; values of sensitive columns as keyed digests.
 CREATE TABLE IF NOT EXISTS migration.differences (
