@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +12,12 @@ import pytest
 from pymongo.database import Database
 
 from deepiri.auth import AUTH
+from mongo2pg import books
+from mongo2pg.books import RunKey
 from mongo2pg.databases.window import Window
 from mongo2pg.model import Domain
 from mongo2pg.run import Run
-from tests.documents import fill, oid, point, user
+from tests.documents import fill, oid, point, user, uuid_of
 from tests.mover import Mover
 
 HOUR = timedelta(hours=1)
@@ -95,3 +98,89 @@ def test_a_window_reads_no_checks_of_years_ago(mover: Mover) -> None:
         FROM migration.checks, generate_series(1, %s) n WHERE run_id = 'third' AND subject IN ('users', 'progresspoints')
         """,
     )
+
+
+OPEN_REJECTS = """
+    WITH kept AS (
+        INSERT INTO migration.reject_documents SELECT sha256(n::text::bytea), '\\x0500000000' FROM generate_series(1, %s) n
+        RETURNING sha256
+    )
+    INSERT INTO migration.rejects
+        (domain, collection, document_id, path, element, bson_type, reason, document, run_id, plan_id, chunk, parent_id)
+    SELECT 'auth', collection, to_jsonb(encode(sha256, 'hex')), 'userId', false, 'objectId', 'orphan', sha256, 'old', 'old', 0,
+           gen_random_uuid()
+    FROM kept, unnest(ARRAY['users', 'progresspoints']) AS collection
+"""
+
+
+def test_a_window_reads_no_document_of_an_orphan_whose_parent_is_missing_still(mover: Mover) -> None:
+    mover.passed("first")
+    aged(mover, OPEN_REJECTS)
+    assert read_by_a_window(mover, "second")["reject_documents"] < FEW
+
+
+def test_an_orphan_is_booked_with_the_id_of_its_parent(mover: Mover) -> None:
+    mover.passed("first")
+    mover.database.progresspoints.insert_one(point(2, oid(7), timestamp=datetime.now(UTC)))
+    window(mover, "second")
+    assert mover.column("SELECT parent_id::text FROM migration.rejects WHERE state = 'open'") == [uuid_of(7)]
+
+
+def read_by_loading(mover: Mover, table: str, statement: str) -> int:
+    """How many rows of a table of the books a window of one document reads when it is loaded, where the statement made many."""
+    mover.passed("first")
+    now = datetime.now(UTC)
+    mover.database.users.update_one({"_id": oid(1)}, {"$set": {"bio": "new", "updatedAt": now}})
+    run = mover.run("second")
+    run.prepare()
+    run.plan(moved={collection.name: Window(now - HOUR, now + HOUR) for collection in TWO.collections})
+    run.extract()
+    run.normalise()
+    aged(mover, statement.replace("{plan_id}", run.key.plan_id))
+    before = rows_read(mover)[table]
+    run.load()
+    return rows_read(mover)[table] - before
+
+
+def test_a_chunk_is_loaded_without_a_look_at_the_rejects_of_others(mover: Mover) -> None:
+    assert read_by_loading(mover, "rejects", OPEN_REJECTS) < FEW
+
+
+HELD = """
+    INSERT INTO migration.held (domain, collection, run_id, plan_id, document_id, root_id, table_name, row_image)
+    SELECT 'auth', 'users', 'second', '{plan_id}', to_jsonb(n), md5(n::text)::uuid, 'users', '()' FROM generate_series(1, %s) n
+"""
+
+
+def test_a_chunk_is_loaded_without_a_look_at_what_its_own_plan_holds(mover: Mover) -> None:
+    assert read_by_loading(mover, "held", HELD) < FEW
+
+
+def test_of_what_was_left_behind_no_more_is_in_memory_than_a_window_reads(mover: Mover) -> None:
+    mover.passed("first")
+    aged(mover, HELD.replace("generate_series(1, %s)", "generate_series(1, 10 * %s)"))
+    tracemalloc.start()
+    found = books.left_behind(mover.conn, RunKey("auth", "third"), "users", "users", 10, lambda run_id: False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 10
+    assert peak < 1 << 20
+
+
+def test_the_report_counts_stale_rows_without_having_them_sent(mover: Mover) -> None:
+    mover.passed("first")
+    aged(
+        mover,
+        """
+        INSERT INTO migration.stale (domain, collection, root_id, run_id)
+        SELECT 'auth', 'users', md5(n::text)::uuid, 'old' FROM generate_series(1, 25 * %s) n
+        """,
+    )
+    run = window(mover, "second")
+    run.report()  # what is loaded and compiled for the first one is no matter of rows
+    tracemalloc.start()
+    report = run.report()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [each["stale"] for each in report["collections"]] == [25 * MANY, 0]
+    assert peak < 5 << 20

@@ -91,6 +91,8 @@ CREATE TABLE IF NOT EXISTS migration.held (
 );
 CREATE INDEX IF NOT EXISTS held_plan_idx ON migration.held (plan_id, collection);
 CREATE INDEX IF NOT EXISTS held_collection_idx ON migration.held (domain, collection, root_id);
+-- What others hold, beside what a plan holds itself.
+CREATE INDEX IF NOT EXISTS held_others_idx ON migration.held (domain, collection, plan_id);
 
 -- Each version of a rejected document once, byte for byte: Extended JSON cannot hold a malformed one.
 CREATE TABLE IF NOT EXISTS migration.reject_documents (
@@ -115,6 +117,8 @@ CREATE TABLE IF NOT EXISTS migration.rejects (
     rejected_at   timestamptz NOT NULL DEFAULT now(),
     closed_at     timestamptz
 );
+-- Of an orphan: the row that was not there. NULL in older books, of which the document tells it.
+ALTER TABLE migration.rejects ADD COLUMN IF NOT EXISTS parent_id uuid;
 -- One open reject per collection, _id and path. Digests, because an index row holds 2,700 bytes and a path may be longer.
 CREATE UNIQUE INDEX IF NOT EXISTS rejects_open_key
     ON migration.rejects (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open';

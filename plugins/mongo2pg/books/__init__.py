@@ -44,7 +44,9 @@ from mongo2pg.books.phases import (
 )
 from mongo2pg.books.rejects import (
     add_rejects,
+    any_held,
     any_open_rejects,
+    count_stale,
     forget_held,
     forget_stale,
     forget_without_row,
@@ -57,7 +59,7 @@ from mongo2pg.books.rejects import (
     rejected_since,
     resolve_rejects,
     resolve_unread,
-    stale_ids,
+    stale_among,
     supersede_held,
     supersede_rejects,
 )

@@ -27,7 +27,9 @@ class Load(NamedTuple):
 
 
 class RejectRow(NamedTuple):
-    """A reject on its way into the books; `document` are the document's bytes, `document_id` its name (`document_ids`)."""
+    """A reject on its way into the books; `document` are the document's bytes, `document_id` its name (`document_ids`), and
+    `parent_id` the id of the row that an orphan refers to.
+    """
 
     document_id: str
     path: str
@@ -36,6 +38,7 @@ class RejectRow(NamedTuple):
     reason: str
     document: bytes
     chunk: int
+    parent_id: str | None = None
 
 
 class Check(NamedTuple):

@@ -39,6 +39,7 @@ def add_rejects(conn: Connection, run: RunKey, collection: str, rejects: Iterabl
             "reason": reject.reason,
             "document": f"\\x{digest.hex()}",
             "chunk": reject.chunk,
+            "parent_id": reject.parent_id,
         }
         rows.append(f'{{"document_id":{reject.document_id},{json.dumps(others)[1:]}')
         if len(rows) == BATCH or size >= BATCH_BYTES:
@@ -61,45 +62,47 @@ def _write_rejects(conn: Connection, run: RunKey, collection: str, documents: di
     conn.execute(
         """
         INSERT INTO migration.rejects
-            (domain, collection, run_id, plan_id, document_id, path, element, bson_type, reason, document, chunk, rejected_at)
+            (domain, collection, run_id, plan_id, document_id, path, element, bson_type, reason, document, chunk, parent_id,
+             rejected_at)
         -- Not now(): a transaction may have begun long before it had the collection's lock. And the last one of a path counts:
         -- one statement may not replace what it has written itself.
         -- json_to_recordset makes NULL of the _id null.
         SELECT DISTINCT ON (document_id, path) %s, %s, %s, %s, coalesce(document_id, 'null'), path, element, bson_type, reason,
-            document, chunk, clock_timestamp()
+            document, chunk, parent_id, clock_timestamp()
         FROM ROWS FROM (json_to_recordset(%s) AS (
-            document_id jsonb, path text, element boolean, bson_type text, reason text, document bytea, chunk integer
+            document_id jsonb, path text, element boolean, bson_type text, reason text, document bytea, chunk integer,
+            parent_id uuid
         )) WITH ORDINALITY
         ORDER BY document_id, path, ordinality DESC
         ON CONFLICT (domain, collection, md5(document_id::text), md5(path)) WHERE state = 'open' DO UPDATE
         SET element = excluded.element, bson_type = excluded.bson_type, reason = excluded.reason,
             document = excluded.document, run_id = excluded.run_id, plan_id = excluded.plan_id,
-            chunk = excluded.chunk, rejected_at = excluded.rejected_at
+            chunk = excluded.chunk, parent_id = excluded.parent_id, rejected_at = excluded.rejected_at
         """,
         (run.domain, collection, run.run_id, run.plan_id, f"[{','.join(rows)}]"),
     )
 
 
-def open_reject_ids(conn: Connection, run: RunKey, collection: str, between: tuple[str, str] | None = None) -> list[str]:
-    """The documents with open rejects, as Extended JSON in PostgreSQL's writing of jsonb.
-
-    Of those that are named by an ObjectId only the ones `between` two of them, these included, in lower-case hex digits.
-    """
+def open_reject_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents with open rejects, as Extended JSON in PostgreSQL's writing of jsonb."""
     rows = conn.execute(
-        """
-        SELECT DISTINCT document_id::text FROM migration.rejects
-        WHERE state = 'open' AND domain = %s AND collection = %s
-          AND (%s OR ((document_id ->> '$oid') COLLATE "C" BETWEEN %s AND %s) IS NOT FALSE)
-        """,
-        (run.domain, collection, between is None, *(between or ("", ""))),
+        "SELECT DISTINCT document_id::text FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s",
+        (run.domain, collection),
     )
     return [row[0] for row in rows]
 
 
 def any_open_rejects(conn: Connection, run: RunKey, collection: str) -> bool:
     """Whether there is an open reject."""
-    found = "SELECT EXISTS (SELECT FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s)"
-    return conn.execute(found, (run.domain, collection)).fetchone() == (True,)
+    found = conn.execute(
+        # In the order of `rejects_open_key`: EXISTS would be looked for in the table, from the oldest of the closed ones on.
+        """
+        SELECT FROM migration.rejects WHERE state = 'open' AND domain = %s AND collection = %s
+        ORDER BY md5(document_id::text) LIMIT 1
+        """,
+        (run.domain, collection),
+    )
+    return found.fetchone() is not None
 
 
 def rejected_documents(conn: Connection, run: RunKey, collection: str) -> list[str]:
@@ -129,14 +132,17 @@ def rejected_since(conn: Connection, run: RunKey, collection: str) -> int:
     return int(row[0]) if row else 0
 
 
-def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str]) -> None:
-    """Closes the open rejects of documents that have been read anew."""
+def supersede_rejects(conn: Connection, run: RunKey, collection: str, document_ids: Collection[str]) -> None:
+    """Closes the open rejects of those of these documents that have any: they have been read anew."""
     conn.execute(
+        # By the digests of `rejects_open_key`, as an array: of a join PostgreSQL would read all open rejects.
         """
         UPDATE migration.rejects SET state = 'superseded', closed_at = now()
-        WHERE state = 'open' AND domain = %s AND collection = %s AND document_id = ANY(%s::jsonb[])
+        WHERE state = 'open' AND domain = %(domain)s AND collection = %(collection)s
+          AND md5(document_id::text) = ANY(ARRAY(SELECT md5(d.name::text) FROM unnest(%(ids)s::jsonb[]) AS d (name)))
+          AND document_id = ANY(%(ids)s::jsonb[])
         """,
-        (run.domain, collection, list(document_ids)),
+        {"domain": run.domain, "collection": collection, "ids": list(document_ids)},
     )
 
 
@@ -182,26 +188,55 @@ def held_by(conn: Connection, run: RunKey) -> set[str]:
     return {row[0] for row in rows}
 
 
-def held_elsewhere(conn: Connection, run: RunKey, collection: str, *, own: bool = False) -> list[str]:
-    """The documents that other plans hold, or this one as well, as Extended JSON in PostgreSQL's writing of jsonb."""
+def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
+    """The documents that other plans hold, as Extended JSON in PostgreSQL's writing of jsonb."""
     rows = conn.execute(
-        "SELECT DISTINCT document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND (%s OR plan_id <> %s)",
-        (run.domain, collection, own, run.plan_id),
+        "SELECT DISTINCT document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND plan_id <> %s",
+        (run.domain, collection, run.plan_id),
     )
     return [row[0] for row in rows]
 
 
-def left_behind(conn: Connection, run: RunKey, collection: str, alive: Callable[[str], bool]) -> list[str]:
-    """The documents that other runs hold which ended before they settled, as Extended JSON in PostgreSQL's writing of jsonb."""
-    rows = conn.execute(
-        "SELECT DISTINCT run_id, document_id::text FROM migration.held WHERE domain = %s AND collection = %s AND run_id <> %s",
+def any_held(conn: Connection, run: RunKey, collection: str, *, own: bool = False) -> bool:
+    """Whether another plan holds a document, or this one as well. Where that is not asked, it is not read what this one holds: it may
+    be most of what it has loaded."""
+    found = conn.execute(
+        """
+        (SELECT FROM migration.held
+         WHERE domain = %(domain)s AND collection = %(collection)s AND plan_id < %(plan_id)s ORDER BY plan_id LIMIT 1)
+        UNION ALL
+        (SELECT FROM migration.held
+         WHERE domain = %(domain)s AND collection = %(collection)s AND plan_id > %(plan_id)s ORDER BY plan_id LIMIT 1)
+        UNION ALL
+        (SELECT FROM migration.held
+         WHERE %(own)s AND domain = %(domain)s AND collection = %(collection)s AND plan_id = %(plan_id)s LIMIT 1)
+        """,
+        {**run._asdict(), "collection": collection, "own": own},
+    )
+    return found.fetchone() is not None
+
+
+def left_behind(conn: Connection, run: RunKey, collection: str, table: str, most: int, alive: Callable[[str], bool]) -> list[str]:
+    """Up to so many documents that other runs hold which ended before they settled, as Extended JSON in PostgreSQL's writing of
+    jsonb; `table` is that of their root rows."""
+    runs = conn.execute(
+        "SELECT DISTINCT run_id FROM migration.held WHERE domain = %s AND collection = %s AND run_id <> %s",
         (run.domain, collection, run.run_id),
-    ).fetchall()
-    ended = {run_id for run_id in {row[0] for row in rows} if not alive(run_id)}
-    return sorted({text for run_id, text in rows if run_id in ended})
+    )
+    ended = [run_id for (run_id,) in runs.fetchall() if not alive(run_id)]
+    if not ended:
+        return []
+    rows = conn.execute(
+        """
+        SELECT document_id::text FROM migration.held
+        WHERE domain = %s AND collection = %s AND run_id = ANY(%s) AND table_name = %s ORDER BY root_id LIMIT %s
+        """,
+        (run.domain, collection, ended, table, most),
+    )
+    return [row[0] for row in rows]
 
 
-def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Iterable[str], *, own: bool = False) -> None:
+def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids: Collection[str], *, own: bool = False) -> None:
     """Drops what other plans, or this one as well, hold of these documents, which have been read anew, and counts it there as
     superseded."""
     rows = conn.execute(
@@ -250,12 +285,19 @@ def mark_stale(
     ).rowcount
 
 
-def stale_ids(conn: Connection, run: RunKey, collection: str) -> list[str]:
-    """The collection's rows whose document has a newer version in the rejects."""
+def stale_among(conn: Connection, run: RunKey, collection: str, root_ids: Collection[str]) -> set[str]:
+    """Those of these rows whose document has a newer version in the rejects."""
     rows = conn.execute(
-        "SELECT root_id::text FROM migration.stale WHERE domain = %s AND collection = %s ORDER BY 1", (run.domain, collection)
+        "SELECT root_id::text FROM migration.stale WHERE domain = %s AND collection = %s AND root_id = ANY(%s::uuid[])",
+        (run.domain, collection, list(root_ids)),
     )
-    return [row[0] for row in rows]
+    return {row[0] for row in rows}
+
+
+def count_stale(conn: Connection, run: RunKey, collection: str) -> int:
+    """How many rows of the collection have a document with a newer version in the rejects."""
+    row = conn.execute("SELECT count(*) FROM migration.stale WHERE domain = %s AND collection = %s", (run.domain, collection))
+    return int((row.fetchone() or (0,))[0])
 
 
 def forget_without_row(conn: Connection, run: RunKey, collection: str, table: sql.Identifier) -> None:

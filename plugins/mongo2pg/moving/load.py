@@ -18,7 +18,6 @@ from psycopg import sql
 from mongo2pg import books
 from mongo2pg.books import Connection, RejectRow, RunKey
 from mongo2pg.documents import identity
-from mongo2pg.documents.document_ids import compact
 from mongo2pg.documents.outline import UNREADABLE, own_id
 from mongo2pg.errors import StagingError, TransientError
 from mongo2pg.files.parquet import open_frames, open_parquet
@@ -30,7 +29,7 @@ from mongo2pg.moving.copying import all_rows, copy_frames, rows_without
 from mongo2pg.moving.held import hold, name_held
 from mongo2pg.moving.merge import merge
 from mongo2pg.moving.twins import count_doubtful, hold_twins, twins_within
-from mongo2pg.moving.versions import is_overtaken
+from mongo2pg.moving.versions import is_overtaken, read_ids
 from mongo2pg.queries import create_incoming, incoming, same_image, target
 from mongo2pg.target import schema
 
@@ -180,14 +179,13 @@ def _supersede(conn: Connection, run: RunKey, collection: Collection, staging: C
     """Of the chunk's documents no reject of an earlier reading stays open, and none of it is held: by another plan, or by another
     chunk of a window, which a document leaves that is changed while it is read."""
     own = scope(staging) == WINDOW
-    held = set(map(compact, books.held_elsewhere(conn, run, collection.name, own=own)))
+    held = books.any_held(conn, run, collection.name, own=own)
     if not held and not books.any_open_rejects(conn, run, collection.name):
         return
-    with open_parquet(staging.raw(manifest["chunk"]), manifest["raw"]["sha256"]) as raw:
-        read = set(raw.read(columns=["_id"]).column(0).to_pylist())
-    reopened = set(map(compact, books.open_reject_ids(conn, run, collection.name, _object_ids(read))))
-    books.supersede_rejects(conn, run, collection.name, reopened & read)
-    books.supersede_held(conn, run, collection.name, held & read, own=own)
+    read = set(read_ids(staging, manifest))
+    books.supersede_rejects(conn, run, collection.name, read)
+    if held:
+        books.supersede_held(conn, run, collection.name, read, own=own)
 
 
 def _book_rejects(
@@ -214,11 +212,3 @@ def _with_documents(rejects: pq.ParquetFile, raw: pq.ParquetFile) -> Iterator[tu
         some = rejects.read_row_group(group).to_pylist()
         documents = dict(documents_at(raw, sorted({reject["row"] for reject in some})))
         yield from ((reject, documents[reject["row"]]) for reject in some)
-
-
-def _object_ids(names: set[str]) -> tuple[str, str]:
-    """The first and the last ObjectId among the documents' names, as hex digits; nothing lies between two empty texts."""
-    begin = '{"$oid":"'
-    found = [name for name in names if name.startswith(begin)]
-    first, last = (min(found), max(found)) if found else (begin, begin)
-    return first[len(begin) :][:24], last[len(begin) :][:24]

@@ -46,7 +46,7 @@ def besides(
     complete = schema.complete_tables(conn) if windows else set[str]()
     for collection in map(domain.collection, windows):
         named = _adoptable(conn, domain, collection, complete)
-        left = books.left_behind(conn, run, collection.name, alive)[:MOST]
+        left = books.left_behind(conn, run, collection.name, collection.table, MOST, alive)
         kept = _fulfilled(conn, run, collection, complete)
         asked = lookup.find_ids(database, collection.name, {*left, *kept}, {name: text for name, text in kept.items() if text})
         named |= {document_id(value): value for values in asked.values() for value in values if is_plannable(value)}
@@ -86,15 +86,21 @@ def _references(collection: Collection) -> Iterator[tuple[Column, str]]:
 
 
 def _orphans(conn: Connection, domain: Domain, collection: Collection, column: Column, prefix: str) -> Generator[_Orphan]:
-    """In the order of the books; those whose `_id` a plan cannot hold are left to full runs and replays."""
+    """In the order of the books, but for those whose parent is known to be missing still: their documents need not be read.
+
+    Those whose `_id` a plan cannot hold are left to full runs and replays.
+    """
     with conn.transaction(), conn.cursor("mongo2pg_orphans") as cursor:
         cursor.execute(
-            """
-            SELECT r.path, d.bson FROM migration.rejects r JOIN migration.reject_documents d ON d.sha256 = r.document
-            WHERE r.state = 'open' AND r.reason = 'orphan' AND (r.domain, r.collection) = (%s, %s) AND r.element = %s
-              AND starts_with(r.path, %s) AND right(r.path, length(%s)) = %s
-            ORDER BY r.document_id
-            """,
+            sql.SQL(
+                """
+                SELECT r.path, d.bson FROM migration.rejects r JOIN migration.reject_documents d ON d.sha256 = r.document
+                WHERE r.state = 'open' AND r.reason = 'orphan' AND (r.domain, r.collection) = (%s, %s) AND r.element = %s
+                  AND starts_with(r.path, %s) AND right(r.path, length(%s)) = %s
+                  AND (r.parent_id IS NULL OR EXISTS (SELECT FROM {parents} p WHERE p.id = r.parent_id))
+                ORDER BY r.document_id
+                """
+            ).format(parents=target(column.references)),
             (domain.name, collection.name, bool(prefix), f"{prefix}." if prefix else "", column.path, column.path),
         )
         for path, bson in cursor:

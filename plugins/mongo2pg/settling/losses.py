@@ -182,5 +182,6 @@ class Losses:
 
 
 def _reject_row(loser: Loser, content: bytes, chunk: int) -> RejectRow:
-    kind = bson_type(value_at(content, loser.path.split(",")[0]))
-    return RejectRow(loser.document_id, loser.path, loser.element, kind, loser.reason, content, chunk)
+    value = value_at(content, loser.path.split(",")[0])
+    parent_id = str(identity.id_from_value(value)) if loser.reason == "orphan" and value is not None else None
+    return RejectRow(loser.document_id, loser.path, loser.element, bson_type(value), loser.reason, content, chunk, parent_id)

@@ -51,7 +51,7 @@ def slot_losers(
     claims = [claim for key in keys for claim in _claims(conn, place, key, everywhere=key in unheld)]
     loaded = sorted({claim.root_id for claim in claims if not claim.held})
     read = place.documents(loaded)
-    stale = set(loaded) & set(books.stale_ids(conn, place.run, place.collection.name)) if loaded else set[str]()
+    stale = books.stale_among(conn, place.run, place.collection.name, loaded) if loaded else set[str]()
     gives_way = stale - _bound(conn, place, references, stale) if stale else stale
 
     def order(claim: Claim) -> tuple[Any, ...]:

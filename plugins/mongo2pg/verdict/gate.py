@@ -158,7 +158,7 @@ def _collection(conn: Connection, run: RunKey, name: str, staging: RunStaging, f
         "source_before": plan.get("source_before", 0),
         "source_after": counted.get("source_after", 0),
         **{key: totals[key] for key in OUTCOME},
-        "stale": len(books.stale_ids(conn, run, name)),
+        "stale": books.count_stale(conn, run, name),
         "watermark": watermark and watermark.isoformat(),
         "misfits": totals["misfits"],
         "conversions": totals["conversions"],
