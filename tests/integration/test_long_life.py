@@ -14,6 +14,7 @@ from pymongo.database import Database
 from deepiri.auth import AUTH
 from mongo2pg import books
 from mongo2pg.books import RunKey
+from mongo2pg.checks.differences import SHOWN
 from mongo2pg.databases.window import Window
 from mongo2pg.model import Domain
 from mongo2pg.run import Run
@@ -184,3 +185,18 @@ def test_the_report_counts_stale_rows_without_having_them_sent(mover: Mover) -> 
     tracemalloc.stop()
     assert [each["stale"] for each in report["collections"]] == [25 * MANY, 0]
     assert peak < 5 << 20
+
+
+def test_the_report_of_thousands_of_chunks_that_differ_can_be_read(mover: Mover) -> None:
+    mover.passed("first")
+    run = window(mover, "second")
+    aged(
+        mover,
+        """
+        INSERT INTO migration.checks (domain, run_id, check_name, subject, chunk, verdict, detail)
+        SELECT 'auth', 'second', 'checksums', 'users', n, 'failed', 'differs' FROM generate_series(10, 9 + %s) n
+        """,
+    )
+    report = run.report()
+    assert (report["passed"], len(report["failures"]), report["more_failures"]) == (False, SHOWN, MANY - SHOWN)
+    assert f"{MANY - SHOWN:,} more of the same checks" in (run.staging.folder / "report.html").read_text()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from mongo2pg import books
 from mongo2pg.books import Check, Connection, RunKey
+from mongo2pg.checks.differences import SHOWN
 from mongo2pg.files.planned import WINDOW
 from mongo2pg.files.staging import RunStaging, read_json
 from mongo2pg.model import Domain
@@ -55,6 +57,8 @@ def report_domain(
     for check in checks:
         key = (check.check, check.subject)
         verdicts[key] = _worse(verdicts.get(key, "passed"), check.verdict)
+    failures = [check for check in checks if check.verdict != "passed"]
+    shown = _first_of_each(failures)
     failed_tasks = failed(task_states)
     moved = _moved_under(run, staging)
     return {
@@ -74,9 +78,9 @@ def report_domain(
                 "actual": c.actual,
                 "detail": c.detail,
             }
-            for c in checks
-            if c.verdict != "passed"
+            for c in shown
         ],
+        "more_failures": len(failures) - len(shown),
         "failed_tasks": failed_tasks,
         **certificate.evidence(conn, moved, domain),
     }
@@ -101,6 +105,7 @@ def report_unprepared(domain: Domain, run: RunKey, task_states: Mapping[str, str
         "tables": [],
         "checks": checks,
         "failures": [],
+        "more_failures": 0,
         "failed_tasks": failed_tasks,
         **certificate.NO_EVIDENCE,
     }
@@ -137,6 +142,17 @@ def faults(report: Mapping[str, Any]) -> list[str]:
         if check["verdict"] == "not_run":
             missing.setdefault(check["check"], []).append(check["table"])
     return sentences + [f"{name} did not run for {', '.join(tables)}" for name, tables in missing.items()]
+
+
+def _first_of_each(failures: list[Check]) -> list[Check]:
+    """The first few of each check and subject: what is wrong everywhere is wrong in each of thousands of chunks."""
+    seen: Counter[tuple[str, str]] = Counter()
+    first = []
+    for failure in failures:
+        seen[failure.check, failure.subject] += 1
+        if seen[failure.check, failure.subject] <= SHOWN:
+            first.append(failure)
+    return first
 
 
 def _worse(one: str, other: str) -> str:
