@@ -198,8 +198,7 @@ def held_elsewhere(conn: Connection, run: RunKey, collection: str) -> list[str]:
 
 
 def any_held(conn: Connection, run: RunKey, collection: str, *, own: bool = False) -> bool:
-    """Whether another plan holds a document, or this one as well. Where that is not asked, it is not read what this one holds: it may
-    be most of what it has loaded."""
+    """Whether another plan holds a document, or this one as well; unasked, what this one holds is not read: it may be a lot."""
     found = conn.execute(
         """
         (SELECT FROM migration.held
