@@ -93,6 +93,7 @@ CREATE INDEX IF NOT EXISTS held_plan_idx ON migration.held (plan_id, collection)
 CREATE INDEX IF NOT EXISTS held_collection_idx ON migration.held (domain, collection, root_id);
 -- What others hold, beside what a plan holds itself.
 CREATE INDEX IF NOT EXISTS held_others_idx ON migration.held (domain, collection, plan_id);
+CREATE INDEX IF NOT EXISTS held_document_idx ON migration.held (domain, collection, md5(document_id::text));
 
 -- Each version of a rejected document once, byte for byte: Extended JSON cannot hold a malformed one.
 CREATE TABLE IF NOT EXISTS migration.reject_documents (

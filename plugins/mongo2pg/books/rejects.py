@@ -239,15 +239,18 @@ def supersede_held(conn: Connection, run: RunKey, collection: str, document_ids:
     """Drops what other plans, or this one as well, hold of these documents, which have been read anew, and counts it there as
     superseded."""
     rows = conn.execute(
+        # By the digests of `held_document_idx`, as in `supersede_rejects`.
         """
         WITH gone AS (
             DELETE FROM migration.held
-            WHERE domain = %s AND collection = %s AND (%s OR plan_id <> %s) AND document_id = ANY(%s::jsonb[])
+            WHERE domain = %(domain)s AND collection = %(collection)s AND (%(own)s OR plan_id <> %(plan_id)s)
+              AND md5(document_id::text) = ANY(ARRAY(SELECT md5(d.name::text) FROM unnest(%(ids)s::jsonb[]) AS d (name)))
+              AND document_id = ANY(%(ids)s::jsonb[])
             RETURNING run_id, plan_id, root_id, document_id
         )
         SELECT run_id, plan_id, count(DISTINCT (root_id, document_id)) FROM gone GROUP BY 1, 2
         """,
-        (run.domain, collection, own, run.plan_id, list(document_ids)),
+        {"domain": run.domain, "plan_id": run.plan_id, "collection": collection, "own": own, "ids": list(document_ids)},
     ).fetchall()
     for run_id, plan_id, count in rows:
         record_pass(conn, RunKey(run.domain, run_id, plan_id), collection, "settle", None, {"superseded": count})
