@@ -1061,7 +1061,7 @@ with MongoClient(uri) as client, psycopg.connect(conninfo) as conn:
 LARGE = {
     "documents of 16 MB": lambda: [thing(n, name="x" * 16_700_000) for n in range(8)],
     "arrays of 100,000 elements": lambda: [
-        thing(n, parts=[{"label": f"part {at}", "size": at, "more": {"at": at}} for at in range(100_000)]) for n in range(3)
+        thing(n, parts=[{"label": f"part {at}", "size": at, "more": {"at": at}} for at in range(100_000)]) for n in range(2)
     ],
     "5,000 keys that nobody declared": lambda: [
         thing(n, **{f"key {n % 50} {at}": {"value": at} for at in range(5_000)}) for n in range(40)

@@ -239,7 +239,8 @@ def test_a_bucket_that_does_not_exist(opened: Opened) -> None:
     assert staging_faults(root) == [f"the bucket of {root} does not exist: create it, or set MONGO2PG_STAGING to another"]
 
 
-def test_a_server_that_does_not_answer(opened: Opened, object_store: ObjectStore) -> None:
+def test_a_server_that_does_not_answer(opened: Opened, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     login = replace(object_store.admin, endpoint=f"http://127.0.0.1:{free_port()}")
     (fault,) = staging_faults(opened(login))
     assert "cannot be reached (EndpointConnectionError: " in fault
