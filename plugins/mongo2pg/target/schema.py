@@ -81,7 +81,8 @@ def build_post_data(conn: Connection, domains: Sequence[Domain], loaded: Set[str
         try:
             conn.execute(statement)
         except IntegrityError as error:
-            is_secret = any((table, column) in sensitive for column in made.columns or ())
+            # An index of expressions may be of any column.
+            is_secret = made.columns is None or any((table, column) in sensitive for column in made.columns)
             why = error.diag.message_primary if is_secret else error.diag.message_detail  # which has the values of a row
             raise PermanentError(
                 f"{name} of {table} cannot be built ({why}): remove the rows that the checks references and "
