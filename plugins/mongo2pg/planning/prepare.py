@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pymongo
 from psycopg import sql
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from mongo2pg import books
 from mongo2pg.books import Connection
@@ -86,7 +86,7 @@ def prepare(
 
 
 def source_faults(database: Database[Any], domain: Domain) -> list[str]:
-    """What keeps the collections from being read. A connection that is lost meanwhile is no such thing: TransientError."""
+    """What keeps the collections from being read. A server that cannot be reached now is no such thing: TransientError."""
     try:
         with pymongo.timeout(SERVER_SECONDS):
             listed = database.list_collections(authorizedCollections=True, nameOnly=True)
@@ -94,8 +94,8 @@ def source_faults(database: Database[Any], domain: Domain) -> list[str]:
             missing = [c for c in domain.collections if c.name not in present]
             faults = [_unreadable(database, c.name, present[c.name]) for c in domain.collections if c.name in present]
     except PyMongoError as error:
-        if isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError):
-            raise TransientError(source_fault(error)) from None  # it was there a moment ago: a fail-over, a restart
+        if isinstance(error, AutoReconnect):
+            raise TransientError(source_fault(error)) from None  # a fail-over or a restart, of which schedules must not turn red
         return [source_fault(error)]
     wanted = [c.name for c in missing if not c.optional]
     if not present:
