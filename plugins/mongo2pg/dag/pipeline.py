@@ -135,7 +135,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 from mongo2pg.moving.extract import extract_chunk
                 from mongo2pg.moving.replay import extract_rejects
 
-                here = _planned(domain)
+                here = _here(domain).following()
                 with _source_if_read() as database, target() as conn:
                     for collection, chunk in lot["chunks"]:
                         staged = here.staged(lot["plan_id"], collection)
@@ -157,7 +157,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 """Turns the staged documents into typed rows, one file for each table, and counts what does not fit."""
                 from mongo2pg.moving.normalise import normalise_chunk
 
-                here = _planned(domain)
+                here = _here(domain).following()
                 for collection, chunk in lot["chunks"]:
                     staged = here.staged(lot["plan_id"], collection)
                     manifest = normalise_chunk(domain.collection(collection), staged, chunk)
@@ -171,7 +171,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
                 """Copies the rows into PostgreSQL, a transaction for each chunk. Cleared, it loads what is not committed."""
                 from mongo2pg.moving.load import load_chunk
 
-                here = _planned(domain)
+                here = _here(domain).following()
                 run = here.key(lot["plan_id"])
                 with target() as conn:
                     for name, chunk in lot["chunks"]:
@@ -191,7 +191,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.settling.deletes import delete_domain
 
             # A run that was deleted in Airflow has left its plan to the dry run that bears its id.
-            if param("mode") == DRY_RUN or not (here := _planned(domain)).is_planned:
+            if param("mode") == DRY_RUN or not (here := _here(domain).following()).is_planned:
                 raise AirflowSkipException("nothing was planned, so that there is nothing to delete")
             with _source_if_read() as database, target() as conn:
                 if database is None:
@@ -215,7 +215,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
 
             if param("mode") == DELETES:
                 raise AirflowSkipException("nothing was moved, so that there is nothing to settle")
-            here = _planned(domain)
+            here = _here(domain).following()
             with _source_if_read() as database, target() as conn:
                 place = (here.current(), here.moved(), here.staging, neighbours)
                 for name, outcome in settle_domain(database, conn, *place).items():
@@ -236,7 +236,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             """Closes the sums: what the source has, what was read, what became of it, what the tables hold, how much is dirt."""
             from mongo2pg.checks.count import Limits, count_domain
 
-            here, limits = _planned(domain), Limits.of(all_params())
+            here, limits = _here(domain).following(), Limits.of(all_params())
             with _source_if_read() as database, target() as conn:
                 checks = count_domain(database, conn, here.current(), here.moved(), here.staging, limits)
             _conclude("row_counts", domain, checks)
@@ -248,7 +248,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             from mongo2pg.checks.live import compare_source, is_live
             from mongo2pg.checks.verify import verify_chunk
 
-            here, checks = _planned(domain), []
+            here, checks = _here(domain).following(), []
             run = here.key(lot["plan_id"])
             staged = {name: here.staged(lot["plan_id"], name) for name, _ in lot["chunks"]}
             live = {name for name in staged if is_live(param("verify_source"), staged[name])}
@@ -265,7 +265,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             """Looks for rows that refer to rows that are not there, and for foreign keys that are missing or not enforced."""
             from mongo2pg.checks.references import check_references
 
-            here = _planned(domain)
+            here = _here(domain).following()
             with target() as conn:
                 _conclude("references", domain, check_references(conn, here.current(), here.moved(), here.staging))
 
@@ -275,7 +275,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             """Looks for rows that share a key, and for unique keys that are missing or not enforced."""
             from mongo2pg.checks.uniqueness import check_uniqueness
 
-            here = _planned(domain)
+            here = _here(domain).following()
             with target() as conn:
                 _conclude("uniqueness", domain, check_uniqueness(conn, here.current(), here.moved(), here.staging))
 
@@ -285,7 +285,7 @@ def domain_dag(domain: Domain, neighbours: Sequence[Domain] = ()) -> DAG:
             """Rebuilds a share of the documents, `round_trip_sample`, from their rows, and compares them with what was read."""
             from mongo2pg.checks.round_trip import round_trip_chunk
 
-            here, checks = _planned(domain), []
+            here, checks = _here(domain).following(), []
             with target() as conn:
                 for name, chunk in lot["chunks"]:
                     run, staged = here.key(lot["plan_id"]), here.staged(lot["plan_id"], name)
@@ -371,14 +371,6 @@ def _conclude(stage: str, domain: Domain, checks: list[Check]) -> None:
 
 def _here(domain: Domain) -> TaskRun:
     return TaskRun(domain, domain.only(param("collections")), current_run_id())
-
-
-def _planned(domain: Domain) -> TaskRun:
-    """The same for a task that follows the run's plan. Raises StagingError where that was made by another declaration."""
-    here = _here(domain)
-    if here.is_planned:
-        here.staging.refuse_other_declaration(domain)
-    return here
 
 
 def _facts(record: dict[str, Any], *keys: str) -> dict[str, Any]:

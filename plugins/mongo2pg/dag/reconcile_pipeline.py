@@ -96,7 +96,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
             """Reads the documents and compares them with their rows; what seems to differ is read again before it counts."""
             from mongo2pg.reconciling.reconcile import Reconciler
 
-            here, checks = _planned(domains), []
+            here, checks = _here(domains).following(), []
             domain, run = here.domain, here.key(lot["plan_id"])
             with source() as database, target() as conn:
                 for name, chunk in lot["chunks"]:
@@ -110,7 +110,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
             """Looks for rows whose document is gone, that refer to nothing or share a key, and for keys that are missing."""
             from mongo2pg.reconciling.reconcile import check_rows
 
-            here = _planned(domains)
+            here = _here(domains).following()
             with source() as database, target() as conn:
                 _conclude("rows", here.domain, check_rows(database, conn, here.current(), here.domain, here.staging))
 
@@ -122,7 +122,7 @@ def reconcile_dag(domains: Sequence[Domain]) -> DAG:
 
             if not param("repair"):
                 raise AirflowSkipException("nothing differs, and the run was not asked to repair")
-            here = _planned(domains)
+            here = _here(domains).following()
             place = (here.current(), here.domain, here.staging, domains)
             with source() as database, target() as conn:
                 checks = repair_domain(database, conn, *place, param("max_repair_ratio"))
@@ -178,10 +178,3 @@ def _here(domains: Sequence[Domain]) -> TaskRun:
         raise PrepareError([f"{name} is no collection of {domain.name}" for name in strange])
     # A run of the domain's own DAG may bear the same id.
     return TaskRun(domain.only(asked), domain.only(asked), f"{RECONCILE_PREFIX}{current_run_id()}")
-
-
-def _planned(domains: Sequence[Domain]) -> TaskRun:
-    """The same for a task that follows the run's plan. Raises StagingError where that was made by another declaration."""
-    here = _here(domains)
-    here.staging.refuse_other_declaration(here.domain)
-    return here

@@ -42,6 +42,12 @@ class TaskRun(NamedTuple):
         """Whether there is a present plan."""
         return (self.staging.folder / "plan.json").exists()
 
+    def following(self) -> TaskRun:
+        """The same, for a task that follows the run's plan. Raises StagingError where that was made by another declaration."""
+        if self.is_planned:
+            self.staging.refuse_other_declaration(self.domain)
+        return self
+
     @property
     def staging(self) -> RunStaging:
         """The run's folder."""

@@ -38,7 +38,7 @@ class Symbol:
     name: str
 
 
-def as_asked(value: Any) -> Any:
+def _as_asked(value: Any) -> Any:
     """An `_id` as a query names it: a symbol is equal to its string to MongoDB, and pymongo writes none."""
     return value.name if isinstance(value, Symbol) else value
 
@@ -47,7 +47,7 @@ def as_asked(value: Any) -> Any:
 OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS,
     uuid_representation=UuidRepresentation.UNSPECIFIED,
-    type_registry=TypeRegistry(fallback_encoder=as_asked),
+    type_registry=TypeRegistry(fallback_encoder=_as_asked),
 )
 
 

@@ -63,8 +63,9 @@ def load_chunk(
         if not staging.manifest(chunk).exists() or is_overtaken(conn, run, collection, staging, chunk):
             read_again()
         manifest = _manifest(run, collection, staging, chunk)
-        if scope(staging) != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
-            _supersede(conn, run, collection, staging, manifest)
+        read = scope(staging)
+        if read != REJECTS:  # a replay reads nothing anew: settle closes what it resolved
+            _supersede(conn, run, collection, staging, manifest, own=read == WINDOW)
         with open_frames(staging, manifest, collection) as files:
             facts = _bulk(conn, collection, files) if phase == "bulk" else _merge(conn, run, collection, files)
         books.note_declaration(conn, run, collection.name, collection.fingerprint)
@@ -175,10 +176,11 @@ def _questions_for_settle(conn: Connection, collection: Collection) -> Iterable[
     ).format(incoming=incoming(root.name), target=target(root.name))
 
 
-def _supersede(conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any]) -> None:
+def _supersede(
+    conn: Connection, run: RunKey, collection: Collection, staging: CollectionStaging, manifest: dict[str, Any], *, own: bool
+) -> None:
     """Of the chunk's documents no reject of an earlier reading stays open, and none of it is held: by another plan, or by another
-    chunk of a window, which a document leaves that is changed while it is read."""
-    own = scope(staging) == WINDOW
+    chunk of its `own`, that of a window, which a document leaves that is changed while it is read."""
     held = books.any_held(conn, run, collection.name, own=own)
     if not held and not books.any_open_rejects(conn, run, collection.name):
         return
